@@ -7,3 +7,4 @@
 //! `tonnage-py` gives these mechanisms asyncio's meaning.
 
 pub mod clock;
+pub mod timers;
