@@ -7,4 +7,5 @@
 //! `tonnage-py` gives these mechanisms asyncio's meaning.
 
 pub mod clock;
+pub mod reactor;
 pub mod timers;

@@ -1,0 +1,163 @@
+//! Both halves of a reactor together, on real descriptors.
+
+#![allow(clippy::disallowed_methods, reason = "waking from another thread needs one")]
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread;
+
+use super::{Event, Fd, Interest, Reactor};
+use crate::clock::now_ns;
+
+const MS: u64 = 1_000_000;
+/// Only a wake-up that never came waits this long.
+const LONG_NS: u64 = 10_000 * MS;
+
+fn reactor() -> Reactor {
+    Reactor::new().expect("reactor")
+}
+
+fn pipe() -> (OwnedFd, OwnedFd) {
+    rustix::pipe::pipe().expect("pipe")
+}
+
+fn ready(fd: Fd, readable: bool, writable: bool) -> Event {
+    Event { fd, readable, writable, failed: false }
+}
+
+#[test]
+fn event_is_reported_as_long_as_it_is_ready() {
+    let Reactor { mut poller, mut registry } = reactor();
+    let (reader, writer) = pipe();
+    registry.set(reader.as_raw_fd(), Interest::READ).expect("set");
+    assert_eq!(poller.wait(Some(0)).expect("wait"), 0);
+    rustix::io::write(&writer, b"x").expect("write");
+    for _ in 0..3 {
+        assert_eq!(poller.wait(None).expect("wait"), 1);
+        assert_eq!(poller.event(0), ready(reader.as_raw_fd(), true, false));
+    }
+    rustix::io::read(&reader, &mut [0; 8]).expect("read");
+    assert_eq!(poller.wait(Some(0)).expect("wait"), 0);
+}
+
+#[test]
+fn only_what_was_asked_for_is_reported() {
+    let Reactor { mut poller, mut registry } = reactor();
+    let (a, _b) = std::os::unix::net::UnixStream::pair().expect("socketpair");
+    let fd = a.as_raw_fd();
+    registry.add(fd, Interest::READ).expect("add");
+    assert_eq!(poller.wait(Some(0)).expect("wait"), 0);
+    registry.add(fd, Interest::WRITE).expect("add");
+    poller.wait(Some(0)).expect("wait");
+    assert_eq!(poller.events().collect::<Vec<_>>(), [ready(fd, false, true)]);
+    registry.clear(fd, Interest::WRITE).expect("clear");
+    assert_eq!((registry.interest(fd), registry.len()), (Interest::READ, 1));
+    registry.remove(fd).expect("remove");
+    assert!(registry.is_empty());
+    assert_eq!(poller.wait(Some(0)).expect("wait"), 0);
+}
+
+#[test]
+fn peer_that_hung_up_makes_ready_for_what_was_waited_for() {
+    let Reactor { mut poller, mut registry } = reactor();
+    let (reader, writer) = pipe();
+    registry.set(reader.as_raw_fd(), Interest::READ).expect("set");
+    drop(writer);
+    assert_eq!(poller.wait(None).expect("wait"), 1);
+    let event = poller.event(0);
+    assert!(event.readable && !event.writable && event.failed);
+}
+
+#[test]
+fn closed_descriptor_is_an_error_to_set_and_none_to_remove() {
+    let Reactor { mut registry, .. } = reactor();
+    let (reader, _writer) = pipe();
+    let fd = reader.as_raw_fd();
+    registry.set(fd, Interest::READ).expect("set");
+    drop(reader);
+    // Another test's thread may have got the number by then, hence no other check here.
+    registry.remove(fd).expect("remove");
+    assert!(registry.is_empty());
+    for bad in [-1, Fd::MIN, Fd::MAX] {
+        let error = registry.set(bad, Interest::READ).expect_err("no descriptor");
+        assert_eq!(error.raw_os_error(), Some(libc::EBADF));
+        registry.remove(bad).expect("remove");
+    }
+}
+
+#[test]
+fn regular_file_is_refused() {
+    let Reactor { mut registry, .. } = reactor();
+    let file = std::fs::File::open("/proc/self/exe").expect("open");
+    let error = registry.set(file.as_raw_fd(), Interest::READ).expect_err("files are always ready");
+    assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+    assert!(registry.is_empty());
+}
+
+#[test]
+fn timeout_never_ends_early() {
+    let Reactor { mut poller, .. } = reactor();
+    for timeout_ns in [1, 1_000, 100_000, 1_200_000, 3 * MS] {
+        let start = now_ns();
+        assert_eq!(poller.wait(Some(timeout_ns)).expect("wait"), 0);
+        assert!(now_ns() - start >= timeout_ns);
+    }
+}
+
+#[test]
+fn wake_before_the_wait_ends_it() {
+    let mut reactor = reactor();
+    let waker = reactor.waker();
+    waker.wake();
+    waker.clone().wake();
+    assert_eq!(reactor.poller.wait(None).expect("wait"), 0);
+    // Both wakes are consumed: this one waits.
+    let start = now_ns();
+    assert_eq!(reactor.poller.wait(Some(MS)).expect("wait"), 0);
+    assert!(now_ns() - start >= MS);
+}
+
+#[test]
+fn wake_from_another_thread_ends_the_wait() {
+    let mut reactor = reactor();
+    for _ in 0..100 {
+        let waker = reactor.waker();
+        let start = now_ns();
+        let thread = thread::spawn(move || waker.wake());
+        assert_eq!(reactor.poller.wait(Some(LONG_NS)).expect("wait"), 0);
+        assert!(now_ns() - start < LONG_NS / 2);
+        thread.join().expect("join");
+        // What is left of a wake that came late is consumed too.
+        reactor.poller.wait(Some(0)).expect("wait");
+    }
+}
+
+#[test]
+fn all_events_come_through_a_small_buffer() {
+    let Reactor { mut poller, mut registry } = reactor();
+    let pipes: Vec<_> = (0..150).map(|_| pipe()).collect();
+    for (_, writer) in &pipes {
+        registry.set(writer.as_raw_fd(), Interest::WRITE).expect("set");
+    }
+    // Level-triggered events go round; the buffer grows when it was full.
+    let count = (0..3).map(|_| poller.wait(Some(0)).expect("wait")).last();
+    assert_eq!(count, Some(150));
+}
+
+#[test]
+fn closed_registry_leaves_the_queue_as_it_is() {
+    let Reactor { mut poller, mut registry } = reactor();
+    let (_reader, writer) = pipe();
+    let fd = writer.as_raw_fd();
+    registry.set(fd, Interest::WRITE).expect("set");
+    registry.close();
+    registry.remove(fd).expect("nothing to remove");
+    assert!(registry.set(fd, Interest::READ).is_err());
+    assert_eq!(poller.wait(Some(0)).expect("wait"), 1);
+}
+
+#[test]
+fn halves_may_move_to_other_threads() {
+    fn assert_send_sync<T: Send + Sync>() {}
+    assert_send_sync::<Reactor>();
+    assert_send_sync::<super::Waker>();
+}
