@@ -9,3 +9,4 @@
 pub mod clock;
 pub mod reactor;
 pub mod timers;
+pub mod write_queue;
