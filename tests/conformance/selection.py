@@ -1,0 +1,61 @@
+"""Which files and classes of CPython's test_asyncio can judge a foreign loop, Task or Future.
+
+A file or class is left out only if it never reaches what we put in asyncio's place, or if it
+repeats another class word for word. A test that does reach it, and fails for a reason that is not
+ours, is run all the same and stands in `expected/`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import unittest
+
+PACKAGE = "test.test_asyncio"
+
+# Files that never reach a loop, a Task or a Future of ours.
+FILES_LEFT_OUT = {
+    "test_proactor_events": "tests the loop for Windows",
+    "test_protocols": "tests abstract classes",
+    "test_selector_events": "tests the private classes of asyncio's own selector loop",
+    "test_tools": "tests a command of asyncio",
+    "test_transports": "tests abstract classes",
+    "test_windows_events": "tests the loop for Windows",
+    "test_windows_utils": "tests pipes for Windows",
+}
+
+# Classes that run the tests of another class again, on another selector or child watcher. We have
+# neither to choose, so they would run the very same code again.
+CLASSES_LEFT_OUT = {
+    "test_events": {"KqueueEventLoopTests", "PollEventLoopTests", "SelectEventLoopTests"},
+    "test_sendfile": {"KqueueEventLoopTests", "PollEventLoopTests", "SelectEventLoopTests"},
+    "test_sock_lowlevel": {"KqueueEventLoopTests", "PollEventLoopTests", "SelectEventLoopTests"},
+    "test_subprocess": {
+        "SubprocessFastWatcherTests",
+        "SubprocessMultiLoopWatcherTests",
+        "SubprocessPidfdWatcherTests",
+        "SubprocessSafeWatcherTests",
+    },
+}
+
+
+def applicable_files() -> list[str]:
+    """Return the names of the files to run, from the test suite of this interpreter.
+
+    Raises:
+        ImportError: This interpreter came without its own test suite.
+    """
+    package = importlib.import_module(PACKAGE)
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    return [name for name in names if name.startswith("test_") and name not in FILES_LEFT_OUT]
+
+
+def test_name(test: unittest.TestCase) -> str:
+    """Return `file.Class.method`, the name under which a test stands in the lists."""
+    return test.id().removeprefix(PACKAGE + ".")
+
+
+def is_left_out(name: str) -> bool:
+    """Say whether the class of the test `name` only repeats another class."""
+    file, _, rest = name.partition(".")
+    return rest.partition(".")[0] in CLASSES_LEFT_OUT.get(file, ())
