@@ -1,0 +1,20 @@
+"""What Python 3.10's asyncio lacks, with the semantics of 3.15.
+
+The package is imported on Python 3.10 only. Everything here follows asyncio's
+documentation, and CPython 3.15's own tests of these names pass on it.
+"""
+
+from __future__ import annotations
+
+from tonnage.backports.barrier import Barrier, BrokenBarrierError
+from tonnage.backports.taskgroups import TaskGroup
+from tonnage.backports.timeouts import Timeout, timeout, timeout_at
+
+__all__ = [
+    "Barrier",
+    "BrokenBarrierError",
+    "TaskGroup",
+    "Timeout",
+    "timeout",
+    "timeout_at",
+]

@@ -1,0 +1,112 @@
+"""asyncio's names bound to tonnage's classes, for `install(patch_asyncio=True)`.
+
+A name is bound anew in every asyncio module that holds the very same object,
+so that `asyncio.Task`, `asyncio.tasks.Task` and asyncio's own uses of it agree.
+Names that this version's asyncio lacks are added. asyncio's run() and Runner
+keep asking the policy: a program that chooses another loop gets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import tonnage
+from tonnage import runner
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from types import ModuleType
+
+_T = TypeVar("_T")
+
+# Where a name lives that this version's asyncio may lack; elsewhere it is looked for.
+_HOMES = {
+    "Barrier": "asyncio.locks",
+    "BrokenBarrierError": "asyncio.exceptions",
+    "Runner": "asyncio.runners",
+    "create_eager_task_factory": "asyncio.tasks",
+    "eager_task_factory": "asyncio.tasks",
+}
+
+
+class Runner(runner.Runner):
+    """tonnage's Runner, which makes its loop as the event loop policy says."""
+
+    __doc__ = runner.Runner.__doc__
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.new_event_loop()
+
+
+def run(
+    main: Awaitable[_T],
+    *,
+    debug: bool | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> _T:
+    """Run `main` as tonnage does, in a loop that the event loop policy makes."""
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError("asyncio.run() cannot be called from a running event loop")
+    with Runner(debug=debug, loop_factory=loop_factory) as runner_:
+        return runner_.run(main)
+
+
+class _GatheringFuture(tonnage.Future[Any]):
+    """What `asyncio.gather()` returns: cancelling it cancels all that it waits for."""
+
+    def __init__(self, children: Iterable[asyncio.Future[Any]], *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._children = children
+        self._cancel_requested = False
+
+    def cancel(self, msg: Any = None) -> bool:
+        if self.done():
+            return False
+        # Every child is asked, even after one has agreed.
+        answers = [child.cancel(msg=msg) for child in self._children]
+        if any(answers):
+            # gather() reads it when the children have ended.
+            self._cancel_requested = True
+        return any(answers)
+
+
+def rebind_asyncio() -> None:
+    """Bind asyncio's names to tonnage's objects; a second call does nothing."""
+    for name, ours in _replacements():
+        _rebind(name, ours)
+    asyncio.tasks._GatheringFuture = _GatheringFuture
+
+
+def _replacements() -> Iterator[tuple[str, object]]:
+    for name in ("Task", "Future", "EventLoop", "eager_task_factory", "create_eager_task_factory"):
+        yield name, getattr(tonnage, name)
+    yield "Runner", Runner
+    yield "run", run
+    if sys.version_info < (3, 11):
+        from tonnage import backports
+
+        for name in backports.__all__:
+            yield name, getattr(backports, name)
+
+
+def _rebind(name: str, ours: object) -> None:
+    theirs = getattr(asyncio, name, None)
+    if theirs is ours:
+        return
+    if theirs is None:
+        home = _HOMES.get(name)
+        if home is not None:
+            setattr(sys.modules[home], name, ours)
+    else:
+        for module in _asyncio_modules():
+            if vars(module).get(name) is theirs:
+                setattr(module, name, ours)
+    setattr(asyncio, name, ours)
+    if name not in asyncio.__all__:
+        asyncio.__all__ = (*asyncio.__all__, name)
+
+
+def _asyncio_modules() -> list[ModuleType]:
+    return [module for name, module in list(sys.modules.items()) if name.startswith("asyncio.") and module]

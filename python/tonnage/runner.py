@@ -1,0 +1,265 @@
+"""`run()` and `Runner`: a program's way in, with Python 3.15's semantics on every version.
+
+The first Ctrl-C cancels the main task, so that its `finally` blocks run; if the
+program lets the cancellation through, it leaves as KeyboardInterrupt. A second
+Ctrl-C does not wait. `close()` leaves nothing behind: tasks are cancelled,
+async generators are closed, the default executor's threads are joined.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import signal
+import sys
+import threading
+from collections.abc import Coroutine
+from contextvars import Context, copy_context
+from enum import Enum
+from functools import partial
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tonnage._tonnage import Task
+from tonnage.event_loop import EventLoop, new_event_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import FrameType, TracebackType
+
+    from typing_extensions import Self
+
+_T = TypeVar("_T")
+
+# asyncio's own limit: CPython 3.15, Lib/asyncio/constants.py, THREAD_JOIN_TIMEOUT.
+_JOIN_TIMEOUT_S = 300
+
+
+class _State(Enum):
+    CREATED = "created"
+    INITIALIZED = "initialized"
+    CLOSED = "closed"
+
+
+class Runner:
+    """Run several coroutines in one event loop and one context, then clean up.
+
+    Args:
+        debug: Turn the loop's debug mode on or off; None leaves it as it is.
+        loop_factory: Makes the loop; by default it is tonnage's, and the
+            thread's current loop until `close()`.
+
+    Example:
+        with tonnage.Runner() as runner:
+            runner.run(prepare())
+            runner.run(serve())
+    """
+
+    def __init__(
+        self,
+        *,
+        debug: bool | None = None,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    ) -> None:
+        self._state = _State.CREATED
+        self._debug = debug
+        self._loop_factory = loop_factory
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._context: Context | None = None
+        self._interrupt_count = 0
+        self._is_current_loop = False
+
+    def __enter__(self) -> Self:
+        self.get_loop()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the runner's event loop, made at the first call.
+
+        Raises:
+            RuntimeError: The runner is closed.
+        """
+        if self._state is _State.CLOSED:
+            raise RuntimeError("Runner is closed")
+        if self._loop is None:
+            if self._loop_factory is None:
+                self._loop = self._new_loop()
+                asyncio.set_event_loop(self._loop)
+                self._is_current_loop = True
+            else:
+                self._loop = self._loop_factory()
+            if self._debug is not None:
+                self._loop.set_debug(self._debug)
+            self._context = copy_context()
+            self._state = _State.INITIALIZED
+        return self._loop
+
+    def run(self, coro: Awaitable[_T], *, context: Context | None = None) -> _T:
+        """Run `coro`, any awaitable, to its end, and return its result.
+
+        Args:
+            coro: What to run.
+            context: Where to run it; by default in the runner's one context.
+
+        Raises:
+            RuntimeError: A loop is running in this thread, or the runner is closed.
+            TypeError: `coro` cannot be awaited.
+            KeyboardInterrupt: Ctrl-C was pressed, and `coro` ended cancelled,
+                or it was pressed twice.
+        """
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError("Runner.run() cannot be called from a running event loop")
+        event_loop = self.get_loop()
+        if context is None:
+            context = self._context
+        task = _create_task(event_loop, _as_coroutine(coro), context)
+        handler = self._catch_interrupts(task)
+        self._interrupt_count = 0
+        try:
+            return event_loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            if self._interrupt_count > 0:
+                # A foreign loop's task may lack `uncancel`.
+                uncancel = getattr(task, "uncancel", None)
+                if uncancel is not None and uncancel() == 0:
+                    # The cancellation stays its context: it says where the program was.
+                    raise KeyboardInterrupt  # noqa: B904
+            raise
+        finally:
+            if handler is not None and signal.getsignal(signal.SIGINT) is handler:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def close(self) -> None:
+        """Cancel all tasks, close async generators and the default executor, close the loop.
+
+        A second call does nothing. The executor's threads are waited for, for
+        300 seconds at most.
+        """
+        if self._state is not _State.INITIALIZED:
+            return
+        assert self._loop is not None
+        event_loop = self._loop
+        try:
+            _cancel_all_tasks(event_loop)
+            event_loop.run_until_complete(event_loop.shutdown_asyncgens())
+            event_loop.run_until_complete(_shutdown_executor(event_loop))
+        finally:
+            if self._is_current_loop:
+                asyncio.set_event_loop(None)
+            event_loop.close()
+            self._loop = None
+            self._state = _State.CLOSED
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        return new_event_loop()
+
+    def _catch_interrupts(self, task: asyncio.Task[Any]) -> partial[None] | None:
+        """Take over Ctrl-C, unless the program handles it itself."""
+        if threading.current_thread() is not threading.main_thread():
+            return None
+        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            return None
+        handler = partial(self._on_interrupt, main_task=task)
+        try:
+            signal.signal(signal.SIGINT, handler)
+        except ValueError:
+            # An embedding program runs Python's "main" thread in another thread of its own.
+            return None
+        return handler
+
+    def _on_interrupt(self, _signum: int, _frame: FrameType | None, main_task: asyncio.Task[Any]) -> None:
+        self._interrupt_count += 1
+        if self._interrupt_count > 1 or main_task.done():
+            raise KeyboardInterrupt
+        main_task.cancel()
+        # The loop may be asleep in the kernel: wake it, so that it sees the cancellation.
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(lambda: None)
+
+
+def run(
+    main: Awaitable[_T],
+    *,
+    debug: bool | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> _T:
+    """Run `main`, any awaitable, in a loop of its own, and return its result.
+
+    Args:
+        main: The program.
+        debug: Turn the loop's debug mode on or off; None leaves it as it is.
+        loop_factory: Makes the loop; by default it is tonnage's.
+
+    Raises:
+        RuntimeError: A loop is running in this thread.
+        TypeError: `main` cannot be awaited.
+        KeyboardInterrupt: Ctrl-C was pressed, and `main` ended cancelled, or
+            it was pressed twice.
+
+    Example:
+        async def main():
+            await tonnage.sleep(1)
+
+        tonnage.run(main())
+    """
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError("asyncio.run() cannot be called from a running event loop")
+    with Runner(debug=debug, loop_factory=loop_factory) as runner:
+        return runner.run(main)
+
+
+def _as_coroutine(awaitable: Awaitable[_T]) -> Coroutine[Any, Any, _T]:
+    if isinstance(awaitable, (CoroutineType, Coroutine)):
+        return awaitable
+    if not inspect.isawaitable(awaitable):
+        raise TypeError("An asyncio.Future, a coroutine or an awaitable is required")
+
+    async def wait_for_it() -> _T:
+        return await awaitable
+
+    return wait_for_it()
+
+
+def _create_task(
+    event_loop: asyncio.AbstractEventLoop,
+    coro: Coroutine[Any, Any, _T],
+    context: Context | None,
+) -> asyncio.Task[_T]:
+    if sys.version_info < (3, 11) and not isinstance(event_loop, EventLoop):
+        # A loop of Python 3.10 knows no contexts; our task does, on any loop.
+        return Task(coro, loop=event_loop, context=context)
+    return event_loop.create_task(coro, context=context)
+
+
+def _cancel_all_tasks(event_loop: asyncio.AbstractEventLoop) -> None:
+    tasks = asyncio.all_tasks(event_loop)
+    if not tasks:
+        return
+    for task in tasks:
+        task.cancel()
+    event_loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    for task in tasks:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            event_loop.call_exception_handler(
+                {
+                    "message": "unhandled exception during asyncio.run() shutdown",
+                    "exception": error,
+                    "task": task,
+                }
+            )
+
+
+async def _shutdown_executor(event_loop: asyncio.AbstractEventLoop) -> None:
+    if sys.version_info < (3, 12) and not isinstance(event_loop, EventLoop):
+        await event_loop.shutdown_default_executor()
+    else:
+        await event_loop.shutdown_default_executor(_JOIN_TIMEOUT_S)
