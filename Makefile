@@ -26,7 +26,7 @@ help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
 
 demo:  ## Fetch thousands of files over HTTP, on asyncio and on tonnage (release build)
-	@$(PYTHON3) tools/run_release.py --py "$(PY)" examples/fetch_all.py $(ARGS)
+	@$(PYTHON3) tools/run_release.py --py "$(PY)" examples/fetch_all.py --compare $(ARGS)
 
 test:  ## Run all tests on every CPython found (ARGS: for pytest)
 	@$(PYTHON3) tools/run_tests.py --py "$(PY)" --pytest-args="$$ARGS"

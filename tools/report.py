@@ -22,10 +22,9 @@ def show(*groups: str, also_failed: tuple[str, ...] = ()) -> int:
     width = max((len(result.name) for result in results), default=0)
     print()
     for result in results:
-        print(
-            f"  {result.group:<12} {result.name:<{width}}  {result.passed:>6} passed {result.failed:>5} failed"
-            f" {result.skipped:>5} skipped {result.seconds:>7.1f} s  {result.note}".rstrip()
-        )
+        counts = f"{result.passed:>6} passed {result.failed:>5} failed {result.skipped:>5} skipped"
+        line = f"  {result.group:<12} {result.name:<{width}} {counts} {result.seconds:>7.1f} s  {result.note}"
+        print(line.rstrip())
     passed = sum(result.passed for result in results)
     failed = sum(result.failed for result in results)
     skipped = sum(result.skipped for result in results)

@@ -1,6 +1,6 @@
 """Run CPython's own test_asyncio on tonnage, on each CPython present.
 
-Usage: run_conformance.py [--py 3.13] [arguments for tests.conformance]
+Usage: run_conformance.py [--py 3.13] [arguments for tests/conformance/run.py]
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def conformance(version: str, python: Path, arguments: list[str]) -> None:
         return
     say(f"CPython {version}'s test_asyncio on tonnage")
     lines: list[str] = []
-    command = [interpreter, "-m", "tests.conformance", *arguments]
+    command = [interpreter, ROOT / "tests" / "conformance" / "run.py", *arguments]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
     ) as process:
