@@ -77,6 +77,7 @@ class _Worker:
         self._timeout_s = job.timeout_s + GRACE_S
         self._outcomes = outcomes
         self._killed = False
+        self._exit_code = 0
         self.test: str | None = None
         self.log = ""
 
@@ -102,16 +103,16 @@ class _Worker:
             finished = self._follow(process, reading)
             # The group also holds the children that tests left behind.
             _kill_group(process.pid)
-            process.wait()
+            self._exit_code = process.wait()
             log.seek(0)
-            self.log = f"exit code {process.returncode}\n" + log.read().decode(errors="replace")
-            self.log = self.log[-LOG_MAX:]
+            self.log = log.read().decode(errors="replace")[-LOG_MAX:]
         return finished
 
     def blame(self) -> Outcome:
         """Return the outcome of the test during which the process ended."""
-        hung = self._killed or "Timeout (" in self.log
-        return Outcome("timeout" if hung else "crash", self.log)
+        if self._killed or "Timeout (" in self.log:
+            return Outcome("timeout", f"{self.log}\nit hung")
+        return Outcome("crash", f"{self.log}\nit ended the process, exit code {self._exit_code}")
 
     def _follow(self, process: subprocess.Popen[bytes], reading: int) -> bool:
         lines: queue.SimpleQueue[str] = queue.SimpleQueue()
