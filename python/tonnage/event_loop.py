@@ -1,0 +1,150 @@
+"""The event loop that users hold.
+
+The scheduler, the timers, the reactor, `sock_*` and the stream transports are Rust: `_tonnage.EventLoop`,
+which comes first in the order of methods. What runs once per loop, connection or command is Python, in
+the mixins. All else is inherited from asyncio's own loop: UDP, pipes, sendfile, exception handling. There
+is no Python selector; inherited code reaches the reactor through `_add_reader` and its kin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import weakref
+from asyncio import base_events, events
+from asyncio.log import logger
+from typing import Any
+
+from . import _tonnage
+from .connection import Connecting
+from .dns import Resolver, Resolving
+from .executor import Executing
+from .listen import Listening
+from .process import Spawning
+from .signals import Signalling
+
+__all__ = ("EventLoop", "new_event_loop")
+
+
+class EventLoop(
+    _tonnage.EventLoop,
+    Connecting,
+    Listening,
+    Signalling,
+    Resolving,
+    Executing,
+    Spawning,
+    asyncio.SelectorEventLoop,
+):
+    """asyncio's event loop, in Rust."""
+
+    def __init__(self) -> None:
+        # Not the selector loop's: that would open a selector and a pair of sockets.
+        base_events.BaseEventLoop.__init__(self)
+        self._transports = weakref.WeakValueDictionary()
+        self._acceptors = {}
+        self._unix_server_sockets = {}
+        self._signal_handlers = {}
+        self._signal_pipe = None
+        self._child_watches = set()
+        self._resolver = Resolver(self)
+        self._old_agen_hooks: Any = None
+        _live_loops.add(self)
+
+    def set_debug(self, enabled: bool) -> None:
+        """Switch debug mode, which adds checks and reports, on or off."""
+        self._debug = enabled
+        if self.is_running():
+            self.call_soon_threadsafe(self._set_coroutine_origin_tracking, enabled)
+
+    def run_forever(self) -> None:
+        """Run until `stop()` is called."""
+        self._run_forever_setup()
+        try:
+            self._run()
+        finally:
+            self._run_forever_cleanup()
+
+    def close(self) -> None:
+        """Close the loop, which must not be running; what is still scheduled never runs."""
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        if self._debug:
+            logger.debug("Close %r", self)
+        try:
+            self._close_signals()
+        finally:
+            self._resolver.close()
+            for watch in list(self._child_watches):
+                watch.stop()
+            self._acceptors.clear()
+            self._close()
+            self._executor_shutdown_called = True
+            executor, self._default_executor = self._default_executor, None
+            if executor is not None:
+                executor.shutdown(wait=False)
+
+    def _run_forever_setup(self) -> None:
+        # The same order as asyncio's: CPython 3.15, Lib/asyncio/base_events.py, _run_forever_setup.
+        self._check_closed()
+        self._check_running()
+        self._set_coroutine_origin_tracking(self._debug)
+        self._old_agen_hooks = sys.get_asyncgen_hooks()
+        self._thread_id = threading.get_ident()
+        sys.set_asyncgen_hooks(
+            firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook
+        )
+        events._set_running_loop(self)
+
+    def _run_forever_cleanup(self) -> None:
+        self._stopping = False
+        self._thread_id = None
+        events._set_running_loop(None)
+        self._set_coroutine_origin_tracking(False)
+        if self._old_agen_hooks is not None:
+            sys.set_asyncgen_hooks(*self._old_agen_hooks)
+            self._old_agen_hooks = None
+
+    if sys.version_info < (3, 12):
+
+        def call_exception_handler(self, context: dict[str, Any]) -> None:
+            """Call the exception handler, in the context of the task, future or handle that failed."""
+            culprits = (context.get(key) for key in ("task", "future", "handle"))
+            culprit = next((found for found in culprits if found is not None), None)
+            own_context = culprit.get_context() if hasattr(culprit, "get_context") else None
+            if own_context is None:
+                super().call_exception_handler(context)
+            else:
+                # A copy, because the culprit itself may be calling, inside its context.
+                own_context.copy().run(super().call_exception_handler, context)
+
+    def _forget_after_fork(self) -> None:
+        """Close the loop in a forked child, without a trace in the parent's descriptors and threads."""
+        self._resolver.forget_after_fork()
+        self._forget_signals_after_fork()
+        for watch in self._child_watches:
+            watch.forget_after_fork()
+        self._child_watches.clear()
+        self._default_executor = None
+        self._close_after_fork()
+
+
+_live_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
+
+
+def _forget_loops_after_fork() -> None:
+    for loop in list(_live_loops):
+        if not loop.is_closed():
+            loop._forget_after_fork()
+
+
+os.register_at_fork(after_in_child=_forget_loops_after_fork)
+
+
+def new_event_loop() -> EventLoop:
+    """Return a new event loop."""
+    return EventLoop()

@@ -1,0 +1,169 @@
+"""The object that `create_server` returns.
+
+One `Server` owns its listening sockets until `close()`. It knows its open connections through weak
+references only, so that an abandoned transport can still be collected and warn. The semantics are those
+of CPython 3.13 and later on every version: `close()` never touches connections, `wait_closed()` waits
+for them, `close_clients()` and `abort_clients()` end them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import ssl
+import weakref
+from asyncio import base_events, trsock
+from collections.abc import Callable
+from socket import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .accept import Accepting
+
+__all__ = ("Server",)
+
+
+class Server(base_events.Server):
+    """Accept connections on a number of listening sockets."""
+
+    def __init__(
+        self,
+        loop: Accepting,
+        sockets: list[socket],
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        ssl_context: ssl.SSLContext | None,
+        backlog: int,
+        ssl_handshake_timeout: float | None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> None:
+        self._loop = loop
+        # None once `close()` was called.
+        self._sockets: list[socket] | None = sockets
+        self._clients: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+        # None once the server is closed and its last connection is gone.
+        self._waiters: list[asyncio.Future[None]] | None = []
+        self._protocol_factory = protocol_factory
+        self._ssl_context = ssl_context
+        self._backlog = backlog
+        self._ssl_handshake_timeout = ssl_handshake_timeout
+        self._ssl_shutdown_timeout = ssl_shutdown_timeout
+        self._serving = False
+        self._serving_forever_fut: asyncio.Future[None] | None = None
+        # Each connection runs in a copy of the context that made the server, as in CPython 3.15.
+        self._context = contextvars.copy_context()
+
+    def __repr__(self) -> str:
+        return f"<{self.__class__.__name__} sockets={self.sockets!r}>"
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop that the server belongs to."""
+        return self._loop
+
+    def is_serving(self) -> bool:
+        """Tell whether the server accepts connections."""
+        return self._serving
+
+    @property
+    def sockets(self) -> tuple[trsock.TransportSocket, ...]:
+        """The listening sockets; empty once the server is closed."""
+        if self._sockets is None:
+            return ()
+        return tuple(trsock.TransportSocket(sock) for sock in self._sockets)
+
+    async def start_serving(self) -> None:
+        """Start to accept connections; do nothing if the server does so already."""
+        self._start_serving()
+        # The caller gets its turn back only when the listening sockets are being watched.
+        await asyncio.sleep(0)
+
+    async def serve_forever(self) -> None:
+        """Accept connections until the waiting task is cancelled, then close everything."""
+        if self._serving_forever_fut is not None:
+            raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
+        if self._sockets is None:
+            raise RuntimeError(f"server {self!r} is closed")
+        self._start_serving()
+        self._serving_forever_fut = self._loop.create_future()
+        try:
+            await self._serving_forever_fut
+        except asyncio.CancelledError:
+            try:
+                self.close()
+                self.close_clients()
+                await self.wait_closed()
+            finally:
+                raise
+        finally:
+            self._serving_forever_fut = None
+
+    def close(self) -> None:
+        """Stop accepting, and close the listening sockets; open connections go on."""
+        sockets, self._sockets = self._sockets, None
+        if sockets is None:
+            return
+        for sock in sockets:
+            self._loop._stop_serving(sock)
+        self._serving = False
+        forever = self._serving_forever_fut
+        if forever is not None and not forever.done():
+            forever.cancel()
+            self._serving_forever_fut = None
+        if not self._clients:
+            self._wakeup()
+
+    def close_clients(self) -> None:
+        """Close every open connection, once its buffered data has been sent."""
+        for transport in self._clients.copy():
+            transport.close()
+
+    def abort_clients(self) -> None:
+        """Drop every open connection at once."""
+        for transport in self._clients.copy():
+            transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until the server is closed and all of its connections are gone, in either order."""
+        if self._waiters is None:
+            return
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if self._waiters is not None:
+                self._waiters.remove(waiter)
+
+    def _start_serving(self) -> None:
+        if self._serving:
+            return
+        if self._sockets is None:
+            raise RuntimeError(f"server {self!r} is closed")
+        self._serving = True
+        for sock in self._sockets:
+            sock.listen(self._backlog)
+            self._loop._start_serving(
+                self._protocol_factory,
+                sock,
+                self._ssl_context,
+                self,
+                self._backlog,
+                self._ssl_handshake_timeout,
+                self._ssl_shutdown_timeout,
+                context=self._context,
+            )
+
+    def _attach(self, transport: asyncio.Transport) -> None:
+        """Called by a transport of this server when it is made."""
+        self._clients.add(transport)
+
+    def _detach(self, transport: asyncio.Transport) -> None:
+        """Called by a transport of this server when its connection is lost or it is collected."""
+        self._clients.discard(transport)
+        if self._sockets is None and not self._clients:
+            self._wakeup()
+
+    def _wakeup(self) -> None:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)

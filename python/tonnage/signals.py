@@ -1,0 +1,164 @@
+"""Signal handlers of the loop: asyncio's, through Python's own wakeup descriptor.
+
+Python's C handler writes the signal's number into a pipe, which the loop watches like any descriptor; the
+callback then runs as an ordinary callback of the loop. The pipe is made with the first handler. It holds
+65,536 signals, where asyncio's pair of sockets holds some hundreds. Only the main thread may call this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import inspect
+import os
+import signal
+import sys
+import warnings
+from asyncio.log import logger
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+__all__ = ("Signalling",)
+
+
+def _do_nothing(signum: int, frame: FrameType | None) -> None:
+    """Stand in for a Python handler, so that the C handler runs and writes into the pipe."""
+
+
+def _default_handler(signum: int) -> Any:
+    return signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
+
+
+class Signalling(asyncio.SelectorEventLoop):
+    """The part of the event loop that handles signals."""
+
+    _signal_handlers: dict[int, asyncio.Handle]
+    # The reading and the writing end; None until the first handler is added.
+    _signal_pipe: tuple[int, int] | None
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+        """Call `callback(*args)` in the loop whenever the process gets the signal `sig`."""
+        if asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
+            raise TypeError("coroutines cannot be used with add_signal_handler()")
+        self._check_signal(sig)
+        self._check_closed()  # type: ignore[attr-defined]
+        try:
+            # Outside the main thread this fails, before anything has changed.
+            signal.set_wakeup_fd(self._open_signal_pipe())
+        except (ValueError, OSError) as error:
+            raise RuntimeError(str(error)) from error
+
+        self._signal_handlers[sig] = asyncio.Handle(callback, args, self, None)
+        try:
+            signal.signal(sig, _do_nothing)
+            # System calls go on after the signal, where they can.
+            signal.siginterrupt(sig, False)
+        except OSError as error:
+            del self._signal_handlers[sig]
+            self._release_wakeup_fd()
+            if error.errno == errno.EINVAL:
+                raise RuntimeError(f"sig {sig} cannot be caught") from error
+            raise
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Remove the handler of the signal `sig`, and tell whether there was one."""
+        self._check_signal(sig)
+        if self._signal_handlers.pop(sig, None) is None:
+            return False
+        try:
+            signal.signal(sig, _default_handler(sig))
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise RuntimeError(f"sig {sig} cannot be caught") from error
+            raise
+        self._release_wakeup_fd()
+        return True
+
+    def _check_signal(self, sig: int) -> None:
+        if not isinstance(sig, int):
+            raise TypeError(f"sig must be an int, not {sig!r}")
+        if sig not in signal.valid_signals():
+            raise ValueError(f"invalid signal number {sig}")
+
+    def _open_signal_pipe(self) -> int:
+        """Return the writing end."""
+        if self._signal_pipe is None:
+            reading, writing = os.pipe()
+            os.set_blocking(reading, False)
+            os.set_blocking(writing, False)
+            self._signal_pipe = (reading, writing)
+            self._add_reader(reading, self._read_signals)  # type: ignore[attr-defined]
+        return self._signal_pipe[1]
+
+    def _read_signals(self) -> None:
+        if self._signal_pipe is None:
+            return
+        while True:
+            try:
+                numbers = os.read(self._signal_pipe[0], 4096)
+            except BlockingIOError:
+                return
+            if not numbers:
+                return
+            for signum in numbers:
+                self._handle_signal(signum)
+
+    def _handle_signal(self, sig: int) -> None:
+        handle = self._signal_handlers.get(sig)
+        if handle is None:
+            # It was removed after the signal had come.
+            return
+        if handle.cancelled():
+            self.remove_signal_handler(sig)
+        else:
+            self._add_callback_signalsafe(handle)
+
+    def _add_callback_signalsafe(self, handle: asyncio.Handle) -> None:
+        self.call_soon(handle._callback, *handle._args, context=handle._context)  # type: ignore[attr-defined]
+
+    def _release_wakeup_fd(self) -> None:
+        if self._signal_handlers:
+            return
+        try:
+            signal.set_wakeup_fd(-1)
+        except (ValueError, OSError) as error:
+            logger.info("set_wakeup_fd(-1) failed: %s", error)
+
+    def _close_signals(self) -> None:
+        """Give the signals back; part of closing the loop."""
+        if sys.is_finalizing():
+            if self._signal_handlers:
+                warnings.warn(
+                    f"Closing the loop {self!r} on interpreter shutdown stage, skipping signal handlers removal",
+                    ResourceWarning,
+                    source=self,
+                )
+                self._signal_handlers.clear()
+        else:
+            for sig in list(self._signal_handlers):
+                self.remove_signal_handler(sig)
+        self._close_signal_pipe()
+
+    def _close_signal_pipe(self) -> None:
+        if self._signal_pipe is None:
+            return
+        reading, writing = self._signal_pipe
+        self._signal_pipe = None
+        self._remove_reader(reading)  # type: ignore[attr-defined]
+        os.close(reading)
+        os.close(writing)
+
+    def _forget_signals_after_fork(self) -> None:
+        """Give a forked child the default handlers: the loop that would run ours is not there."""
+        if self._signal_handlers:
+            signal.set_wakeup_fd(-1)
+        for sig in self._signal_handlers:
+            if signal.getsignal(sig) is _do_nothing:
+                signal.signal(sig, _default_handler(sig))
+        self._signal_handlers.clear()
+        if self._signal_pipe is not None:
+            reading, writing = self._signal_pipe
+            self._signal_pipe = None
+            os.close(reading)
+            os.close(writing)
