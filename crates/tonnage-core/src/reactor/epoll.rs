@@ -81,7 +81,8 @@ impl Backend for Epoll {
 
     fn wait(&self, Events(events): &mut Self::Events, timeout_ns: Option<u64>) -> io::Result<usize> {
         if events.len() == events.capacity() && events.len() < EVENTS_MAX {
-            events.reserve_exact(events.len() * 2);
+            // The vector is full, so this doubles it.
+            events.reserve_exact(events.len());
         }
         events.clear();
         self.wait_for_kernel(events, timeout_ns)?;

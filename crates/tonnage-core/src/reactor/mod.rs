@@ -11,6 +11,7 @@
 //! Raw system calls are made in this folder only. One backend is one file; the
 //! operating system chooses it below.
 
+#[cfg(target_os = "linux")]
 mod epoll;
 mod event;
 mod poller;
@@ -33,7 +34,10 @@ pub use poller::Poller;
 pub use registry::Registry;
 pub use waker::Waker;
 
+#[cfg(target_os = "linux")]
 use epoll::Epoll as ChosenBackend;
+#[cfg(not(target_os = "linux"))]
+compile_error!("no reactor backend for this operating system: see the list of backends in reactor/mod.rs");
 
 /// A file descriptor as Python gives it: a number that nobody vouches for.
 pub type Fd = RawFd;

@@ -1,8 +1,10 @@
 //! Both halves of a reactor together, on real descriptors.
 
 #![allow(clippy::disallowed_methods, reason = "waking from another thread needs one")]
+#![allow(unsafe_code, reason = "std has no signals")]
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::{Event, Fd, Interest, Reactor};
@@ -129,6 +131,30 @@ fn wake_from_another_thread_ends_the_wait() {
         // What is left of a wake that came late is consumed too.
         reactor.poller.wait(Some(0)).expect("wait");
     }
+}
+
+#[test]
+fn signal_ends_the_wait_and_is_told() {
+    extern "C" fn do_nothing(_signal: libc::c_int) {}
+    let handler = do_nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    // SAFETY: the handler does nothing, which is safe at any time.
+    unsafe { libc::signal(libc::SIGUSR2, handler) };
+    // SAFETY: it only asks who we are.
+    let waiting = unsafe { libc::pthread_self() };
+    let Reactor { mut poller, .. } = reactor();
+    let told = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !told.load(Ordering::Relaxed) {
+                // SAFETY: the thread is alive, since it ends only after this scope.
+                unsafe { libc::pthread_kill(waiting, libc::SIGUSR2) };
+                thread::yield_now();
+            }
+        });
+        assert_eq!(poller.wait(Some(LONG_NS)).expect("wait"), 0);
+        told.store(true, Ordering::Relaxed);
+    });
+    assert!(poller.was_interrupted());
 }
 
 #[test]

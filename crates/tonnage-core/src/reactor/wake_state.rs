@@ -36,9 +36,9 @@ impl WakeState {
         self.0.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// After a wait. True if a wake came; it is consumed.
+    /// After a wait. Consumes the wake, if one came.
     #[inline]
-    pub(super) fn get_up(&self) -> bool {
-        self.0.swap(AWAKE, Ordering::AcqRel) == WOKEN
+    pub(super) fn get_up(&self) {
+        self.0.swap(AWAKE, Ordering::AcqRel);
     }
 }
