@@ -11,17 +11,20 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import ssl
 from asyncio import constants, trsock
 from asyncio.log import logger
-from collections.abc import Callable
-from contextvars import Context
 from dataclasses import dataclass
-from socket import socket
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from contextvars import Context
+    from socket import socket
+
     from .server import Server
+
+from .inherited import InheritedLoop
 
 __all__ = ("Accepting", "Acceptor")
 
@@ -93,7 +96,7 @@ class Acceptor:
 
     def _pause(self, error: OSError) -> None:
         # The kernel would report the socket as readable in every turn, so it is not watched for a while.
-        # asyncio reports each attempt; here an episode, which ends with an accepted connection, is reported once.
+        # asyncio reports each attempt; this reports an episode once. A connection that is accepted ends it.
         sock = self._listener.sock
         self._loop._remove_reader(sock.fileno())
         self._retry = self._loop.call_later(constants.ACCEPT_RETRY_DELAY, self.start)
@@ -115,10 +118,12 @@ class Acceptor:
         if self._listener.ssl_context is not None:
             handshake = self._make_tls_transport(connection, peer, context)
             try:
-                self._loop.create_task(handshake, context=context)
+                self._loop.create_task(handshake, context=context)  # type: ignore[call-arg]
             except BaseException as error:
                 handshake.close()
                 connection.close()
+                if is_exit(error):
+                    raise
                 self._report(error, None)
         elif context is not None:
             context.run(self._make_transport, connection, peer, context)
@@ -135,6 +140,8 @@ class Acceptor:
             )
         except BaseException as error:
             connection.close()
+            if is_exit(error):
+                raise
             self._report(error, protocol)
 
     async def _make_tls_transport(self, connection: socket, peer: object, context: Context | None) -> None:
@@ -161,13 +168,15 @@ class Acceptor:
             )
         except BaseException as error:
             connection.close()
+            if is_exit(error):
+                raise
             self._report(error, protocol)
             return
         try:
             await waiter
-        except (SystemExit, KeyboardInterrupt):
-            raise
         except BaseException as error:
+            if is_exit(error):
+                raise
             transport.close()
             # A failed handshake is the peer's doing and was logged by the TLS protocol, as in asyncio.
             if self._loop.get_debug():
@@ -182,9 +191,6 @@ class Acceptor:
         protocol: asyncio.BaseProtocol | None,
         transport: asyncio.BaseTransport | None = None,
     ) -> None:
-        # Called while `error` is being handled.
-        if isinstance(error, (SystemExit, KeyboardInterrupt)):
-            raise
         context: dict[str, Any] = {
             "message": "Error on transport creation for incoming connection",
             "exception": error,
@@ -196,7 +202,12 @@ class Acceptor:
         self._loop.call_exception_handler(context)
 
 
-class Accepting(asyncio.SelectorEventLoop):
+def is_exit(error: BaseException) -> bool:
+    """Tell whether `error` ends the program, and so must leave the loop."""
+    return isinstance(error, (SystemExit, KeyboardInterrupt))
+
+
+class Accepting(InheritedLoop):
     """The part of the event loop that starts and stops acceptors."""
 
     # One entry for each socket that is being watched or that waits for its retry.
@@ -204,7 +215,7 @@ class Accepting(asyncio.SelectorEventLoop):
     # Sockets of Unix servers whose path is removed on close, with the inode that they were bound to.
     _unix_server_sockets: dict[socket, int]
 
-    def _start_serving(
+    def _start_serving(  # noqa: PLR0917
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         sock: socket,
@@ -245,7 +256,7 @@ class Accepting(asyncio.SelectorEventLoop):
             logger.error("Unable to clean up listening UNIX socket %r: %r", path, error)
 
     def _stop_watching(self, sock: socket) -> int | None:
-        """Forget a listening socket and leave it open; return the inode of its path, if it is to be removed."""
+        """Forget a listening socket, and return the inode of its path if that is to be removed."""
         acceptor = self._acceptors.pop(sock, None)
         if acceptor is not None and not self.is_closed():
             acceptor.stop()

@@ -14,8 +14,9 @@ import socket
 import ssl as ssl_module
 import sys
 from asyncio.log import logger
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _tonnage
 from .happy_eyeballs import connect_first, interleave_families
@@ -25,12 +26,13 @@ if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .server import Server
 
 __all__ = ("Connecting",)
 
-_ProtocolFactory = Callable[[], asyncio.BaseProtocol]
-_Connection = tuple[asyncio.Transport, asyncio.BaseProtocol]
+_ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
 
 
 def check_stream_socket(sock: socket.socket) -> None:
@@ -52,26 +54,21 @@ def check_not_ssl_socket(sock: socket.socket | None) -> None:
 
 
 def check_ssl_timeouts(
-    has_ssl: bool, ssl_handshake_timeout: float | None, ssl_shutdown_timeout: float | None
+    ssl: object, ssl_handshake_timeout: float | None, ssl_shutdown_timeout: float | None
 ) -> None:
     """Raise ValueError if a TLS timeout was given without TLS."""
-    if ssl_handshake_timeout is not None and not has_ssl:
+    if ssl_handshake_timeout is not None and not ssl:
         raise ValueError("ssl_handshake_timeout is only meaningful with ssl")
-    if ssl_shutdown_timeout is not None and not has_ssl:
+    if ssl_shutdown_timeout is not None and not ssl:
         raise ValueError("ssl_shutdown_timeout is only meaningful with ssl")
 
 
 class Connecting(Encrypting):
     """The part of the event loop that makes stream transports."""
 
-    # Open transports by descriptor, for the check that nobody else watches their sockets. sendfile()
-    # takes its transport out of it for a while.
-    _transports: Any
-    _debug: bool
-
     async def create_connection(
         self,
-        protocol_factory: _ProtocolFactory,
+        protocol_factory: Callable[[], _ProtocolT],
         host: str | bytes | None = None,
         port: str | bytes | int | None = None,
         *,
@@ -87,7 +84,7 @@ class Connecting(Encrypting):
         happy_eyeballs_delay: float | None = None,
         interleave: int | None = None,
         all_errors: bool = False,
-    ) -> _Connection:
+    ) -> tuple[asyncio.Transport, _ProtocolT]:
         """Connect to a TCP server, and return its transport and protocol.
 
         If the wait is cancelled, no socket is left. The parameters are asyncio's.
@@ -98,7 +95,7 @@ class Connecting(Encrypting):
             if not host:
                 raise ValueError("You must set server_hostname when using ssl without a host")
             server_hostname = host  # type: ignore[assignment]
-        check_ssl_timeouts(bool(ssl), ssl_handshake_timeout, ssl_shutdown_timeout)
+        check_ssl_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         check_not_ssl_socket(sock)
         if happy_eyeballs_delay is not None and interleave is None:
             interleave = 1
@@ -113,7 +110,9 @@ class Connecting(Encrypting):
                 local_infos = await self._resolve_stream(local_addr, **resolve)
             if interleave:
                 infos = interleave_families(infos, interleave)
-            sock = await self._connect_any(infos, local_infos, happy_eyeballs_delay, all_errors)
+            sock = await self._connect_any(
+                infos, local_infos, happy_eyeballs_delay=happy_eyeballs_delay, all_errors=all_errors
+            )
         elif sock is None:
             raise ValueError("host and port was not specified and no sock specified")
         else:
@@ -134,7 +133,7 @@ class Connecting(Encrypting):
 
     async def create_unix_connection(
         self,
-        protocol_factory: _ProtocolFactory,
+        protocol_factory: Callable[[], _ProtocolT],
         path: str | bytes | os.PathLike[str] | None = None,
         *,
         ssl: ssl_module.SSLContext | bool | None = None,
@@ -142,7 +141,7 @@ class Connecting(Encrypting):
         server_hostname: str | None = None,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
-    ) -> _Connection:
+    ) -> tuple[asyncio.Transport, _ProtocolT]:
         """Connect to a Unix server, and return its transport and protocol.
 
         If the wait is cancelled, no socket is left. The parameters are asyncio's.
@@ -153,7 +152,7 @@ class Connecting(Encrypting):
                 raise ValueError("you have to pass server_hostname when using ssl")
         elif server_hostname is not None:
             raise ValueError("server_hostname is only meaningful with ssl")
-        check_ssl_timeouts(bool(ssl), ssl_handshake_timeout, ssl_shutdown_timeout)
+        check_ssl_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
 
         if path is not None:
             if sock is not None:
@@ -183,16 +182,16 @@ class Connecting(Encrypting):
 
     async def connect_accepted_socket(
         self,
-        protocol_factory: _ProtocolFactory,
+        protocol_factory: Callable[[], _ProtocolT],
         sock: socket.socket,
         *,
         ssl: ssl_module.SSLContext | bool | None = None,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
-    ) -> _Connection:
+    ) -> tuple[asyncio.Transport, _ProtocolT]:
         """Take over a connection that was accepted elsewhere, as its server side."""
         check_stream_socket(sock)
-        check_ssl_timeouts(bool(ssl), ssl_handshake_timeout, ssl_shutdown_timeout)
+        check_ssl_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         check_not_ssl_socket(sock)
         transport, protocol = await self._create_connection_transport(
             sock,
@@ -209,9 +208,7 @@ class Connecting(Encrypting):
         return transport, protocol
 
     async def _resolve_stream(self, address: Any, **options: int) -> list[Any]:
-        infos: list[Any] = await self._ensure_resolved(  # type: ignore[attr-defined]
-            address, type=socket.SOCK_STREAM, loop=self, **options
-        )
+        infos: list[Any] = await self._ensure_resolved(address, type=socket.SOCK_STREAM, loop=self, **options)
         if not infos:
             raise OSError("getaddrinfo() returned empty list")
         return infos
@@ -220,6 +217,7 @@ class Connecting(Encrypting):
         self,
         infos: list[Any],
         local_infos: list[Any] | None,
+        *,
         happy_eyeballs_delay: float | None,
         all_errors: bool,
     ) -> socket.socket:
@@ -236,7 +234,7 @@ class Connecting(Encrypting):
         else:
             sock = await connect_first(
                 self,
-                [lambda info=info: self._connect_sock(attempts, info, local_infos) for info in infos],
+                [partial(self._connect_sock, attempts, info, local_infos) for info in infos],
                 happy_eyeballs_delay,
             )
         if sock is not None:
@@ -254,7 +252,8 @@ class Connecting(Encrypting):
             raise OSError(f"Multiple exceptions: {texts}")
         finally:
             # The errors' tracebacks hold this frame.
-            del errors, attempts
+            errors.clear()
+            attempts.clear()
 
     async def _connect_sock(
         self, attempts: list[list[OSError]], info: Any, local_infos: list[Any] | None = None
@@ -269,20 +268,18 @@ class Connecting(Encrypting):
             if local_infos is not None:
                 self._bind_any(sock, local_infos, errors)
             await self.sock_connect(sock, address)
-            return sock
         except BaseException as error:
             if sock is not None:
-                try:
+                # A reset connection can say so on close; the error that is on its way says more.
+                with suppress(OSError):
                     sock.close()
-                except OSError:
-                    # A reset connection can say so on close; the error that is on its way says more.
-                    pass
             if isinstance(error, OSError):
                 errors.append(error)
             raise
         finally:
             # The errors' tracebacks hold this frame.
             del errors, attempts
+        return sock
 
     @staticmethod
     def _bind_any(sock: socket.socket, local_infos: list[Any], errors: list[OSError]) -> None:
@@ -291,25 +288,26 @@ class Connecting(Encrypting):
                 continue
             try:
                 sock.bind(address)
-                return
             except OSError as error:
                 text = f"error while attempting to bind on address {address!r}: {str(error).lower()}"
                 errors.append(OSError(error.errno, text))
+            else:
+                return
         if errors:
             raise errors.pop()
         raise OSError(f"no matching local address with family={sock.family!r} found")
 
-    async def _create_connection_transport(
+    async def _create_connection_transport(  # noqa: PLR0917
         self,
         sock: socket.socket,
-        protocol_factory: _ProtocolFactory,
-        ssl: ssl_module.SSLContext | bool | None,
+        protocol_factory: Callable[[], _ProtocolT],
+        ssl: ssl_module.SSLContext | bool | None,  # noqa: FBT001
         server_hostname: str | None,
-        server_side: bool = False,
+        server_side: bool = False,  # noqa: FBT001, FBT002
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
         context: contextvars.Context | None = None,
-    ) -> _Connection:
+    ) -> tuple[asyncio.Transport, _ProtocolT]:
         try:
             sock.setblocking(False)
             if context is None:
@@ -354,8 +352,10 @@ class Connecting(Encrypting):
         server: Server | None = None,
         context: contextvars.Context | None = None,
     ) -> asyncio.Transport:
-        self._ensure_fd_no_transport(sock)  # type: ignore[attr-defined]
+        self._ensure_fd_no_transport(sock)
         fd = sock.fileno()
-        transport: Any = _tonnage.SocketTransport(self, sock, protocol, waiter, extra, server, context)
+        transport: asyncio.Transport = _tonnage.SocketTransport(
+            self, sock, protocol, waiter, extra, server, context
+        )
         self._transports[fd] = transport
-        return transport  # type: ignore[no-any-return]
+        return transport

@@ -8,17 +8,22 @@ in place, by the same C function, so that IPv6 scope ids and error texts are the
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from .inherited import InheritedLoop
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
 
 __all__ = ("Resolver", "Resolving")
 
 THREADS_MAX = 16
-"""Enough for bursts, since most answers come from a local cache; asyncio's default executor has 32 at most."""
+"""Enough for bursts: most answers come from a local cache. asyncio's default executor has 32 at most."""
 
 CLOSE_WAIT_S = 0.25
 """How long closing a loop waits for lookups in flight. A lookup that hangs ends with its own timeout."""
@@ -110,13 +115,11 @@ class Resolver:
             result, error = None, None
             try:
                 result = lookup.call(*lookup.args)
-            except BaseException as raised:
+            except BaseException as raised:  # noqa: BLE001 - the waiter gets it.
                 error = raised
-            try:
+            # A loop that was closed meanwhile refuses; nobody waits any more.
+            with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(lookup.settle, result, error)
-            except RuntimeError:
-                # The loop was closed meanwhile, and nobody waits any more.
-                pass
             del lookup, result, error
 
 
@@ -143,11 +146,10 @@ def is_numeric_port(port: object) -> bool:
     return port is None or isinstance(port, int) or (isinstance(port, (str, bytes)) and port.isdigit())
 
 
-class Resolving(asyncio.SelectorEventLoop):
+class Resolving(InheritedLoop):
     """The part of the event loop that looks up names."""
 
     _resolver: Resolver
-    _debug: bool
 
     async def getaddrinfo(
         self,
@@ -155,19 +157,19 @@ class Resolving(asyncio.SelectorEventLoop):
         port: str | bytes | int | None,
         *,
         family: int = 0,
-        type: int = 0,
+        type: int = 0,  # noqa: A002
         proto: int = 0,
         flags: int = 0,
     ) -> Any:
         """Do what `socket.getaddrinfo` does, without blocking the loop."""
-        self._check_closed()  # type: ignore[attr-defined]
-        call = self._getaddrinfo_debug if self._debug else socket.getaddrinfo  # type: ignore[attr-defined]
+        self._check_closed()
+        call = self._getaddrinfo_debug if self._debug else socket.getaddrinfo
         if is_numeric_host(host) and is_numeric_port(port):
             return call(host, port, family, type, proto, flags)
         return await self._resolver.run(call, host, port, family, type, proto, flags)
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """Do what `socket.getnameinfo` does, without blocking the loop."""
-        self._check_closed()  # type: ignore[attr-defined]
+        self._check_closed()
         names: tuple[str, str] = await self._resolver.run(socket.getnameinfo, sockaddr, flags)
         return names

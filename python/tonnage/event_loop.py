@@ -53,7 +53,7 @@ class EventLoop(
         self._old_agen_hooks: Any = None
         _live_loops.add(self)
 
-    def set_debug(self, enabled: bool) -> None:
+    def set_debug(self, enabled: bool) -> None:  # noqa: FBT001
         """Switch debug mode, which adds checks and reports, on or off."""
         self._debug = enabled
         if self.is_running():
@@ -114,7 +114,7 @@ class EventLoop(
         def call_exception_handler(self, context: dict[str, Any]) -> None:
             """Call the exception handler, in the context of the task, future or handle that failed."""
             culprits = (context.get(key) for key in ("task", "future", "handle"))
-            culprit = next((found for found in culprits if found is not None), None)
+            culprit: Any = next((found for found in culprits if found is not None), None)
             own_context = culprit.get_context() if hasattr(culprit, "get_context") else None
             if own_context is None:
                 super().call_exception_handler(context)

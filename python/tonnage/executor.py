@@ -10,15 +10,15 @@ import asyncio
 import threading
 import warnings
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+
+from .inherited import InheritedLoop
 
 __all__ = ("Executing",)
 
 
-class Executing(asyncio.SelectorEventLoop):
+class Executing(InheritedLoop):
     """The part of the event loop that owns the default executor."""
-
-    _default_executor: Executor | None
-    _executor_shutdown_called: bool
 
     def set_default_executor(self, executor: ThreadPoolExecutor) -> None:  # type: ignore[override]
         """Set the executor that `run_in_executor(None, ...)` uses."""
@@ -58,13 +58,11 @@ class Executing(asyncio.SelectorEventLoop):
         error: Exception | None = None
         try:
             executor.shutdown(wait=True)
-        except Exception as raised:
+        except Exception as raised:  # noqa: BLE001 - the waiter gets it.
             error = raised
-        try:
+        # A loop that was closed meanwhile refuses; nobody waits any more.
+        with suppress(RuntimeError):
             self.call_soon_threadsafe(_settle, ended, error)
-        except RuntimeError:
-            # The loop was closed meanwhile.
-            pass
 
 
 def _settle(ended: asyncio.Future[None], error: Exception | None) -> None:

@@ -11,12 +11,12 @@ import errno
 import itertools
 import os
 import socket
-import ssl as ssl_module
 import stat
 import sys
 from asyncio.log import logger
 from collections.abc import Callable, Iterable
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from .accept import Accepting
 from .connection import (
@@ -27,17 +27,19 @@ from .connection import (
 )
 from .server import Server
 
+if TYPE_CHECKING:
+    import ssl as ssl_module
+
 __all__ = ("Listening",)
 
 _ProtocolFactory = Callable[[], asyncio.BaseProtocol]
+_Option = Callable[[socket.socket], None]
 
 
 class Listening(Accepting):
     """The part of the event loop that makes servers."""
 
-    _debug: bool
-
-    async def create_server(
+    async def create_server(  # type: ignore[override]
         self,
         protocol_factory: _ProtocolFactory,
         host: str | bytes | Iterable[str | bytes] | None = None,
@@ -58,7 +60,7 @@ class Listening(Accepting):
         """Create a TCP server on each address of each host. The parameters are asyncio's."""
         if isinstance(ssl, bool):
             raise TypeError("ssl argument must be an SSLContext or None")
-        check_ssl_timeouts(ssl is not None, ssl_handshake_timeout, ssl_shutdown_timeout)
+        check_ssl_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         check_not_ssl_socket(sock)
 
         if host is not None or port is not None:
@@ -67,8 +69,16 @@ class Listening(Accepting):
             if reuse_address is None:
                 reuse_address = os.name == "posix" and sys.platform != "cygwin"
             infos = await self._resolve_listeners(host, port, family, flags)
-            options = [(socket.SO_REUSEADDR, reuse_address), (socket.SO_KEEPALIVE, keep_alive)]
-            sockets = self._bind_all(infos, [option for option, wanted in options if wanted], reuse_port)
+            options: list[_Option] = [
+                set_option
+                for set_option, is_wanted in (
+                    (_set_reuse_address, reuse_address),
+                    (_set_reuse_port, reuse_port),
+                    (_set_keep_alive, keep_alive),
+                )
+                if is_wanted
+            ]
+            sockets = self._bind_all(infos, options)
             owned = sockets
         elif sock is None:
             raise ValueError("Neither host/port nor sock were specified")
@@ -88,13 +98,13 @@ class Listening(Accepting):
             ),
             sockets,
             owned,
-            start_serving,
+            start_serving=start_serving,
         )
         if self._debug:
             logger.info("%r is serving", server)
         return server
 
-    async def create_unix_server(
+    async def create_unix_server(  # type: ignore[override]
         self,
         protocol_factory: _ProtocolFactory,
         path: str | bytes | os.PathLike[str] | None = None,
@@ -113,7 +123,7 @@ class Listening(Accepting):
         """
         if isinstance(ssl, bool):
             raise TypeError("ssl argument must be an SSLContext or None")
-        check_ssl_timeouts(bool(ssl), ssl_handshake_timeout, ssl_shutdown_timeout)
+        check_ssl_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
 
         owned: list[socket.socket] = []
         if path is not None:
@@ -129,10 +139,8 @@ class Listening(Accepting):
         if cleanup_socket:
             bound = sock.getsockname()
             if _is_filesystem_path(bound):
-                try:
+                with suppress(FileNotFoundError):
                     self._unix_server_sockets[sock] = os.stat(bound).st_ino
-                except FileNotFoundError:
-                    pass
         return await self._serve(
             Server(
                 self,
@@ -145,7 +153,7 @@ class Listening(Accepting):
             ),
             [sock],
             owned,
-            start_serving,
+            start_serving=start_serving,
         )
 
     async def _serve(
@@ -153,6 +161,7 @@ class Listening(Accepting):
         server: Server,
         sockets: list[socket.socket],
         owned: list[socket.socket],
+        *,
         start_serving: bool,
     ) -> Server:
         try:
@@ -191,30 +200,30 @@ class Listening(Accepting):
         return list(dict.fromkeys(itertools.chain.from_iterable(found)))
 
     async def _create_server_getaddrinfo(self, host: Any, port: Any, family: int, flags: int) -> list[Any]:
-        infos: list[Any] = await self._ensure_resolved(  # type: ignore[attr-defined]
+        infos: list[Any] = await self._ensure_resolved(
             (host, port), family=family, type=socket.SOCK_STREAM, flags=flags, loop=self
         )
         if not infos:
             raise OSError(f"getaddrinfo({host!r}) returned empty list")
         return infos
 
-    def _bind_all(self, infos: list[Any], options: list[int], reuse_port: bool | None) -> list[socket.socket]:
+    def _bind_all(self, infos: list[Any], options: list[_Option]) -> list[socket.socket]:
         sockets: list[socket.socket] = []
         try:
             for info in infos:
-                sock = self._bind_tcp(info, options, reuse_port)
+                sock = self._bind_tcp(info, options)
                 if sock is not None:
                     sockets.append(sock)
-            if not sockets:
-                addresses = [info[4] for info in infos]
-                raise OSError(f"could not bind on any address out of {addresses!r}")
         except BaseException:
             for sock in sockets:
                 sock.close()
             raise
+        if not sockets:
+            addresses = [info[4] for info in infos]
+            raise OSError(f"could not bind on any address out of {addresses!r}")
         return sockets
 
-    def _bind_tcp(self, info: Any, options: list[int], reuse_port: bool | None) -> socket.socket | None:
+    def _bind_tcp(self, info: Any, options: list[_Option]) -> socket.socket | None:
         """Return a bound socket, or None if this machine does not have the address or its family."""
         family, kind, proto, _, address = info
         try:
@@ -230,11 +239,8 @@ class Listening(Accepting):
                 )
             return None
         try:
-            for option in options:
-                sock.setsockopt(socket.SOL_SOCKET, option, True)
-            # Since Linux 6.12.9, SO_REUSEPORT is refused for other families.
-            if reuse_port and family in (socket.AF_INET, socket.AF_INET6):
-                _set_reuse_port(sock)
+            for set_option in options:
+                set_option(sock)
             if family == socket.AF_INET6:
                 # Linux would make the socket serve IPv4 too, which has a socket of its own.
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True)
@@ -254,7 +260,18 @@ class Listening(Accepting):
         return sock
 
 
+def _set_reuse_address(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
+def _set_keep_alive(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
 def _set_reuse_port(sock: socket.socket) -> None:
+    # Since Linux 6.12.9, the option is refused for other families.
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
     if not hasattr(socket, "SO_REUSEPORT"):
         raise ValueError("reuse_port not supported by socket module")
     try:

@@ -14,14 +14,21 @@ import signal as signal_module
 import threading
 from asyncio import unix_events
 from asyncio.log import logger
-from subprocess import Popen
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from .inherited import InheritedLoop
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 __all__ = ("ChildWatch", "Spawning", "SubprocessTransport")
 
 
 class SubprocessTransport(unix_events._UnixSubprocessTransport):  # type: ignore[misc,name-defined]
     """A child process and its pipes."""
+
+    _closed: bool
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._exit_futures: set[asyncio.Future[int]] = set()
@@ -32,10 +39,8 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):  # type: ignore
         self._check_proc()
         # Popen's own method would reap the child, and hide its exit status from the watch.
         if self._returncode is None:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(self._proc.pid, signal)
-            except ProcessLookupError:
-                pass
 
     def terminate(self) -> None:
         """Send SIGTERM to the child."""
@@ -59,11 +64,9 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):  # type: ignore
             return
         if self._loop is not None and self._loop.get_debug():
             logger.warning("Close running child process: kill %r", self)
-        try:
+        # It may have ended meanwhile, or run under another user.
+        with suppress(ProcessLookupError, PermissionError):
             self._proc.kill()
-        except (ProcessLookupError, PermissionError):
-            # It has ended meanwhile, or runs under another user.
-            pass
 
     async def _connect_pipes(self, waiter: asyncio.Future[None] | None) -> None:
         child = self._proc
@@ -112,7 +115,7 @@ class ChildWatch:
         self._loop._child_watches.add(self)
         try:
             self._pidfd = os.pidfd_open(self._child.pid)
-            self._loop._add_reader(self._pidfd, self._child_ended)  # type: ignore[attr-defined]
+            self._loop._add_reader(self._pidfd, self._child_ended)
         except (AttributeError, OSError):
             # No pidfd on this platform, in this sandbox, or at this moment.
             self.stop()
@@ -127,7 +130,7 @@ class ChildWatch:
         self._loop._child_watches.discard(self)
         if self._pidfd is not None:
             pidfd, self._pidfd = self._pidfd, None
-            self._loop._remove_reader(pidfd)  # type: ignore[attr-defined]
+            self._loop._remove_reader(pidfd)
             os.close(pidfd)
 
     def forget_after_fork(self) -> None:
@@ -158,10 +161,8 @@ class ChildWatch:
 
     def _wait_in_thread(self) -> None:
         # The child stays a zombie until the loop's thread reaps it, so its pid cannot be reused meanwhile.
-        try:
+        with suppress(ChildProcessError):
             os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
-        except ChildProcessError:
-            pass
         try:
             self._loop.call_soon_threadsafe(self._child_ended)
         except RuntimeError:
@@ -170,17 +171,17 @@ class ChildWatch:
             logger.warning("Loop %r that handles pid %r is closed", self._loop, self._child.pid)
 
 
-class Spawning(asyncio.SelectorEventLoop):
+class Spawning(InheritedLoop):
     """The part of the event loop that starts child processes."""
 
     # The watches of the children that run.
     _child_watches: set[ChildWatch]
 
-    async def _make_subprocess_transport(
+    async def _make_subprocess_transport(  # noqa: PLR0917
         self,
         protocol: asyncio.SubprocessProtocol,
         args: Any,
-        shell: bool,
+        shell: bool,  # noqa: FBT001
         stdin: Any,
         stdout: Any,
         stderr: Any,

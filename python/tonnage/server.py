@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import ssl
 import weakref
 from asyncio import base_events, trsock
-from collections.abc import Callable
-from socket import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from socket import socket
+
     from .accept import Accepting
 
 __all__ = ("Server",)
@@ -26,7 +27,7 @@ __all__ = ("Server",)
 class Server(base_events.Server):
     """Accept connections on a number of listening sockets."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         loop: Accepting,
         sockets: list[socket],
@@ -64,7 +65,7 @@ class Server(base_events.Server):
         return self._serving
 
     @property
-    def sockets(self) -> tuple[trsock.TransportSocket, ...]:
+    def sockets(self) -> tuple[trsock.TransportSocket, ...]:  # type: ignore[override]
         """The listening sockets; empty once the server is closed."""
         if self._sockets is None:
             return ()

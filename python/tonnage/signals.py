@@ -15,9 +15,13 @@ import signal
 import sys
 import warnings
 from asyncio.log import logger
-from collections.abc import Callable
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from .inherited import InheritedLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
 
 __all__ = ("Signalling",)
 
@@ -30,19 +34,22 @@ def _default_handler(signum: int) -> Any:
     return signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
 
 
-class Signalling(asyncio.SelectorEventLoop):
+class Signalling(InheritedLoop):
     """The part of the event loop that handles signals."""
 
     _signal_handlers: dict[int, asyncio.Handle]
     # The reading and the writing end; None until the first handler is added.
     _signal_pipe: tuple[int, int] | None
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(  # type: ignore[override]
+        self, sig: int, callback: Callable[..., object], *args: Any
+    ) -> None:
         """Call `callback(*args)` in the loop whenever the process gets the signal `sig`."""
-        if asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
+        target: Any = callback
+        if asyncio.iscoroutine(target) or inspect.iscoroutinefunction(target):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         self._check_signal(sig)
-        self._check_closed()  # type: ignore[attr-defined]
+        self._check_closed()
         try:
             # Outside the main thread this fails, before anything has changed.
             signal.set_wakeup_fd(self._open_signal_pipe())
@@ -88,7 +95,7 @@ class Signalling(asyncio.SelectorEventLoop):
             os.set_blocking(reading, False)
             os.set_blocking(writing, False)
             self._signal_pipe = (reading, writing)
-            self._add_reader(reading, self._read_signals)  # type: ignore[attr-defined]
+            self._add_reader(reading, self._read_signals)
         return self._signal_pipe[1]
 
     def _read_signals(self) -> None:
@@ -130,8 +137,10 @@ class Signalling(asyncio.SelectorEventLoop):
         if sys.is_finalizing():
             if self._signal_handlers:
                 warnings.warn(
-                    f"Closing the loop {self!r} on interpreter shutdown stage, skipping signal handlers removal",
+                    f"Closing the loop {self!r} on interpreter shutdown stage, "
+                    "skipping signal handlers removal",
                     ResourceWarning,
+                    stacklevel=1,
                     source=self,
                 )
                 self._signal_handlers.clear()
@@ -145,7 +154,7 @@ class Signalling(asyncio.SelectorEventLoop):
             return
         reading, writing = self._signal_pipe
         self._signal_pipe = None
-        self._remove_reader(reading)  # type: ignore[attr-defined]
+        self._remove_reader(reading)
         os.close(reading)
         os.close(writing)
 

@@ -7,25 +7,28 @@ behaviour of CPython 3.15 on every version; below it is the `SSLProtocol` of the
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import socket
 import ssl as ssl_module
 import sys
 from asyncio import sslproto
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import contextvars
+    import socket
+
     from .server import Server
+
+from .inherited import InheritedLoop
 
 __all__ = ("Encrypting",)
 
 
-class Encrypting(asyncio.SelectorEventLoop):
+class Encrypting(InheritedLoop):
     """The part of the event loop that makes TLS transports."""
 
-    async def start_tls(
+    async def start_tls(  # type: ignore[override]
         self,
-        transport: asyncio.WriteTransport,
+        transport: asyncio.Transport,
         protocol: asyncio.BaseProtocol,
         sslcontext: ssl_module.SSLContext,
         *,
@@ -53,7 +56,7 @@ class Encrypting(asyncio.SelectorEventLoop):
             call_connection_made=False,
         )
         # No data may arrive before ssl_protocol.connection_made().
-        transport.pause_reading()  # type: ignore[attr-defined]
+        transport.pause_reading()
         early = self._take_early_data(protocol) if server_side else b""
         transport.set_protocol(ssl_protocol)
         steps = [self.call_soon(ssl_protocol.connection_made, transport)]
@@ -61,7 +64,7 @@ class Encrypting(asyncio.SelectorEventLoop):
             ssl_protocol._incoming.write(early)
         elif early:
             steps.append(self.call_soon(ssl_protocol.data_received, early))
-        steps.append(self.call_soon(transport.resume_reading))  # type: ignore[attr-defined]
+        steps.append(self.call_soon(transport.resume_reading))
         try:
             await waiter
         except BaseException:
@@ -102,7 +105,7 @@ class Encrypting(asyncio.SelectorEventLoop):
         call_connection_made: bool = True,
         context: contextvars.Context | None = None,
     ) -> asyncio.Transport:
-        self._ensure_fd_no_transport(rawsock)  # type: ignore[attr-defined]
+        self._ensure_fd_no_transport(rawsock)
         ssl_protocol = _ssl_protocol(
             self,
             protocol,
