@@ -33,6 +33,8 @@ def conformance(version: str, python: Path, arguments: list[str]) -> None:
         Result(GROUP, name, failed=1, note="the extension does not build").save()
         return
     say(f"CPython {version}'s test_asyncio on tonnage")
+    if "-j" not in arguments:
+        arguments = ["-j", "2", *arguments]
     lines: list[str] = []
     command = [interpreter, ROOT / "tests" / "conformance" / "run.py", *arguments]
     with subprocess.Popen(
