@@ -64,6 +64,8 @@ def main() -> int:
     options, arguments = parser.parse_known_args()
     forget(GROUP)
     for version, python in pythons.present(options.py).items():
+        if version in pythons.BUILT_ONLY and not options.py:
+            continue
         conformance(version, python, arguments)
     if not options.py and pythons.absent():
         warn(f"not run, because absent: CPython {', '.join(pythons.absent())}")

@@ -77,6 +77,18 @@ def pytest(version: str, python: Path, arguments: list[str]) -> None:
     result.save()
 
 
+def smoke(version: str, python: Path) -> None:
+    """Build for one CPython, and run one coroutine there."""
+    started = time.monotonic()
+    name = f"CPython {version} builds"
+    program = "import asyncio, tonnage; tonnage.run(asyncio.sleep(0.01))"
+    try:
+        code = run([build.develop(version, python), "-c", program], timeout_s=60)
+    except SystemExit:
+        code = 1
+    Result(GROUP, name, int(code == 0), int(code != 0), 0, time.monotonic() - started).save()
+
+
 def _read(xml: Path, name: str) -> Result:
     try:
         suites = list(ET.parse(xml).getroot().iter("testsuite"))
@@ -103,7 +115,10 @@ def main() -> int:
     if not arguments:
         cargo()
     for version, python in pythons.present(options.py).items():
-        pytest(version, python, arguments)
+        if version in pythons.BUILT_ONLY and not options.py:
+            smoke(version, python)
+        else:
+            pytest(version, python, arguments)
     if not options.py and pythons.absent():
         warn(f"not tested, because absent: CPython {', '.join(pythons.absent())}")
     return report.show(GROUP)
