@@ -1,0 +1,1 @@
+"""Real programs, unchanged, on each loop, against real servers."""

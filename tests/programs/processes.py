@@ -1,0 +1,124 @@
+"""Real servers, each in a process of its own: started, waited for, and stopped as an operator does it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .loops import Loop
+
+SERVERS = Path(__file__).parent / "servers"
+START_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 10
+
+
+@dataclass
+class Server:
+    """A running server process."""
+
+    process: subprocess.Popen[str]
+    ready: re.Match[str]
+    log: list[str]
+
+    @property
+    def port(self) -> int:
+        """The port that the server said it listens on."""
+        return int(self.ready["port"])
+
+    def stop(self, signal_number: signal.Signals = signal.SIGTERM) -> int:
+        """End the server as an operator does, and return its exit code."""
+        self.process.send_signal(signal_number)
+        try:
+            return self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            pytest.fail(
+                f"the server did not end within {STOP_TIMEOUT_S} s of {signal_number!r}:\n" + self.text()
+            )
+
+    def text(self) -> str:
+        """All that the server has printed."""
+        return "".join(self.log)
+
+
+@contextlib.contextmanager
+def running(command: list[str], ready: str, **options: Any) -> Iterator[Server]:
+    """Start a server, wait until it prints what matches `ready`, and stop it in the end."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+    log: list[str] = []
+    found: list[re.Match[str]] = []
+    is_decided = threading.Event()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            log.append(line)
+            if not found and (match := re.search(ready, line)):
+                found.append(match)
+                is_decided.set()
+        is_decided.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        is_decided.wait(START_TIMEOUT_S)
+        if not found:
+            process.kill()
+            pytest.fail(f"{' '.join(command)} did not start:\n" + "".join(log))
+        server = Server(process, found[0], log)
+        yield server
+        if process.poll() is None:
+            server.stop()
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        reader.join()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def run_python(loop: Loop, *words: str, **environment: str) -> contextlib.AbstractContextManager[Server]:
+    """Start a Python server of `servers/` on `loop`; it prints `listening on <port>` when it is ready."""
+    return running(
+        [*loop.python, *words],
+        r"listening on (?P<port>\d+)",
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+        cwd=SERVERS,
+    )
+
+
+def find_program(name: str, package: str, *directories: str) -> str:
+    """Return the path of a server's binary, or skip and say what to install."""
+    path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *directories]))
+    if path is None:
+        pytest.skip(f"{name} is not installed: apt-get install {package} (or your system's package of it)")
+    return path
+
+
+def unused_port() -> int:
+    """Return a port of loopback that nothing listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,39 @@
+"""A websockets server as one would write it: echo, and a chat that sends each message to everyone."""
+
+import asyncio
+import signal
+
+from websockets.asyncio.server import ServerConnection, broadcast, serve
+
+chatting: set[ServerConnection] = set()
+
+
+async def handle(socket: ServerConnection) -> None:
+    assert socket.request is not None
+    if socket.request.path == "/chat":
+        chatting.add(socket)
+        try:
+            async for message in socket:
+                broadcast(chatting, message)
+        finally:
+            chatting.remove(socket)
+    elif socket.request.path == "/close":
+        await socket.close(code=4001, reason="as asked")
+    elif socket.request.path == "/bug":
+        raise ZeroDivisionError("a bug of the handler")
+    else:
+        async for message in socket:
+            await socket.send(message)
+
+
+async def main() -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
+    async with serve(handle, "127.0.0.1", 0, max_size=None) as server:
+        print(f"listening on {next(iter(server.sockets)).getsockname()[1]}", flush=True)
+        await stopped.wait()
+    print("all connections are closed", flush=True)
+
+
+asyncio.run(main())

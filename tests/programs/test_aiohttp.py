@@ -1,0 +1,191 @@
+"""aiohttp: its server in a process of its own, its client here, both on the loop under test."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import trustme
+
+from .loops import Loop
+from .processes import Server, run_python, unused_port
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(loop: Loop) -> Iterator[Server]:
+    with run_python(loop, "aiohttp_server.py") as server:
+        yield server
+
+
+def url(server: Server, path: str) -> str:
+    return f"http://127.0.0.1:{server.port}/{path}"
+
+
+def test_request_is_answered(loop: Loop, server: Server) -> None:
+    async def main() -> object:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(url(server, "hello"), params={"name": "Ada"}) as response,
+        ):
+            return response.status, await response.json()
+
+    assert loop.run(main()) == (200, {"hello": "Ada"})
+
+
+def test_many_requests_share_kept_connections(loop: Loop, server: Server) -> None:
+    async def main() -> list[str]:
+        connector = aiohttp.TCPConnector(limit=10)
+        async with aiohttp.ClientSession(connector=connector) as session:
+
+            async def ask(number: int) -> str:
+                async with session.get(url(server, "hello"), params={"name": str(number)}) as response:
+                    return (await response.json())["hello"]
+
+            return await asyncio.gather(*(ask(number) for number in range(500)))
+
+    assert loop.run(main()) == [str(number) for number in range(500)]
+
+
+def test_large_body_arrives_whole(loop: Loop, server: Server) -> None:
+    body = os.urandom(8_000_000)
+
+    async def main() -> str:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url(server, "digest"), data=io.BytesIO(body)) as response,
+        ):
+            return await response.text()
+
+    assert loop.run(main()) == hashlib.sha256(body).hexdigest()
+
+
+def test_body_can_be_an_async_generator(loop: Loop, server: Server) -> None:
+    async def main() -> str:
+        async def parts():
+            for number in range(100):
+                await asyncio.sleep(0)
+                yield bytes([number]) * 1000
+
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url(server, "digest"), data=parts()) as response,
+        ):
+            return await response.text()
+
+    expected = b"".join(bytes([number]) * 1000 for number in range(100))
+    assert loop.run(main()) == hashlib.sha256(expected).hexdigest()
+
+
+def test_slow_reader_gets_all_of_a_stream(loop: Loop, server: Server) -> None:
+    async def main() -> int:
+        async with (
+            aiohttp.ClientSession(read_bufsize=1024) as session,
+            session.get(url(server, "stream"), params={"bytes": 5_000_000}) as response,
+        ):
+            received = 0
+            async for chunk in response.content.iter_chunked(100_000):
+                received += len(chunk)
+                await asyncio.sleep(0)
+            return received
+
+    assert loop.run(main()) == 5_000_000
+
+
+def test_websocket_echoes_messages_of_each_kind(loop: Loop, server: Server) -> None:
+    async def main() -> list[object]:
+        async with aiohttp.ClientSession() as session, session.ws_connect(url(server, "echo")) as socket:
+            answers: list[object] = []
+            for message in ("text", "ü" * 100_000):
+                await socket.send_str(message)
+                answers.append((await socket.receive()).data == message)
+            await socket.send_bytes(bytes(300_000))
+            answers.append(len((await socket.receive()).data))
+            return answers
+
+    assert loop.run(main()) == [True, True, 300_000]
+
+
+def test_request_that_takes_too_long_times_out(loop: Loop, server: Server) -> None:
+    async def main() -> None:
+        timeout = aiohttp.ClientTimeout(total=0.1)
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url(server, "slow")):
+            pass
+
+    with pytest.raises(asyncio.TimeoutError):
+        loop.run(main())
+
+
+def test_server_notices_that_a_client_left(loop: Loop, server: Server) -> None:
+    async def main() -> bool:
+        async with aiohttp.ClientSession() as session:
+
+            async def abandoned() -> int:
+                async with session.get(url(server, "abandoned")) as response:
+                    return await response.json()
+
+            before = await abandoned()
+            request = asyncio.ensure_future(session.get(url(server, "slow")).__aenter__())
+            await asyncio.sleep(0.1)
+            request.cancel()
+            await asyncio.wait([request])
+            for _ in range(100):
+                if await abandoned() == before + 1:
+                    return True
+                await asyncio.sleep(0.02)
+            return False
+
+    assert loop.run(main())
+
+
+def test_refused_connection_is_reported(loop: Loop) -> None:
+    async def main() -> None:
+        async with aiohttp.ClientSession() as session:
+            await session.get(f"http://127.0.0.1:{unused_port()}/")
+
+    with pytest.raises(aiohttp.ClientConnectorError):
+        loop.run(main())
+
+
+def test_tls_carries_requests_both_ways(loop: Loop, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = tmp_path / "server.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    body = os.urandom(3_000_000)
+
+    async def main(port: int) -> tuple[str, int]:
+        connector = aiohttp.TCPConnector(ssl=trust)
+        async with aiohttp.ClientSession(f"https://127.0.0.1:{port}", connector=connector) as session:
+            async with session.post("/digest", data=io.BytesIO(body)) as response:
+                digest = await response.text()
+            async with session.get("/stream", params={"bytes": 3_000_000}) as response:
+                size = len(await response.read())
+        # aiohttp's documented wait for the TLS connections that it closes.
+        await asyncio.sleep(0.05)
+        return digest, size
+
+    with run_python(loop, "aiohttp_server.py", str(certificate)) as server:
+        assert loop.run(main(server.port)) == (hashlib.sha256(body).hexdigest(), 3_000_000)
+
+
+def test_sigterm_stops_the_server_in_order(loop: Loop) -> None:
+    with run_python(loop, "aiohttp_server.py") as server:
+        assert loop.run(_status(url(server, "hello"))) == 200
+
+        assert server.stop() == 0
+    assert "cleaned up" in server.text()
+
+
+async def _status(address: str) -> int:
+    async with aiohttp.ClientSession() as session, session.get(address) as response:
+        return response.status
