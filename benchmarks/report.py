@@ -1,0 +1,93 @@
+"""Write the tables of a run into the docs: `report.py RESULTS.json docs/benchmarks.md`.
+
+The page keeps its own text; what stands between the two marker comments is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from goals import SYSTEM_CALLS_PER_ROUND_TRIP, WAITING_TASK_BYTES, operation_goals
+from operations import OPERATIONS
+from table import NOTE, machine_line, network_goals, plain_table, shown, value_table
+
+BEGIN = "<!-- benchmark results: begin -->"
+END = "<!-- benchmark results: end -->"
+
+
+def section(results: Mapping[str, Any]) -> str:
+    """Return the results as Markdown."""
+    return "\n\n".join(parts(results))
+
+
+def parts(results: Mapping[str, Any]) -> Iterator[str]:
+    loops = results["loops"]
+    yield machine_line(results["machine"]).replace("\n", ". ") + "."
+    if operations := results.get("operations"):
+        yield "### Scheduling operations"
+        yield f"CPU time per operation in nanoseconds, minimum of {results['rounds']} rounds. {NOTE}"
+        yield markdown(value_table(operations, loops, "ns", operation_goals), describe_operation)
+    if network := results.get("network"):
+        yield "### Servers"
+        yield "CPU time of the server per request in microseconds, 10 connections."
+        yield markdown(value_table(network, loops, "us", network_goals))
+    if calls := results.get("system_calls"):
+        yield "### System calls"
+        yield f"Calls per round trip on one connection; the goal is {SYSTEM_CALLS_PER_ROUND_TRIP:g}."
+        yield markdown(plain_table(calls, loops, "per_round_trip"))
+    if memory := results.get("memory"):
+        yield "### Memory"
+        yield (
+            "Bytes for each of 100,000 waiting tasks, with its coroutine and its future; "
+            f"the goal is {WAITING_TASK_BYTES}."
+        )
+        row = ["resident bytes per task", *(shown(memory.get(loop, {}), "bytes_per_task") for loop in loops)]
+        yield markdown([["", *loops], row])
+    counts = results.get("instructions")
+    if counts and "skipped" not in counts:
+        yield "### Instructions per operation"
+        yield markdown(plain_table(counts, loops, "instructions"), describe_operation)
+
+
+def describe_operation(name: str) -> str:
+    return f"`{name}`: {OPERATIONS[name].summary}"
+
+
+def markdown(rows: Sequence[Sequence[str]], describe: Any = str) -> str:
+    header, *body = rows
+    lines = [line(header), "|---|" + "---:|" * (len(header) - 1)]
+    lines.extend(line([describe(row[0]), *row[1:]]) for row in body)
+    return "\n".join(lines)
+
+
+def line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def replace_section(page: str, text: str) -> str:
+    """Return `page` with `text` between the markers, which are added at its end if absent."""
+    marked = f"{BEGIN}\n\n{text}\n\n{END}"
+    if BEGIN not in page:
+        return f"{page.rstrip()}\n\n{marked}\n"
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + marked + after
+
+
+def main() -> None:
+    if len(sys.argv) < 3:
+        sys.exit("usage: report.py RESULTS.json... PAGE.md")
+    *sources, target = map(Path, sys.argv[1:])
+    results: dict[str, Any] = {}
+    for source in sources:
+        results |= json.loads(source.read_text())
+    page = target.read_text() if target.exists() else "# Benchmarks\n"
+    target.write_text(replace_section(page, section(results)))
+
+
+if __name__ == "__main__":
+    main()

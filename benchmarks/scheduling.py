@@ -1,0 +1,47 @@
+"""CPU time of each operation on each loop: interleaved rounds, minimum of rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from child import Child, ChildError, NotSupportedError
+from operations import Operation
+
+Result = dict[str, Any]
+LARGE = 2000
+"""From this count on, one execution is long enough to be a round of its own."""
+
+
+def measure(
+    operations: Sequence[Operation], loops: Sequence[str], rounds: int, say: Callable[[str], None]
+) -> dict[str, dict[str, Result]]:
+    """Return nanoseconds per operation: `{operation: {loop: {"ns": …}}}`."""
+    results: dict[str, dict[str, Result]] = {operation.name: {} for operation in operations}
+    with ExitStack() as stack:
+        workers = {loop: stack.enter_context(Child.python("worker.py", loop)) for loop in loops}
+        for number in range(1, rounds + 1):
+            say(f"operations: round {number} of {rounds}")
+            for operation in operations:
+                for loop in list(workers):
+                    try:
+                        run_once(workers[loop], operation, results[operation.name].setdefault(loop, {}))
+                    except NotSupportedError as error:
+                        results[operation.name][loop] = {"skipped": str(error)}
+                    except ChildError as error:
+                        say(f"operations: {loop} failed in {operation.name}: {error}")
+                        results[operation.name][loop] = {"failed": str(error)}
+                        workers[loop] = stack.enter_context(Child.python("worker.py", loop))
+    return results
+
+
+def run_once(worker: Child, operation: Operation, result: Result) -> None:
+    """Add one round to `result`, which keeps the least."""
+    if "skipped" in result or "failed" in result:
+        return
+    repeats = 2 if operation.count >= LARGE else 5
+    answer = worker.ask({"operation": operation.name, "count": operation.count, "repeats": repeats})
+    per_operation = answer["cpu_ns"] / operation.count
+    result["ns"] = round(min(per_operation, result.get("ns", per_operation)), 1)
+    result.setdefault("rounds_ns", []).append(round(per_operation, 1))

@@ -1,0 +1,148 @@
+"""The text tables of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from goals import NETWORK, SYSTEM_CALLS_PER_ROUND_TRIP, WAITING_TASK_BYTES, operation_goals
+from operations import OPERATIONS
+
+OURS = ("tonnage", "tonnage-native")
+PEERS = ("asyncio", "uvloop")
+NOTE = "These are scheduling costs: a program that waits for a network gains less."
+
+
+def render(results: Mapping[str, Any]) -> str:
+    """Return all tables of `results` (the JSON of a run) as text."""
+    loops = results["loops"]
+    parts = [machine_line(results["machine"])]
+    if operations := results.get("operations"):
+        parts.append(f"CPU time per operation, ns. {NOTE}")
+        parts.append(grid(value_table(operations, loops, "ns", operation_goals)))
+    if network := results.get("network"):
+        parts.append("CPU time of the server per request, µs (10 connections)")
+        parts.append(grid(value_table(network, loops, "us", network_goals)))
+    if calls := results.get("system_calls"):
+        parts.append(f"System calls per round trip, 1 connection (goal {SYSTEM_CALLS_PER_ROUND_TRIP:g})")
+        parts.append(grid(plain_table(calls, loops, "per_round_trip")))
+    if memory := results.get("memory"):
+        parts.append(f"Bytes per waiting task with its future, 100,000 of them (goal {WAITING_TASK_BYTES})")
+        rows = {"now": "bytes_per_task", "peak": "peak_bytes_per_task"}
+        header = ["", *loops]
+        body = [[name, *(shown(memory.get(loop, {}), key) for loop in loops)] for name, key in rows.items()]
+        parts.append(grid([header, *body]))
+    if counts := results.get("instructions"):
+        if "skipped" in counts:
+            parts.append(f"Instructions per operation: skipped: {counts['skipped']}")
+        else:
+            parts.append("Instructions per operation")
+            parts.append(grid(plain_table(counts, loops, "instructions")))
+            parts.extend(function_profiles(counts))
+    parts.extend(f"skipped: {reason}" for reason in results.get("skipped", []))
+    return "\n\n".join(parts)
+
+
+def machine_line(machine: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    built = ", ".join(f"{name} built for {profile}" for name, profile in machine["build_profiles"].items())
+    optimized = "optimized" if machine["python_optimized"] else "not profile-optimized"
+    return (
+        f"{machine['date']}: CPython {machine['python']} ({optimized}), {machine['cpu']}, "
+        f"{machine['cores']} cores, {machine['kernel']}, nice {machine['nice']}, "
+        f"load {machine['load_average'][0]}\n{versions}{'; ' if built else ''}{built}"
+    )
+
+
+def value_table(
+    measured: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    loops: Sequence[str],
+    key: str,
+    goals_of: Any,
+) -> list[list[str]]:
+    """Make rows of values, of ratios to each peer, and of goals."""
+    ours = [loop for loop in loops if loop in OURS]
+    pairs = [(our, peer) for our in ours for peer in PEERS if peer in loops]
+    short = {"tonnage": "", "tonnage-native": "native "}
+    rows = [["", *loops, *(f"{short[our]}vs {peer}" for our, peer in pairs), "goal"]]
+    for name, by_loop in measured.items():
+        row = [name, *(shown(by_loop.get(loop, {}), key) for loop in loops)]
+        row.extend(ratio_text(by_loop, our, peer, key) for our, peer in pairs)
+        verdicts = [v for our in ours for v in verdicts_of(by_loop, our, goals_of(our, name), key)]
+        rows.append([*row, ", ".join(verdicts)])
+    return rows
+
+
+def network_goals(loop: str, case: str) -> dict[str, float]:
+    return NETWORK if loop in OURS else {}
+
+
+def ratio(by_loop: Mapping[str, Mapping[str, Any]], our: str, peer: str, key: str) -> float | None:
+    ours, theirs = by_loop.get(our, {}).get(key), by_loop.get(peer, {}).get(key)
+    return theirs / ours if ours and theirs else None
+
+
+def ratio_text(by_loop: Mapping[str, Mapping[str, Any]], our: str, peer: str, key: str) -> str:
+    found = ratio(by_loop, our, peer, key)
+    return "–" if found is None else f"{found:.2f}"
+
+
+def verdicts_of(
+    by_loop: Mapping[str, Mapping[str, Any]], our: str, goals: Mapping[str, float], key: str
+) -> Iterator[str]:
+    for peer, goal in goals.items():
+        found = ratio(by_loop, our, peer, key)
+        if found is not None:
+            native = "native " if our == "tonnage-native" else ""
+            yield f"{native}{goal:g}x {peer}: {'met' if found >= goal else 'NOT MET'}"
+
+
+def plain_table(
+    measured: Mapping[str, Mapping[str, Mapping[str, Any]]], loops: Sequence[str], key: str
+) -> list[list[str]]:
+    rows = [["", *loops]]
+    for name, by_loop in measured.items():
+        rows.append([name, *(shown(by_loop.get(loop, {}), key) for loop in loops)])
+    return rows
+
+
+def shown(result: Mapping[str, Any], key: str) -> str:
+    if "failed" in result:
+        return "FAILED"
+    if "skipped" in result:
+        return "none"
+    value = result.get(key)
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.0f}" if value >= 1000 else f"{value:.1f}"
+    return str(value)
+
+
+def function_profiles(counts: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[str]:
+    """Show where the instructions of our own operations go."""
+    for name, by_loop in counts.items():
+        for our in OURS:
+            found = by_loop.get(our, {}).get("functions")
+            if found:
+                lines = [f"  {cost:>9.1f}  {function}" for function, cost in found]
+                heading = f"{name} on {our}: dearest functions, instructions per operation"
+                yield "\n".join([heading, *lines])
+
+
+def grid(rows: Sequence[Sequence[str]]) -> str:
+    """Align columns: the first to the left, the others to the right, but text goals to the left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column == 0 or rows[0][column] == "goal" else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def summaries(names: Sequence[str]) -> str:
+    """Describe operations, one a line."""
+    return "\n".join(f"{name}: {OPERATIONS[name].summary}" for name in names if name in OPERATIONS)

@@ -1,0 +1,85 @@
+"""Memory of one waiting task: 100,000 tasks, each on a future of its own.
+
+Run as a script, in a process of its own for each loop, it measures that loop. The
+figure includes coroutine, task, future, context, and what the loop keeps for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from child import Child, ChildError
+from loops import LOOPS
+
+TASKS = 100_000
+
+
+def measure(loops: list[str]) -> dict[str, dict[str, Any]]:
+    """Return `{loop: {"bytes_per_task", "peak_bytes_per_task"}}`."""
+    results: dict[str, dict[str, Any]] = {}
+    for loop in loops:
+        with Child.python("waiting_memory.py", loop) as child:
+            try:
+                results[loop] = child.receive()
+            except ChildError as error:
+                results[loop] = Child.outcome(error)
+    return results
+
+
+def resident_bytes(field: str) -> int:
+    """Read VmRSS (now) or VmHWM (the most so far) of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise KeyError(field)
+
+
+async def wait_on_own(futures: list[asyncio.Future[None] | None], index: int) -> None:
+    future = asyncio.get_running_loop().create_future()
+    futures[index] = future
+    await future
+
+
+async def fill(count: int) -> dict[str, int]:
+    """Have `count` tasks wait, measure, and let them all end."""
+    loop = asyncio.get_running_loop()
+    futures: list[asyncio.Future[None] | None] = [None] * count
+    tasks: list[asyncio.Task[None] | None] = [None] * count
+    gc.collect()
+    before = resident_bytes("VmRSS")
+    for index in range(count):
+        tasks[index] = loop.create_task(wait_on_own(futures, index))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    now, most = resident_bytes("VmRSS"), resident_bytes("VmHWM")
+    for future in futures:
+        assert future is not None
+        future.set_result(None)
+    for task in tasks:
+        assert task is not None
+        await task
+    return {
+        "bytes_per_task": round((now - before) / count),
+        "peak_bytes_per_task": round((most - before) / count),
+    }
+
+
+async def warm_and_fill() -> dict[str, int]:
+    await fill(1000)
+    return await fill(TASKS)
+
+
+def main() -> None:
+    loop = LOOPS[sys.argv[1]].new_event_loop()
+    asyncio.set_event_loop(loop)
+    print(json.dumps(loop.run_until_complete(warm_and_fill())), flush=True)
+    loop.close()
+
+
+if __name__ == "__main__":
+    main()
