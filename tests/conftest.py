@@ -1,0 +1,62 @@
+"""What the tests share: each behaviour that asyncio has too runs on asyncio's loop first, then on ours."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import tonnage
+
+
+@pytest.fixture(params=["asyncio", "tonnage"])
+def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
+    """A new event loop; reports to its exception handler fail the test, unless it asks for `reports`."""
+    new_loop = asyncio.SelectorEventLoop() if request.param == "asyncio" else tonnage.new_event_loop()
+    reports: list[dict[str, Any]] = []
+    new_loop.set_exception_handler(lambda _, context: reports.append(context))
+    new_loop.reports = reports  # type: ignore[attr-defined]
+    yield new_loop
+    if not new_loop.is_closed():
+        new_loop.run_until_complete(new_loop.shutdown_asyncgens())
+        new_loop.run_until_complete(new_loop.shutdown_default_executor())
+        new_loop.close()
+    if "reports" not in request.fixturenames:
+        assert not reports
+    reports.clear()
+    with warnings.catch_warnings():
+        if request.param == "asyncio":
+            # What the oracle leaves behind is not judged.
+            warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.fixture
+def reports(loop: asyncio.AbstractEventLoop) -> list[dict[str, Any]]:
+    """What the loop's exception handler was called with."""
+    return loop.reports  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.fixture
+def run(loop: asyncio.AbstractEventLoop) -> Callable[[Any], Any]:
+    """Run a coroutine on the loop, and return its result."""
+    return loop.run_until_complete
+
+
+@pytest.fixture
+def asyncio_since(loop: asyncio.AbstractEventLoop) -> Callable[..., None]:
+    """Skip the test on asyncio's loop in versions of CPython before the one given.
+
+    `asyncio_since()` without a version skips it on every version: the behaviour is ours alone.
+    """
+
+    def skip_if_older(*version: int) -> None:
+        is_ours = isinstance(loop, tonnage.EventLoop)
+        if not is_ours and (not version or sys.version_info < version):
+            pytest.skip("asyncio does not have this behaviour")
+
+    return skip_if_older
