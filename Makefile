@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench conformance fmt lint types build docs clean pythons print-python
+.PHONY: help demo test check bench conformance fmt lint types build docs clean pythons lock print-python
 
 # Any Python from 3.10 on runs the tools; each target finds its own interpreters.
 PYTHON3 := $(shell for p in python3 python3.13 python3.14 python3.12 python3.11 python3.10; do \
@@ -60,6 +60,9 @@ pythons:  ## List the CPythons found, and those that are absent
 
 print-python:
 	@echo $(PYTHON3)
+
+lock:  ## Choose the newest versions for requirements/*.txt
+	@$(PYTHON3) tools/lock.py
 
 clean:  ## Remove everything that was built, and the environments
 	@echo "== removing target, .venv, .build, dist, docs/_build and the built extensions"
