@@ -41,6 +41,14 @@ def test_request_is_answered(loop: Loop, server: Server) -> None:
     assert loop.run(main()) == (200, {"hello": "Ada"})
 
 
+def test_server_runs_on_the_loop_under_test(loop: Loop, server: Server) -> None:
+    async def main() -> str:
+        async with aiohttp.ClientSession() as session, session.get(url(server, "loop")) as response:
+            return (await response.json()).partition(".")[0]
+
+    assert loop.run(main()) == loop.name
+
+
 def test_many_requests_share_kept_connections(loop: Loop, server: Server) -> None:
     async def main() -> list[str]:
         connector = aiohttp.TCPConnector(limit=10)

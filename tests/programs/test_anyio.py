@@ -49,6 +49,10 @@ async def ask(stream: ByteStream, request: bytes) -> bytes:
     return await BufferedByteReceiveStream(stream).receive_until(b"\n", 1_000_000)
 
 
+def test_server_runs_on_the_loop_under_test(loop: Loop, lines: Lines) -> None:
+    assert f"listening on {lines.server.port} with {loop.name}." in lines.server.text()
+
+
 def test_many_connections_are_served(loop: Loop, lines: Lines) -> None:
     async def main() -> dict[int, bytes]:
         answers = {}

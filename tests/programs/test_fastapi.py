@@ -48,6 +48,14 @@ def test_json_is_validated_and_answered(loop: Loop, server: Server) -> None:
     assert loop.run(main()) == ({"name": "ROPE", "price": 3.0}, 422)
 
 
+def test_server_runs_on_the_loop_under_test(loop: Loop, server: Server) -> None:
+    async def main() -> str:
+        async with client(server) as session:
+            return (await session.get("/loop")).json().partition(".")[0]
+
+    assert loop.run(main()) == loop.name
+
+
 def test_many_clients_are_served_at_once(loop: Loop, server: Server) -> None:
     async def main() -> list[object]:
         async with client(server) as session:
@@ -163,8 +171,8 @@ def test_uvicorn_takes_the_loop_as_its_option(loop: Loop) -> None:
     command = [sys.executable, "-m", *APPLICATION, "--loop", "tonnage:new_event_loop"]
     with running(command, READY, cwd=SERVERS) as server:
 
-        async def main() -> int:
+        async def main() -> str:
             async with client(server) as session:
-                return (await session.get("/background")).status_code
+                return (await session.get("/loop")).json().partition(".")[0]
 
-        assert loop.run(main()) == 200
+        assert loop.run(main()) == "tonnage"

@@ -27,6 +27,10 @@ def join(server: Server, path: str = "", **options: object) -> connect:
     return connect(f"ws://127.0.0.1:{server.port}/{path}", proxy=None, max_size=None, **options)
 
 
+def test_server_runs_on_the_loop_under_test(loop: Loop, server: Server) -> None:
+    assert f"listening on {server.port} with {loop.name}." in server.text()
+
+
 def test_messages_come_back_in_order(loop: Loop, server: Server) -> None:
     async def main() -> list[object]:
         async with join(server) as socket:

@@ -62,6 +62,10 @@ class Slow:
         return web.json_response(self.abandoned)
 
 
+async def name_loop(request: web.Request) -> web.Response:
+    return web.json_response(type(asyncio.get_running_loop()).__module__)
+
+
 async def farewell(app: web.Application) -> None:
     print("cleaned up", flush=True)
 
@@ -75,6 +79,7 @@ def main() -> None:
             web.post("/digest", digest),
             web.get("/stream", stream),
             web.get("/echo", echo),
+            web.get("/loop", name_loop),
             web.get("/slow", slow.wait),
             web.get("/abandoned", slow.count),
         ]

@@ -1,5 +1,6 @@
 """A line server written for anyio: TCP and a Unix socket at once, one task for each connection."""
 
+import asyncio
 import hashlib
 import signal
 import sys
@@ -43,7 +44,8 @@ async def main() -> None:
         unix = await anyio.create_unix_listener(sys.argv[1])
         group.start_soon(tcp.serve, handle)
         group.start_soon(unix.serve, handle)
-        print(f"listening on {tcp.extra(SocketAttribute.local_port)}", flush=True)
+        port = tcp.extra(SocketAttribute.local_port)
+        print(f"listening on {port} with {type(asyncio.get_running_loop()).__module__}", flush=True)
     print("all connections are closed", flush=True)
 
 

@@ -33,6 +33,11 @@ async def create_item(item: Item) -> dict[str, object]:
     return {"name": item.name.upper(), "price": item.price * 2}
 
 
+@app.get("/loop")
+async def name_loop() -> str:
+    return type(asyncio.get_running_loop()).__module__
+
+
 @app.get("/in-a-thread")
 def in_a_thread(seconds: float) -> str:
     """A plain function, which FastAPI runs in a thread."""

@@ -31,7 +31,8 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
     async with serve(handle, "127.0.0.1", 0, max_size=None) as server:
-        print(f"listening on {next(iter(server.sockets)).getsockname()[1]}", flush=True)
+        port = next(iter(server.sockets)).getsockname()[1]
+        print(f"listening on {port} with {type(loop).__module__}", flush=True)
         await stopped.wait()
     print("all connections are closed", flush=True)
 
