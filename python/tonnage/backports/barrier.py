@@ -40,7 +40,7 @@ class Barrier:
             raise ValueError("parties must be >= 1")
         self._parties = parties
         self._state = _State.FILLING
-        self._inside = 0
+        self._count = 0
         # Both lines are bounded by the tasks that wait in them, one future each.
         self._waiting: list[asyncio.Future[None]] = []
         self._outside: list[asyncio.Future[None]] = []
@@ -60,7 +60,7 @@ class Barrier:
     @property
     def n_waiting(self) -> int:
         """The number of tasks that wait while the barrier fills."""
-        return self._inside if self._state is _State.FILLING else 0
+        return self._count if self._state is _State.FILLING else 0
 
     @property
     def broken(self) -> bool:
@@ -91,10 +91,10 @@ class Barrier:
             await self._park(self._outside)
         if self._state is _State.BROKEN:
             raise BrokenBarrierError("Barrier aborted")
-        number = self._inside
-        self._inside += 1
+        number = self._count
+        self._count += 1
         try:
-            if self._inside == self._parties:
+            if self._count == self._parties:
                 self._state = _State.DRAINING
                 _wake(self._waiting)
                 return number
@@ -108,7 +108,7 @@ class Barrier:
 
     async def reset(self) -> None:
         """Empty the barrier: whoever waits gets BrokenBarrierError."""
-        self._state = _State.RESETTING if self._inside else _State.FILLING
+        self._state = _State.RESETTING if self._count else _State.FILLING
         self._wake_all()
 
     async def abort(self) -> None:
@@ -131,8 +131,8 @@ class Barrier:
                 line.remove(turn)
 
     def _leave(self) -> None:
-        self._inside -= 1
-        if self._inside:
+        self._count -= 1
+        if self._count:
             return
         if self._state is not _State.BROKEN:
             self._state = _State.FILLING

@@ -18,6 +18,7 @@ from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFil
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from tonnage.cli.children import follow_children
 from tonnage.cli.traceback import hide_own_frames
 from tonnage.install import install
 
@@ -74,6 +75,7 @@ def execute(program: Program) -> None:
         CannotRunError: There is no such program.
     """
     install(patch_asyncio=True)
+    follow_children()
     try:
         code, module = _load(program)
         sys.modules["__main__"] = module
@@ -140,8 +142,8 @@ def _load_source(program: Source) -> tuple[CodeType, ModuleType]:
 
 
 def _absolute(path: str) -> str:
-    # Not normalised, as Python leaves it; only a leading `./` goes.
-    return os.path.join(os.getcwd(), path.removeprefix("./"))
+    # Not normalised, as Python leaves it.
+    return os.path.join(os.getcwd(), path)
 
 
 def _has_first_path() -> bool:
