@@ -5,7 +5,7 @@
 - Chance, the clock, sleeping and thread spawning are allowed (past clippy) in
   one file each.
 - A file has at most 400 lines of code; a longer one must be named below with
-  its reason, and none has more than 600.
+  its reason, and none has more than 600. (Tests are lists: 600.)
 - A `TODO` has an issue number. No commented-out code is looked for here.
 """
 
@@ -37,7 +37,7 @@ def problems_in_rust(path: str, text: str) -> list[str]:
         if re.search(r"\bunsafe\b(?!_)", code) and not inside and "unsafe_code" not in code:
             found.append(f"{path}:{number}: unsafe outside the fence")
         if (
-            re.search(r"\bffi::", code)
+            re.search(r"(?<!std::)(?<!core::)\bffi::", code)
             and path.startswith("crates/tonnage-py/src/")
             and not path.startswith(FENCE)
         ):
@@ -78,7 +78,7 @@ def main() -> int:
             if ALLOW_METHODS.search(text) and not re.search(r"/(tests|benches)/|/tests\.rs$", path):
                 allows[path.split("/")[1]] += 1
         lines = code_lines(path, text)
-        if lines > LINES_EVER or (lines > LINES_MAX and path not in LONGER):
+        if lines > LINES_EVER or (lines > LINES_MAX and path not in LONGER and "tests/" not in path):
             found.append(f"{path}: {lines} lines of code, at most {LINES_MAX}: split it by concept")
         if path != "tools/source_rules.py":
             found += [
