@@ -173,7 +173,7 @@ def test_base_error_of_the_body_leaves_bare(run: Run, error: type[BaseException]
     run(main())
 
 
-@since(3, 13, 1)
+@since(3, 15)
 def test_generator_exit_of_the_body_leaves_bare(run: Run) -> None:
     async def main() -> None:
         with pytest.raises(GeneratorExit):
@@ -364,15 +364,18 @@ def test_group_shows_its_state(run: Run) -> None:
     run(main())
 
 
-@since(3, 13)
+@since(3, 14)
 def test_error_of_a_group_makes_no_cycle(run: Run) -> None:
-    class Lost(Exception):
+    class LostError(Exception):
         pass
+
+    async def lose() -> None:
+        raise LostError
 
     async def main() -> weakref.ref[Any]:
         try:
             async with tonnage.TaskGroup() as group:
-                group.create_task(fail(Lost()))
+                group.create_task(lose())
         except ExceptionGroup as group_error:
             return weakref.ref(group_error.exceptions[0])
         raise AssertionError
