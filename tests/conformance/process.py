@@ -53,13 +53,18 @@ def run_file(file: str, job: Job) -> dict[str, Outcome]:
     """Run the tests of `file`, and return the outcome of each by its name."""
     outcomes: dict[str, Outcome] = {}
     for _ in range(RESTARTS_MAX):
+        before = len(outcomes)
         worker = _Worker(file, job, outcomes)
         if worker.run():
             return outcomes
-        if worker.test is None:
-            outcomes[file] = Outcome("crash", f"{worker.log}\nthe process ended between tests")
+        if worker.test is not None:
+            outcomes[worker.test] = worker.blame()
+        elif len(outcomes) > before:
+            last = list(outcomes)[-1]
+            outcomes[f"{last} (after it)"] = worker.blame()
+        else:
+            outcomes[file] = worker.blame()
             return outcomes
-        outcomes[worker.test] = worker.blame()
     message = f"{RESTARTS_MAX} tests ended their process; the rest of the file was not run"
     outcomes[file] = Outcome("crash", message)
     return outcomes
@@ -109,7 +114,7 @@ class _Worker:
         return finished
 
     def blame(self) -> Outcome:
-        """Return the outcome of the test during which the process ended."""
+        """Return the outcome of the test during or after which the process ended."""
         if self._killed or "Timeout (" in self.log:
             return Outcome("timeout", f"{self.log}\nit hung")
         return Outcome("crash", f"{self.log}\nit ended the process, exit code {self._exit_code}")

@@ -12,6 +12,7 @@ import argparse
 import collections
 import concurrent.futures
 import dataclasses
+import importlib
 import json
 import sys
 import time
@@ -44,6 +45,9 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
+    if implementation:
+        # A module that cannot be imported ends the run here, with its own traceback.
+        importlib.import_module(implementation)
     reasons = expected.read_list() if implementation == "tonnage" else {}
     print(f"CPython {sys.version.split()[0]}, its test_asyncio on {implementation or 'asyncio'}")
     started_s = time.monotonic()
