@@ -1,0 +1,157 @@
+//! The arguments of a call to a method of a native class, matched with its parameters.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use super::slots::Object;
+
+/// The parameters of a method: names, how many may be positional, how many must be given.
+pub(crate) struct Parameters<const N: usize> {
+    pub(crate) function: &'static str,
+    pub(crate) names: [&'static str; N],
+    pub(crate) positional: usize,
+    pub(crate) required: usize,
+}
+
+enum Keywords<'a, 'py> {
+    /// Names in a tuple; the values follow the positional arguments.
+    Names(&'a Bound<'py, PyTuple>),
+    Dict(&'a Bound<'py, PyDict>),
+    None,
+}
+
+pub(crate) struct Args<'a, 'py> {
+    py: Python<'py>,
+    values: &'a [Object<'py>],
+    positional: usize,
+    keywords: Keywords<'a, 'py>,
+}
+
+impl<'a, 'py> Args<'a, 'py> {
+    /// # Safety
+    /// The arguments are those of a vector call of CPython's, and live as long as `'a`.
+    #[inline]
+    pub(super) unsafe fn from_vector(
+        py: Python<'py>,
+        args: *const *mut ffi::PyObject,
+        count: ffi::Py_ssize_t,
+        names: &'a *mut ffi::PyObject,
+    ) -> Self {
+        let positional = count.cast_unsigned();
+        let keywords = if names.is_null() {
+            Keywords::None
+        } else {
+            // SAFETY: the names of a vector call are a tuple, alive for the call.
+            let names = unsafe { Bound::ref_from_ptr(py, names).cast_unchecked::<PyTuple>() };
+            Keywords::Names(names)
+        };
+        let extra = match &keywords {
+            Keywords::Names(names) => names.len(),
+            _ => 0,
+        };
+        let values = if positional + extra == 0 {
+            &[][..]
+        } else {
+            // SAFETY: a `Bound` is one pointer to an object (`repr(transparent)`), and the array holds
+            // that many borrowed ones for the call; a shared slice of them drops none.
+            unsafe { std::slice::from_raw_parts(args.cast::<Object<'py>>(), positional + extra) }
+        };
+        Self { py, values, positional, keywords }
+    }
+
+    /// # Safety
+    /// `args` is a tuple, `kwargs` a dictionary or null, as handed to `__init__` and `__call__`.
+    pub(super) unsafe fn from_tuple(
+        py: Python<'py>,
+        args: &'a *mut ffi::PyObject,
+        kwargs: &'a *mut ffi::PyObject,
+    ) -> Self {
+        // SAFETY: the caller's promise.
+        let args = unsafe { Bound::ref_from_ptr(py, args).cast_unchecked::<PyTuple>() };
+        let values = args.as_slice();
+        let keywords = if kwargs.is_null() {
+            Keywords::None
+        } else {
+            // SAFETY: the caller's promise.
+            Keywords::Dict(unsafe { Bound::ref_from_ptr(py, kwargs).cast_unchecked::<PyDict>() })
+        };
+        Self { py, values, positional: values.len(), keywords }
+    }
+
+    pub(crate) fn py(&self) -> Python<'py> {
+        self.py
+    }
+
+    /// Matches the arguments with the parameters; a missing optional one is `None`.
+    pub(crate) fn parse<const N: usize>(&self, parameters: &Parameters<N>) -> PyResult<[Option<Object<'py>>; N]> {
+        let mut found = [const { None }; N];
+        let allowed = parameters.positional;
+        if self.positional > allowed {
+            return Err(self.too_many(parameters));
+        }
+        for (place, value) in found.iter_mut().zip(&self.values[..self.positional]) {
+            *place = Some(value.clone());
+        }
+        match &self.keywords {
+            Keywords::None => {}
+            Keywords::Names(names) => {
+                for (name, value) in names.iter().zip(&self.values[self.positional..]) {
+                    Self::keyword(parameters, &mut found, &name, value.clone())?;
+                }
+            }
+            Keywords::Dict(dict) => {
+                for (name, value) in dict.iter() {
+                    Self::keyword(parameters, &mut found, &name, value)?;
+                }
+            }
+        }
+        for (index, place) in found.iter().enumerate().take(parameters.required) {
+            if place.is_none() {
+                let Parameters { function, names, .. } = parameters;
+                return Err(PyTypeError::new_err(format!(
+                    "{function}() missing required argument '{}' (pos {})",
+                    names[index],
+                    index + 1
+                )));
+            }
+        }
+        Ok(found)
+    }
+
+    fn keyword<const N: usize>(
+        parameters: &Parameters<N>,
+        found: &mut [Option<Object<'py>>; N],
+        name: &Object<'py>,
+        value: Object<'py>,
+    ) -> PyResult<()> {
+        let name = name.cast::<PyString>()?.to_str()?;
+        let function = parameters.function;
+        let Some(index) = parameters.names.iter().position(|known| *known == name) else {
+            return Err(PyTypeError::new_err(format!("{function}() got an unexpected keyword argument '{name}'")));
+        };
+        if found[index].is_some() {
+            return Err(PyTypeError::new_err(format!(
+                "argument for {function}() given by name ('{name}') and position ({})",
+                index + 1
+            )));
+        }
+        found[index] = Some(value);
+        Ok(())
+    }
+
+    #[cold]
+    fn too_many<const N: usize>(&self, parameters: &Parameters<N>) -> PyErr {
+        let Parameters { function, positional, required, .. } = parameters;
+        let bound = if positional == required { "exactly" } else { "at most" };
+        let plural = if *positional == 1 { "" } else { "s" };
+        if *positional == 0 {
+            return PyTypeError::new_err(format!("{function}() takes no positional arguments"));
+        }
+        PyTypeError::new_err(format!(
+            "{function}() takes {bound} {positional} positional argument{plural} ({} given)",
+            self.positional
+        ))
+    }
+}

@@ -1,0 +1,60 @@
+//! The native classes and their layouts: the promises that `native_class` builds on, in one list.
+
+use pyo3::prelude::*;
+use pyo3::types::DerefToPyAny;
+use pyo3::{PyTypeCheck, ffi};
+
+use super::native_class::{ClassCell, Extends, NativeLayout, is_instance, type_object, type_ptr};
+use crate::event_loop::{Handle, TimerHandle};
+use crate::future::{Future, FutureIter};
+use crate::task::{Task, TaskWakeup};
+use crate::transports::SocketTransport;
+
+macro_rules! native_class {
+    ($class:ident) => {
+        native_class!(@layout $class);
+        native_class!(@python $class);
+    };
+    // The base is the first field, and the class is `repr(C)`.
+    ($class:ident: $base:ident, first field $field:ident) => {
+        native_class!(@layout $class, fn base(py: Python<'_>) -> Option<*mut ffi::PyTypeObject> {
+            const { assert!(std::mem::offset_of!($class, $field) == 0, "the base comes first") }
+            Some(type_ptr::<$base>(py))
+        });
+        native_class!(@python $class);
+        // SAFETY: checked above; the base type is handed to CPython.
+        unsafe impl Extends<$base> for $class {}
+    };
+    (@layout $class:ident $(, $base:item)?) => {
+        // SAFETY: the cell is this class's own; a base is checked to be the first field.
+        unsafe impl NativeLayout for $class {
+            fn cell() -> &'static ClassCell {
+                static CELL: ClassCell = ClassCell::new();
+                &CELL
+            }
+            $($base)?
+        }
+    };
+    (@python $class:ident) => {
+        impl DerefToPyAny for $class {}
+
+        // SAFETY: the check compares the real type of the object with the type made from the spec.
+        unsafe impl PyTypeCheck for $class {
+            #[inline]
+            fn type_check(object: &Bound<'_, PyAny>) -> bool {
+                is_instance::<$class>(object)
+            }
+            fn classinfo_object(py: Python<'_>) -> Bound<'_, PyAny> {
+                type_object::<$class>(py).into_any()
+            }
+        }
+    };
+}
+
+native_class!(Future);
+native_class!(FutureIter);
+native_class!(Task: Future, first field future);
+native_class!(TaskWakeup);
+native_class!(Handle);
+native_class!(TimerHandle: Handle, first field handle);
+native_class!(SocketTransport);

@@ -1,0 +1,50 @@
+//! Context variables: copying the current context, and running code in another one.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::slots::Object;
+
+/// `contextvars.copy_context()`.
+#[inline]
+pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Object<'_>> {
+    // SAFETY: `py` proves that we are attached.
+    let context = unsafe { ffi::PyContext_CopyCurrent() };
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, context) }
+}
+
+/// Is it a `contextvars.Context`?
+pub(crate) fn is_context(object: &Object<'_>) -> bool {
+    // SAFETY: `object` is a valid object.
+    unsafe { ffi::PyContext_CheckExact(object.as_ptr()) != 0 }
+}
+
+/// Runs `work` in `context`, as `context.run` does.
+#[inline]
+pub(crate) fn run<'py, R>(context: &Object<'py>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    let py = context.py();
+    // SAFETY: `context` is bound; anything but a context is refused with an exception.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
+        return Err(PyErr::fetch(py));
+    }
+    let exit = Exit(context);
+    let result = work();
+    drop(exit);
+    result
+}
+
+/// Leaves the context also when the work panics.
+struct Exit<'a, 'py>(&'a Object<'py>);
+
+impl Drop for Exit<'_, '_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: entered by `run` on this thread, and still the current one: whoever enters another
+        // leaves it before we get here.
+        if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } < 0 {
+            // Python code left our context itself; there is nobody to tell but the unraisable hook.
+            PyErr::fetch(self.0.py()).write_unraisable(self.0.py(), Some(self.0));
+        }
+    }
+}

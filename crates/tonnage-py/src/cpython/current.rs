@@ -1,0 +1,59 @@
+//! Which task runs, as asyncio itself keeps it, so that `asyncio.current_task()` is right for all.
+//!
+//! Up to 3.13 that is a dictionary from loop to task; from 3.14 on a field of the thread, reached
+//! through `_asyncio._swap_current_task`.
+
+use pyo3::prelude::*;
+#[cfg(not(Py_3_14))]
+use pyo3::types::PyDict;
+
+use super::slots::Object;
+use crate::names;
+
+/// Makes `task` the running task of `event_loop`.
+#[cfg(not(Py_3_14))]
+#[inline]
+pub(crate) fn enter(event_loop: &Object<'_>, task: &Object<'_>) -> PyResult<()> {
+    tasks(event_loop.py())?.set_item(event_loop, task)
+}
+
+/// No task of `event_loop` runs.
+#[cfg(not(Py_3_14))]
+#[inline]
+pub(crate) fn leave(event_loop: &Object<'_>) -> PyResult<()> {
+    let tasks = tasks(event_loop.py())?;
+    if tasks.contains(event_loop)? { tasks.del_item(event_loop) } else { Ok(()) }
+}
+
+/// The running task of `event_loop`.
+#[cfg(not(Py_3_14))]
+pub(crate) fn get<'py>(event_loop: &Object<'py>) -> PyResult<Option<Object<'py>>> {
+    tasks(event_loop.py())?.get_item(event_loop)
+}
+
+#[cfg(not(Py_3_14))]
+fn tasks(py: Python<'_>) -> PyResult<&Bound<'_, PyDict>> {
+    Ok(names::current_tasks(py)?.cast::<PyDict>()?)
+}
+
+/// Makes `task` the running task of `event_loop`.
+#[cfg(Py_3_14)]
+#[inline]
+pub(crate) fn enter(event_loop: &Object<'_>, task: &Object<'_>) -> PyResult<()> {
+    names::swap_current_task(event_loop.py())?.call1((event_loop, task)).map(drop)
+}
+
+/// No task of `event_loop` runs.
+#[cfg(Py_3_14)]
+#[inline]
+pub(crate) fn leave(event_loop: &Object<'_>) -> PyResult<()> {
+    let py = event_loop.py();
+    names::swap_current_task(py)?.call1((event_loop, py.None())).map(drop)
+}
+
+/// The running task of `event_loop`.
+#[cfg(Py_3_14)]
+pub(crate) fn get<'py>(event_loop: &Object<'py>) -> PyResult<Option<Object<'py>>> {
+    let task = names::current_task(event_loop.py())?.call1((event_loop,))?;
+    Ok(if task.is_none() { None } else { Some(task) })
+}

@@ -1,0 +1,21 @@
+//! The fence: every `unsafe` block, every call of the C API and every difference between versions of
+//! CPython that the extension needs. What it sells is safe; nothing outside sees `*mut PyObject`.
+#![allow(unsafe_code, reason = "this is the one place for it")]
+
+mod args;
+pub(crate) mod call;
+mod classes;
+pub(crate) mod context;
+pub(crate) mod coroutine;
+pub(crate) mod current;
+mod guarded;
+pub(crate) mod native_class;
+mod slots;
+pub(crate) mod stop_iteration;
+mod thread;
+
+pub(crate) use args::{Args, Parameters};
+pub(crate) use guarded::Guarded;
+pub(crate) use native_class::{Native, NativeClass, Visit};
+pub(crate) use slots::{Object, Slots, Step};
+pub(crate) use thread::thread_id;

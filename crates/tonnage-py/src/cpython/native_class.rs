@@ -1,0 +1,367 @@
+//! Native classes: Rust values that live in Python objects of heap types made by `PyType_FromSpec`.
+//!
+//! Future, Task, Handle and their iterators are made by the hundred thousand, and need slots that
+//! PyO3's classes do not offer (a finalizer, `tp_iternext` without an exception object, an instance
+//! dictionary that costs nothing until it is used, a free list). The invariants: a value is written
+//! before its object is tracked or seen by Python, and dropped once; a subclass in Rust begins with
+//! its base's value (`repr(C)`), so that an object of the subclass is one of the base.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, c_int, c_void};
+use std::mem::offset_of;
+use std::ptr;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
+use pyo3::types::PyType;
+
+use super::guarded::Guarded;
+use super::slots::Slots;
+
+/// How many dead objects of a class are kept for the next ones.
+const FREE_MAX: usize = 256;
+
+#[repr(C)]
+pub(super) struct NativeObject<T> {
+    base: ffi::PyObject,
+    dict: *mut ffi::PyObject,
+    weakrefs: *mut ffi::PyObject,
+    pub(super) value: T,
+}
+
+/// The type object and the free list of one native class.
+pub(crate) struct ClassCell {
+    type_object: Guarded<*mut ffi::PyTypeObject>,
+    free: Guarded<Vec<*mut ffi::PyObject>>,
+}
+
+// SAFETY: both pointers are used under the interpreter lock only (`Guarded`).
+unsafe impl Send for ClassCell {}
+// SAFETY: as above.
+unsafe impl Sync for ClassCell {}
+
+impl ClassCell {
+    pub(super) const fn new() -> Self {
+        Self { type_object: Guarded::new(ptr::null_mut()), free: Guarded::new(Vec::new()) }
+    }
+
+    #[inline]
+    fn type_ptr(&self, py: Python<'_>) -> *mut ffi::PyTypeObject {
+        self.type_object.with(py, |type_object| *type_object)
+    }
+}
+
+/// Where a native class keeps its type, and what its layout begins with.
+///
+/// # Safety
+/// `cell` returns the same cell at each call and no other class's. If `base` is the type of some class
+/// `B`, then `Self` is `repr(C)` and its first field is a `B`.
+pub(crate) unsafe trait NativeLayout: Sized + Send + Sync + 'static {
+    fn cell() -> &'static ClassCell;
+    fn base(_py: Python<'_>) -> Option<*mut ffi::PyTypeObject> {
+        None
+    }
+}
+
+/// A Rust value that is the body of a Python object.
+pub(crate) trait NativeClass: NativeLayout {
+    /// The full name, `module.Class`.
+    const NAME: &'static CStr;
+    /// The docstring, with asyncio's text signature.
+    const DOC: &'static CStr;
+    /// May Python classes inherit from it?
+    const SUBCLASSED: bool = true;
+    /// Has a finalizer work to do? Asked at deallocation, so that most objects skip it.
+    fn needs_finalizer(&self, _py: Python<'_>) -> bool {
+        false
+    }
+    /// An empty value, for `__new__`; `None` if the class cannot be called.
+    fn empty() -> Option<Self>;
+    fn slots(slots: &mut Slots<Self>);
+    /// Shows each owned reference to the collector.
+    fn traverse(&self, visit: &Visit<'_>) -> c_int;
+    /// Drops what may be part of a cycle.
+    fn clear(&self, py: Python<'_>);
+}
+
+/// The collector's visitor.
+pub(crate) enum Visit<'a> {
+    /// As a slot of a native class gets it.
+    Slot { visit: ffi::visitproc, arg: *mut c_void },
+    /// As a class of PyO3 gets it.
+    Class { visit: &'a PyVisit<'a>, stopped: RefCell<Option<PyTraverseError>> },
+}
+
+impl<'a> Visit<'a> {
+    pub(crate) fn of_class(visit: &'a PyVisit<'a>) -> Self {
+        Self::Class { visit, stopped: RefCell::new(None) }
+    }
+
+    /// Shows one reference; the result is to be returned at once if it is not 0.
+    #[inline]
+    pub(crate) fn call<T>(&self, object: &Py<T>) -> c_int {
+        match self {
+            // SAFETY: the pair was handed to `tp_traverse`, in which we are, and `object` is alive.
+            Self::Slot { visit, arg } => unsafe { visit(object.as_ptr(), *arg) },
+            Self::Class { visit, stopped } => match visit.call(object) {
+                Ok(()) => 0,
+                Err(stop) => {
+                    stopped.replace(Some(stop));
+                    -1
+                }
+            },
+        }
+    }
+
+    #[inline]
+    pub(crate) fn option<T>(&self, object: Option<&Py<T>>) -> c_int {
+        object.map_or(0, |object| self.call(object))
+    }
+
+    /// The result of `__traverse__` of a class of PyO3.
+    pub(crate) fn end(self) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Class { stopped, .. } => stopped.into_inner().map_or(Ok(()), Err),
+            Self::Slot { .. } => Ok(()),
+        }
+    }
+}
+
+/// Access to the value of a native object.
+pub(crate) trait Native<'py, T: NativeClass> {
+    fn value(&self) -> &T;
+}
+
+impl<'py, T: NativeClass> Native<'py, T> for Bound<'py, T> {
+    #[inline]
+    fn value(&self) -> &T {
+        let object = self.as_ptr().cast::<NativeObject<T>>();
+        // SAFETY: a `Bound<T>` points to an object of T's type, whose layout is `NativeObject<T>`,
+        // and the reference keeps it alive. The value is only mutated inside `Guarded`.
+        unsafe { &(*object).value }
+    }
+}
+
+impl<'py, T: NativeClass> Native<'py, T> for Py<T> {
+    #[inline]
+    fn value(&self) -> &T {
+        let object = self.as_ptr().cast::<NativeObject<T>>();
+        // SAFETY: as for `Bound`.
+        unsafe { &(*object).value }
+    }
+}
+
+#[inline]
+pub(crate) fn is_instance<T: NativeClass>(object: &Bound<'_, PyAny>) -> bool {
+    let wanted = T::cell().type_ptr(object.py());
+    // SAFETY: both are valid objects.
+    unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), wanted) != 0 }
+}
+
+/// Is `object` exactly a `T`, not of a Python subclass?
+#[inline]
+pub(crate) fn is_exact<T: NativeClass>(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: a valid object has a type.
+    let actual = unsafe { ffi::Py_TYPE(object.as_ptr()) };
+    actual == T::cell().type_ptr(object.py())
+}
+
+/// Were attributes set on the object itself?
+pub(crate) fn has_instance_dict<T: NativeClass>(object: &Bound<'_, T>) -> bool {
+    let body = object.as_ptr().cast::<NativeObject<T>>();
+    // SAFETY: the object is alive; the field is read under the interpreter lock.
+    unsafe { !(*body).dict.is_null() }
+}
+
+pub(crate) fn type_object<T: NativeClass>(py: Python<'_>) -> Bound<'_, PyType> {
+    let type_object = T::cell().type_ptr(py);
+    assert!(!type_object.is_null(), "the module is initialised before its classes are used");
+    // SAFETY: the cell owns a reference for ever, and it is a type object.
+    unsafe { Bound::from_borrowed_ptr(py, type_object.cast()).cast_into_unchecked() }
+}
+
+pub(super) fn type_ptr<T: NativeClass>(py: Python<'_>) -> *mut ffi::PyTypeObject {
+    T::cell().type_ptr(py)
+}
+
+/// A class whose value begins with that of its base.
+///
+/// # Safety
+/// `Self` is `repr(C)`, its first field is a `B`, and its type inherits from B's.
+pub(crate) unsafe trait Extends<B: NativeClass>: NativeClass {}
+
+/// The object as one of its base class.
+#[inline]
+pub(crate) fn upcast<'a, 'py, T: Extends<B>, B: NativeClass>(object: &'a Bound<'py, T>) -> &'a Bound<'py, B> {
+    // SAFETY: the promise of `Extends`.
+    unsafe { object.as_any().cast_unchecked() }
+}
+
+/// Makes an object of exactly this class.
+#[inline]
+pub(crate) fn create<T: NativeClass>(py: Python<'_>, value: T) -> PyResult<Bound<'_, T>> {
+    let type_object = T::cell().type_ptr(py);
+    let reused = T::cell().free.with(py, Vec::pop);
+    let object = match reused {
+        // SAFETY: a freed object of this very type, whose memory was kept and which nobody sees.
+        Some(object) => unsafe { ffi::PyObject_Init(object, type_object) },
+        None => {
+            // SAFETY: the type object is complete, and has no items.
+            let object = unsafe { ffi::PyObject_GC_New::<ffi::PyObject>(type_object) };
+            if object.is_null() {
+                return Err(PyErr::fetch(py));
+            }
+            object
+        }
+    };
+    let body = object.cast::<NativeObject<T>>();
+    // SAFETY: the object is ours alone and large enough; nothing was written behind its head yet.
+    unsafe {
+        (&raw mut (*body).dict).write(ptr::null_mut());
+        (&raw mut (*body).weakrefs).write(ptr::null_mut());
+        (&raw mut (*body).value).write(value);
+    }
+    // SAFETY: all fields are valid now, so the collector may look at the object.
+    unsafe { ffi::PyObject_GC_Track(object.cast()) };
+    // SAFETY: a new reference to an object of T's type.
+    Ok(unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() })
+}
+
+/// Makes the type object of `T` and adds it to the module.
+pub(crate) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    let mut slots = Slots::<T>::new();
+    T::slots(&mut slots);
+    slots.function(ffi::Py_tp_dealloc, dealloc::<T> as *mut c_void);
+    slots.function(ffi::Py_tp_traverse, traverse::<T> as *mut c_void);
+    slots.function(ffi::Py_tp_clear, clear::<T> as *mut c_void);
+    if T::empty().is_some() {
+        slots.function(ffi::Py_tp_new, new::<T> as *mut c_void);
+    }
+    slots.function(ffi::Py_tp_doc, T::DOC.as_ptr() as *mut c_void);
+    slots.member(c"__dictoffset__", offset_of!(NativeObject<T>, dict));
+    slots.member(c"__weaklistoffset__", offset_of!(NativeObject<T>, weakrefs));
+    let mut flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC;
+    if T::SUBCLASSED {
+        flags |= ffi::Py_TPFLAGS_BASETYPE;
+    }
+    if T::empty().is_none() {
+        flags |= ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
+    }
+    let mut table = slots.finish();
+    let mut spec = ffi::PyType_Spec {
+        name: T::NAME.as_ptr(),
+        basicsize: c_int::try_from(size_of::<NativeObject<T>>()).expect("an object has some hundred bytes"),
+        itemsize: 0,
+        flags: u32::try_from(flags).expect("the flags of a type are 32 bits"),
+        slots: table.as_mut_ptr(),
+    };
+    let base = T::base(py).map_or(ptr::null_mut(), <*mut ffi::PyTypeObject>::cast);
+    // SAFETY: the spec's tables are leaked where the type keeps pointers to them (`Slots::finish`).
+    let type_object = unsafe { ffi::PyType_FromSpecWithBases(&raw mut spec, base) };
+    // SAFETY: a new reference, or null with an exception set.
+    let type_object = unsafe { Bound::from_owned_ptr_or_err(py, type_object)? }.cast_into::<PyType>()?;
+    module.add(type_object.name()?, &type_object)?;
+    T::cell().type_object.with(py, |slot| *slot = type_object.into_ptr().cast());
+    Ok(())
+}
+
+unsafe extern "C" fn new<T: NativeClass>(
+    subtype: *mut ffi::PyTypeObject,
+    _args: *mut ffi::PyObject,
+    _kwargs: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: a type object's allocator may be called with it. It zeroes the object and tracks it;
+    // no Python code runs before the value is written below.
+    let object = unsafe { ((*subtype).tp_alloc.expect("each type has an allocator"))(subtype, 0) };
+    if !object.is_null() {
+        let body = object.cast::<NativeObject<T>>();
+        let empty = T::empty().expect("only classes that can be called have this slot");
+        // SAFETY: the object is new, zeroed, and ours alone.
+        unsafe { (&raw mut (*body).value).write(empty) };
+    }
+    object
+}
+
+unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
+    Python::attach(|py| {
+        let body = object.cast::<NativeObject<T>>();
+        // SAFETY: an object that is being deallocated is valid until it is freed below.
+        let type_object = unsafe { ffi::Py_TYPE(object) };
+        let exact = type_object == T::cell().type_ptr(py);
+        // SAFETY: as above; the value is alive.
+        if unsafe { &(*body).value }.needs_finalizer(py) {
+            // SAFETY: called once, from the deallocator, on an object with no references.
+            if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
+                return; // It was resurrected.
+            }
+        }
+        // SAFETY: the object is one with a collector's head; untracking twice is allowed.
+        unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+        // SAFETY: the weak references are ours, and are cleared before the value goes.
+        unsafe {
+            if !(*body).weakrefs.is_null() {
+                ffi::PyObject_ClearWeakRefs(object);
+            }
+        }
+        // SAFETY: nobody can reach the object any more; the value is dropped once.
+        unsafe { ptr::drop_in_place(&raw mut (*body).value) };
+        // SAFETY: the dictionary is ours or null.
+        unsafe { ffi::Py_CLEAR(&raw mut (*body).dict) };
+        // SAFETY: asks for a bit in the collector's head of a valid object.
+        let finalized = unsafe { ffi::PyObject_GC_IsFinalized(object) } != 0;
+        let kept = exact
+            && !finalized
+            && T::cell().free.with(py, |free| {
+                let room = free.len() < FREE_MAX;
+                if room {
+                    free.push(object);
+                }
+                room
+            });
+        if !kept {
+            // SAFETY: the type's own function frees what its own allocator made.
+            unsafe { ((*type_object).tp_free.expect("each type has tp_free"))(object.cast()) };
+        }
+        // SAFETY: an object of a heap type owns a reference to its type; `PyObject_Init` takes a new
+        // one when the memory is used again.
+        unsafe { ffi::Py_DECREF(type_object.cast()) };
+    });
+}
+
+unsafe extern "C" fn traverse<T: NativeClass>(
+    object: *mut ffi::PyObject,
+    visit: ffi::visitproc,
+    arg: *mut c_void,
+) -> c_int {
+    let body = object.cast::<NativeObject<T>>();
+    // SAFETY: the collector hands in a valid object of a heap type, which owns its type.
+    let shown = unsafe { visit(ffi::Py_TYPE(object).cast(), arg) };
+    if shown != 0 {
+        return shown;
+    }
+    // SAFETY: a valid object; its dictionary is valid or null.
+    let dict = unsafe { (*body).dict };
+    if !dict.is_null() {
+        // SAFETY: as above.
+        let shown = unsafe { visit(dict, arg) };
+        if shown != 0 {
+            return shown;
+        }
+    }
+    // SAFETY: the value was written before the object was tracked (or is inside `tp_alloc`, where no
+    // collection runs between tracking and writing).
+    unsafe { &(*body).value }.traverse(&Visit::Slot { visit, arg })
+}
+
+unsafe extern "C" fn clear<T: NativeClass>(object: *mut ffi::PyObject) -> c_int {
+    let body = object.cast::<NativeObject<T>>();
+    Python::attach(|py| {
+        // SAFETY: the collector hands in a valid object.
+        unsafe { &(*body).value }.clear(py);
+        // SAFETY: the dictionary is ours or null.
+        unsafe { ffi::Py_CLEAR(&raw mut (*body).dict) };
+    });
+    0
+}

@@ -1,0 +1,71 @@
+//! The exceptions of asyncio that the extension raises, with asyncio's texts.
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::prelude::*;
+
+use crate::names;
+
+/// `asyncio.InvalidStateError(text)`.
+#[cold]
+pub(crate) fn invalid_state(py: Python<'_>, text: impl Into<String>) -> PyErr {
+    instance(names::invalid_state_error(py), (text.into(),))
+}
+
+/// `asyncio.CancelledError()`, or with a message.
+pub(crate) fn cancelled(py: Python<'_>, message: Option<&Bound<'_, PyAny>>) -> PyErr {
+    match message {
+        Some(message) => instance(names::cancelled_error(py), (message,)),
+        None => instance(names::cancelled_error(py), ()),
+    }
+}
+
+/// Is it a CancelledError?
+pub(crate) fn is_cancelled(py: Python<'_>, error: &PyErr) -> bool {
+    names::cancelled_error(py).is_ok_and(|class| error.matches(py, class).unwrap_or(false))
+}
+
+/// Must it leave the event loop, instead of being reported?
+pub(crate) fn is_exit(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<pyo3::exceptions::PySystemExit>(py)
+        || error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py)
+}
+
+pub(crate) fn loop_is_closed() -> PyErr {
+    PyRuntimeError::new_err("Event loop is closed")
+}
+
+pub(crate) fn not_initialised(what: &str) -> PyErr {
+    PyRuntimeError::new_err(format!("{what} object is not initialized."))
+}
+
+fn instance<'py, A>(class: PyResult<&Bound<'py, PyAny>>, args: A) -> PyErr
+where
+    A: pyo3::call::PyCallArgs<'py>,
+{
+    match class.and_then(|class| class.call1(args)) {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+/// The loop was left behind by a fork, or closed while it ran.
+#[cold]
+pub(crate) fn lost_reactor() -> PyErr {
+    PyRuntimeError::new_err(
+        "this event loop has no reactor any more: it was closed, or it belongs to the parent of a forked \
+         process; make a new loop in the child",
+    )
+}
+
+/// The OSError of a system call, of the subclass that fits its number.
+#[cold]
+pub(crate) fn os_error(error: std::io::Error) -> PyErr {
+    let Some(number) = error.raw_os_error() else { return PyErr::from(error) };
+    Python::attach(|py| {
+        let text = py.import("os").and_then(|os| os.call_method1("strerror", (number,)));
+        match text {
+            Ok(text) => PyOSError::new_err((number, text.unbind())),
+            Err(error) => error,
+        }
+    })
+}

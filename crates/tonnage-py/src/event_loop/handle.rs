@@ -1,0 +1,362 @@
+//! Handle and TimerHandle: a scheduled callback that can be cancelled.
+
+use std::ffi::CStr;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use tonnage_core::timers::TimerKey;
+
+use super::EventLoop;
+use crate::cpython::native_class::{create, is_exact, upcast};
+use crate::cpython::{
+    Guarded, Native, NativeClass, Object, Slots, Visit, call, context,
+    };
+use crate::{errors, future, names};
+
+#[repr(C)]
+pub(crate) struct Handle {
+    pub(super) state: Guarded<HandleState>,
+}
+
+pub(super) struct HandleState {
+    /// `None` once it is cancelled.
+    callback: Option<(Py<PyAny>, Py<PyTuple>)>,
+    context: Option<Py<PyAny>>,
+    event_loop: Option<Py<PyAny>>,
+    source_traceback: Option<Py<PyAny>>,
+    /// The repr from before it was cancelled, in debug mode.
+    repr: Option<Py<PyAny>>,
+    cancelled: bool,
+}
+
+#[repr(C)]
+pub(crate) struct TimerHandle {
+    pub(crate) handle: Handle,
+    when: f64,
+    /// Its place in the loop's timers, while it is there.
+    pub(super) key: Guarded<Option<TimerKey>>,
+}
+
+impl Handle {
+    fn new(event_loop: &Object<'_>, callback: Object<'_>, args: Bound<'_, PyTuple>, in_context: Object<'_>) -> Self {
+        Self {
+            state: Guarded::new(HandleState {
+                callback: Some((callback.unbind(), args.unbind())),
+                context: Some(in_context.unbind()),
+                event_loop: Some(event_loop.clone().unbind()),
+                source_traceback: None,
+                repr: None,
+                cancelled: false,
+            }),
+        }
+    }
+
+    pub(crate) fn create<'py>(
+        event_loop: &Object<'py>,
+        callback: Object<'py>,
+        args: Bound<'py, PyTuple>,
+        in_context: Option<Object<'py>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let py = event_loop.py();
+        let in_context = context_or_current(py, in_context)?;
+        create(py, Self::new(event_loop, callback, args, in_context))
+    }
+
+    pub(super) fn is_cancelled(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.cancelled)
+    }
+
+    /// Remembers who made it, in debug mode.
+    pub(super) fn set_source_traceback(&self, py: Python<'_>) -> PyResult<()> {
+        let traceback = names::extract_stack(py)?.call0()?.unbind();
+        drop(self.state.with(py, |state| state.source_traceback.replace(traceback)));
+        Ok(())
+    }
+}
+
+fn context_or_current<'py>(py: Python<'py>, given: Option<Object<'py>>) -> PyResult<Object<'py>> {
+    match given {
+        Some(given) if !given.is_none() => Ok(given),
+        _ => context::copy_current(py),
+    }
+}
+
+impl TimerHandle {
+    pub(crate) fn create<'py>(
+        event_loop: &Object<'py>,
+        when: f64,
+        callback: Object<'py>,
+        args: Bound<'py, PyTuple>,
+        in_context: Option<Object<'py>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let py = event_loop.py();
+        let in_context = context_or_current(py, in_context)?;
+        let handle = Handle::new(event_loop, callback, args, in_context);
+        create(py, Self { handle, when, key: Guarded::new(None) })
+    }
+
+    pub(crate) fn as_handle<'a, 'py>(timer: &'a Bound<'py, Self>) -> &'a Bound<'py, Handle> {
+        upcast(timer)
+    }
+}
+
+impl NativeClass for Handle {
+    const NAME: &'static CStr = c"tonnage.Handle";
+    const DOC: &'static CStr = c"A callback scheduled by call_soon() and its relatives.";
+    const SUBCLASSED: bool = true;
+
+    fn empty() -> Option<Self> {
+        None
+    }
+
+    fn slots(slots: &mut Slots<Self>) {
+        slots.repr(repr);
+        slots.no_args(c"cancel", c"Cancel the callback.", |handle| {
+            cancel(handle)?;
+            Ok(handle.py().None().into_bound(handle.py()))
+        });
+        slots.no_args(c"cancelled", c"Return True if the callback was cancelled.", |handle| {
+            Ok(future::to_bool(handle.py(), handle.value().is_cancelled(handle.py())))
+        });
+        slots.no_args(c"get_context", c"Return the context of the callback.", |handle| {
+            part(handle, |state| state.context.as_ref())
+        });
+        slots.no_args(c"_run", c"Run the callback.", |handle| {
+            run(handle)?;
+            Ok(handle.py().None().into_bound(handle.py()))
+        });
+        slots.no_args(c"_repr_info", c"The parts of the repr.", |handle| repr_info(handle, None).map(Bound::into_any));
+        attributes(slots);
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.state.traverse(0, |state| {
+            let callback = state.callback.as_ref();
+            let all = [
+                callback.map(|(callback, _)| callback),
+                callback.map(|(_, args)| args.as_any()),
+                state.context.as_ref(),
+                state.event_loop.as_ref(),
+                state.source_traceback.as_ref(),
+            ];
+            all.into_iter().flatten().map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0)
+        })
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        drop(self.state.with(py, |state| (state.callback.take(), state.context.take(), state.event_loop.take())));
+    }
+}
+
+impl NativeClass for TimerHandle {
+    const NAME: &'static CStr = c"tonnage.TimerHandle";
+    const DOC: &'static CStr = c"A callback scheduled by call_later() or call_at().";
+
+    fn empty() -> Option<Self> {
+        None
+    }
+
+    fn slots(slots: &mut Slots<Self>) {
+        slots.no_args(c"cancel", c"Cancel the callback.", |timer| {
+            cancel_timer(timer)?;
+            Ok(timer.py().None().into_bound(timer.py()))
+        });
+        slots.no_args(c"when", c"Return the scheduled time, in seconds of the loop's clock.", when);
+        slots.getter(c"_when", when);
+        slots.getter(c"_scheduled", |timer| {
+            let py = timer.py();
+            Ok(future::to_bool(py, timer.value().key.with(py, |key| key.is_some())))
+        });
+        slots.getter(c"__class__", |timer| {
+            if is_exact::<TimerHandle>(timer.as_any()) {
+                return names::asyncio_timer_handle(timer.py()).cloned();
+            }
+            Ok(timer.get_type().into_any())
+        });
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.handle.traverse(visit)
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        self.handle.clear(py);
+    }
+}
+
+fn when<'py>(timer: &Bound<'py, TimerHandle>) -> PyResult<Object<'py>> {
+    Ok(timer.value().when.into_pyobject(timer.py())?.into_any())
+}
+
+fn attributes(slots: &mut Slots<Handle>) {
+    slots.getter(c"__class__", |handle| {
+        if is_exact::<Handle>(handle.as_any()) {
+            return names::asyncio_handle(handle.py()).cloned();
+        }
+        Ok(handle.get_type().into_any())
+    });
+    slots.getter(c"_cancelled", |handle| Ok(future::to_bool(handle.py(), handle.value().is_cancelled(handle.py()))));
+    slots.getter(c"_callback", |handle| part(handle, |state| state.callback.as_ref().map(|(callback, _)| callback)));
+    slots.getter(c"_args", |handle| part(handle, |state| state.callback.as_ref().map(|(_, args)| args.as_any())));
+    slots.getter(c"_context", |handle| part(handle, |state| state.context.as_ref()));
+    slots.getter(c"_loop", |handle| part(handle, |state| state.event_loop.as_ref()));
+    slots.getter(c"_repr", |handle| part(handle, |state| state.repr.as_ref()));
+    slots.attribute_pair(
+        c"_source_traceback",
+        |handle| part(handle, |state| state.source_traceback.as_ref()),
+        |handle, value| {
+            let value = (!value.is_none()).then(|| value.clone().unbind());
+            drop(handle.value().state.with(handle.py(), |state| std::mem::replace(&mut state.source_traceback, value)));
+            Ok(())
+        },
+    );
+}
+
+fn part<'py>(
+    handle: &Bound<'py, Handle>,
+    part: impl FnOnce(&HandleState) -> Option<&Py<PyAny>>,
+) -> PyResult<Object<'py>> {
+    let py = handle.py();
+    let found = handle.value().state.with(py, |state| part(state).map(|object| object.clone_ref(py)));
+    Ok(found.unwrap_or_else(|| py.None()).into_bound(py))
+}
+
+fn debug(handle: &Bound<'_, Handle>) -> PyResult<bool> {
+    let event_loop = part(handle, |state| state.event_loop.as_ref())?;
+    Ok(EventLoop::of(&event_loop).is_some_and(EventLoop::debug))
+}
+
+pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> PyResult<()> {
+    let py = handle.py();
+    if handle.value().is_cancelled(py) {
+        return Ok(());
+    }
+    if debug(handle)? {
+        // The callback goes; its repr stays, for the debug log.
+        let text = handle.repr()?.into_any().unbind();
+        drop(handle.value().state.with(py, |state| state.repr.replace(text)));
+    }
+    let gone = handle.value().state.with(py, |state| {
+        state.cancelled = true;
+        state.callback.take()
+    });
+    drop(gone);
+    Ok(())
+}
+
+fn cancel_timer(timer: &Bound<'_, TimerHandle>) -> PyResult<()> {
+    let py = timer.py();
+    cancel(TimerHandle::as_handle(timer))?;
+    let key = timer.value().key.with(py, Option::take);
+    if let Some(key) = key {
+        let event_loop = part(TimerHandle::as_handle(timer), |state| state.event_loop.as_ref())?;
+        if let Some(native) = EventLoop::of_any(&event_loop) {
+            drop(native.remove_timer(py, key));
+        }
+    }
+    Ok(())
+}
+
+/// Runs the callback in its context. Only what must leave the loop comes back as an error.
+pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
+    let py = handle.py();
+    let taken = handle.value().state.with(py, |state| match (&state.callback, &state.context) {
+        (Some((callback, args)), Some(in_context)) => {
+            Some((callback.clone_ref(py), args.clone_ref(py), in_context.clone_ref(py)))
+        }
+        _ => None,
+    });
+    let Some((callback, args, in_context)) = taken else { return Ok(()) };
+    let callback = callback.into_bound(py);
+    let args = args.into_bound(py);
+    let ran = context::run(in_context.bind(py), || call::tuple(&callback, &args).map(drop));
+    match ran {
+        Ok(()) => Ok(()),
+        Err(error) if errors::is_exit(py, &error) => Err(error),
+        Err(error) => report(handle, &callback, &args, error),
+    }
+}
+
+/// Tells the loop's exception handler that a callback failed.
+#[cold]
+fn report<'py>(
+    handle: &Bound<'py, Handle>,
+    callback: &Object<'py>,
+    args: &Bound<'py, PyTuple>,
+    error: PyErr,
+) -> PyResult<()> {
+    let py = handle.py();
+    let source = callback_source(handle, callback, args)?;
+    let details = PyDict::new(py);
+    details.set_item("message", format!("Exception in callback {source}"))?;
+    details.set_item("exception", error.into_value(py))?;
+    details.set_item("handle", handle)?;
+    let traceback = part(handle, |state| state.source_traceback.as_ref())?;
+    if !traceback.is_none() {
+        details.set_item("source_traceback", traceback)?;
+    }
+    let event_loop = part(handle, |state| state.event_loop.as_ref())?;
+    event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
+}
+
+/// Tells the loop's exception handler that a done callback of a future failed.
+#[cold]
+pub(super) fn report_callback<'py>(
+    event_loop: &Object<'py>,
+    callback: Object<'py>,
+    future: Object<'py>,
+    (in_context, error): (Object<'py>, PyErr),
+) -> PyResult<()> {
+    let args = PyTuple::new(event_loop.py(), [future])?;
+    let handle = Handle::create(event_loop, callback.clone(), args.clone(), Some(in_context))?;
+    report(&handle, &callback, &args, error)
+}
+
+fn callback_source<'py>(
+    handle: &Bound<'py, Handle>,
+    callback: &Object<'py>,
+    args: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyString>> {
+    let py = handle.py();
+    let format = names::format_callback_source(py)?;
+    let kwargs = PyDict::new(py);
+    if py.version_info() >= (3, 13) {
+        kwargs.set_item("debug", debug(handle)?)?;
+    }
+    Ok(format.call((callback, args), Some(&kwargs))?.cast_into()?)
+}
+
+fn repr<'py>(handle: &Bound<'py, Handle>) -> PyResult<Object<'py>> {
+    let py = handle.py();
+    let kept = part(handle, |state| state.repr.as_ref())?;
+    if !kept.is_none() {
+        return Ok(kept);
+    }
+    let when = handle.cast::<TimerHandle>().ok().map(|timer| timer.value().when);
+    let info = repr_info(handle, when)?;
+    let text = PyString::new(py, " ").call_method1("join", (info,))?;
+    Ok(PyString::new(py, &format!("<{text}>")).into_any())
+}
+
+fn repr_info<'py>(handle: &Bound<'py, Handle>, when: Option<f64>) -> PyResult<Bound<'py, PyList>> {
+    let py = handle.py();
+    let info = PyList::new(py, [handle.get_type().name()?])?;
+    if handle.value().is_cancelled(py) {
+        info.append("cancelled")?;
+    }
+    if let Some(when) = when {
+        info.append(format!("when={}", when.into_pyobject(py)?.repr()?))?;
+    }
+    let callback = part(handle, |state| state.callback.as_ref().map(|(callback, _)| callback))?;
+    let args = part(handle, |state| state.callback.as_ref().map(|(_, args)| args.as_any()))?;
+    if let Ok(args) = args.cast::<PyTuple>() {
+        info.append(callback_source(handle, &callback, args)?)?;
+    }
+    let traceback = part(handle, |state| state.source_traceback.as_ref())?;
+    if !traceback.is_none()
+        && let Ok(frame) = traceback.get_item(-1)
+    {
+        info.append(format!("created at {}:{}", frame.get_item(0)?, frame.get_item(1)?))?;
+    }
+    Ok(info)
+}

@@ -1,0 +1,130 @@
+//! `add_reader` and its relatives: the descriptors that users watch themselves.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use tonnage_core::reactor::Fd;
+
+use super::sources::{Direction, Watcher};
+use super::{EventLoop, Handle, handle};
+use crate::cpython::{Native, Object};
+use crate::transports::SocketTransport;
+use crate::{errors, names};
+
+#[pymethods]
+impl EventLoop {
+    #[pyo3(signature = (fd, callback, *args))]
+    fn _add_reader<'py>(
+        slf: &Bound<'py, Self>,
+        fd: &Object<'py>,
+        callback: Object<'py>,
+        args: Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, Handle>> {
+        add(slf, fd, Direction::Read, (callback, args))
+    }
+
+    #[pyo3(signature = (fd, callback, *args))]
+    fn _add_writer<'py>(
+        slf: &Bound<'py, Self>,
+        fd: &Object<'py>,
+        callback: Object<'py>,
+        args: Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, Handle>> {
+        add(slf, fd, Direction::Write, (callback, args))
+    }
+
+    fn _remove_reader(&self, fd: &Object<'_>) -> PyResult<bool> {
+        self.remove(fd, Direction::Read)
+    }
+
+    fn _remove_writer(&self, fd: &Object<'_>) -> PyResult<bool> {
+        self.remove(fd, Direction::Write)
+    }
+
+    /// What is waited for on the descriptor: 1 reading, 2 writing, 3 both.
+    fn _watched_events(&self, py: Python<'_>, fd: Fd) -> u8 {
+        self.sources.with(py, |sources| {
+            sources.get(fd).map_or(0, |source| u8::from(source.reader.is_some()) | u8::from(source.writer.is_some()) << 1)
+        })
+    }
+}
+
+impl EventLoop {
+    /// Lets a transport wait for its socket.
+    pub(crate) fn watch_transport(
+        &self,
+        py: Python<'_>,
+        fd: Fd,
+        direction: Direction,
+        transport: Py<SocketTransport>,
+    ) -> PyResult<()> {
+        self.watch(py, fd, direction, Watcher::Transport(transport))
+    }
+
+    /// Nobody waits for the socket in this direction any more.
+    pub(crate) fn unwatch(&self, py: Python<'_>, fd: Fd, direction: Direction) -> PyResult<bool> {
+        let (outcome, watcher) = self.sources.with(py, |sources| sources.unwatch(fd, direction));
+        let found = watcher.is_some();
+        if let Some(Watcher::Handle(handle)) = watcher {
+            handle::cancel(handle.bind(py))?;
+        }
+        outcome.map_err(errors::os_error)?;
+        Ok(found)
+    }
+
+    fn watch(&self, py: Python<'_>, fd: Fd, direction: Direction, watcher: Watcher) -> PyResult<()> {
+        match self.sources.with(py, |sources| sources.watch(fd, direction, watcher)) {
+            Ok(Some(Watcher::Handle(replaced))) => handle::cancel(replaced.bind(py)),
+            Ok(_) => Ok(()),
+            Err((error, refused)) => {
+                drop(refused);
+                Err(errors::os_error(error))
+            }
+        }
+    }
+
+    fn remove(&self, fd: &Object<'_>, direction: Direction) -> PyResult<bool> {
+        if self.is_closed() {
+            return Ok(false);
+        }
+        self.unwatch(fd.py(), to_fd(fd)?, direction)
+    }
+}
+
+fn add<'py>(
+    slf: &Bound<'py, EventLoop>,
+    fd: &Object<'py>,
+    direction: Direction,
+    (callback, args): (Object<'py>, Bound<'py, PyTuple>),
+) -> PyResult<Bound<'py, Handle>> {
+    let py = slf.py();
+    let event_loop = slf.get();
+    if event_loop.is_closed() {
+        return Err(errors::loop_is_closed());
+    }
+    let fd = to_fd(fd)?;
+    let handle = Handle::create(slf.as_any(), callback, args, None)?;
+    if event_loop.debug() {
+        handle.value().set_source_traceback(py)?;
+    }
+    event_loop.watch(py, fd, direction, Watcher::Handle(handle.clone().unbind()))?;
+    Ok(handle)
+}
+
+/// A number, or an object with `fileno()`, as `selectors` takes them.
+fn to_fd(object: &Object<'_>) -> PyResult<Fd> {
+    let py = object.py();
+    let number = match object.extract::<Fd>() {
+        Ok(number) => Some(number),
+        Err(_) => match object.call_method0(names::fileno(py)) {
+            Ok(number) => number.extract::<Fd>().ok(),
+            Err(error) if error.is_instance_of::<pyo3::exceptions::PyAttributeError>(py) => None,
+            Err(error) => return Err(error),
+        },
+    };
+    match number {
+        Some(number) if number >= 0 => Ok(number),
+        Some(number) => Err(PyValueError::new_err(format!("Invalid file descriptor: {number}"))),
+        None => Err(PyValueError::new_err(format!("Invalid file object: {}", object.repr()?))),
+    }
+}

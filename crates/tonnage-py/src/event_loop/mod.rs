@@ -1,0 +1,193 @@
+//! EventLoop: the ready queue, the timers, the watched descriptors, and the tasks that are pending.
+//!
+//! The Python face (`tonnage.EventLoop`) inherits from this class and adds what runs per loop or per
+//! connection. Invariants: each field's guard is entered for moments in which no Python code runs;
+//! what leaves a queue is dropped after the guard; only the loop's thread touches the reactor, all
+//! others use `call_soon_threadsafe`.
+
+mod class;
+mod handle;
+mod io;
+mod pending;
+mod ready;
+mod run;
+mod sources;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use tonnage_core::reactor::{Poller, Waker};
+use tonnage_core::timers::{TimerKey, Timers};
+
+pub(crate) use handle::{Handle, TimerHandle};
+pub(crate) use ready::Ready;
+pub(crate) use sources::{Direction, Watcher};
+
+use crate::cpython::{Guarded, Object, current, thread_id};
+use crate::errors;
+use crate::task::{KeptAt, Task};
+use crate::transports::SocketTransport;
+use pending::PendingTasks;
+use sources::Sources;
+
+#[pyclass(subclass, frozen, name = "EventLoop", module = "tonnage._tonnage")]
+pub(crate) struct EventLoop {
+    /// Bounded by what is scheduled: each entry is a pending task's step, or was put here by a user.
+    ready: Guarded<VecDeque<Ready>>,
+    timers: Guarded<Timers<Py<TimerHandle>>>,
+    sources: Guarded<Sources>,
+    /// Taken while the loop runs.
+    poller: Guarded<Option<Poller>>,
+    waker: Waker,
+    pending: Guarded<PendingTasks>,
+    /// The task that asyncio takes for the running one; left lazily.
+    current: Guarded<Option<Py<Task>>>,
+    task_factory: Guarded<Option<Py<PyAny>>>,
+    /// Transports with writes that leave at the end of this turn.
+    unflushed: Guarded<Vec<Py<SocketTransport>>>,
+    /// The thread that runs the loop; 0: none.
+    thread: AtomicU64,
+    flags: Flags,
+}
+
+struct Flags {
+    /// Does the class override no scheduling method, so that we may skip the call by name?
+    plain: bool,
+    debug: AtomicBool,
+    closed: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl EventLoop {
+    /// The native loop behind `object`, if it is one whose scheduling nobody overrides.
+    #[inline]
+    pub(crate) fn of<'a>(object: &'a Object<'_>) -> Option<&'a Self> {
+        Self::of_any(object).filter(|event_loop| event_loop.flags.plain)
+    }
+
+    /// The native loop behind `object`.
+    #[inline]
+    pub(crate) fn of_any<'a>(object: &'a Object<'_>) -> Option<&'a Self> {
+        object.cast::<Self>().ok().map(Bound::get)
+    }
+
+    #[inline]
+    pub(crate) fn debug(&self) -> bool {
+        self.flags.debug.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.flags.closed.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn is_running(&self) -> bool {
+        self.thread.load(Ordering::Relaxed) != 0
+    }
+
+    /// Is this the thread that runs the loop?
+    #[inline]
+    pub(crate) fn is_own_thread(&self) -> bool {
+        self.thread.load(Ordering::Relaxed) == thread_id()
+    }
+
+    /// Puts something at the end of the ready queue.
+    #[inline]
+    pub(crate) fn schedule(&self, py: Python<'_>, ready: Ready) -> PyResult<()> {
+        if self.is_closed() {
+            return Err(errors::loop_is_closed());
+        }
+        if self.debug() {
+            self.check_thread()?;
+        }
+        self.ready.with(py, |queue| queue.push_back(ready));
+        Ok(())
+    }
+
+    /// As `schedule`, from any thread.
+    fn schedule_threadsafe(&self, py: Python<'_>, ready: Ready) -> PyResult<()> {
+        if self.is_closed() {
+            return Err(errors::loop_is_closed());
+        }
+        self.ready.with(py, |queue| queue.push_back(ready));
+        self.waker.wake();
+        Ok(())
+    }
+
+    #[cold]
+    fn check_thread(&self) -> PyResult<()> {
+        let thread = self.thread.load(Ordering::Relaxed);
+        if thread != 0 && thread != thread_id() {
+            return Err(PyRuntimeError::new_err(
+                "Non-thread-safe operation invoked on an event loop other than the current one",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remove_timer(&self, py: Python<'_>, key: TimerKey) -> Option<Py<TimerHandle>> {
+        self.timers.with(py, |timers| timers.remove(key))
+    }
+
+    /// Keeps a pending task alive.
+    #[inline]
+    pub(crate) fn keep(&self, py: Python<'_>, task: &Bound<'_, Task>) -> KeptAt {
+        let task = task.clone().unbind();
+        self.pending.with(py, |pending| pending.keep(task))
+    }
+
+    /// The task is done; the caller drops the reference.
+    #[inline]
+    #[must_use]
+    pub(crate) fn forget(&self, py: Python<'_>, at: KeptAt) -> Option<Py<Task>> {
+        self.pending.with(py, |pending| pending.forget(at))
+    }
+
+    /// Makes `task` the running one. It stays so until another runs, or something that is no task.
+    #[inline]
+    pub(crate) fn enter_task(&self, event_loop: &Object<'_>, task: &Bound<'_, Task>) -> PyResult<()> {
+        let py = task.py();
+        if self.current.with(py, |current| current.as_ref().is_some_and(|current| current.is(task))) {
+            return Ok(());
+        }
+        current::enter(event_loop, task.as_any())?;
+        let task = task.clone().unbind();
+        drop(self.current.with(py, |current| current.replace(task)));
+        Ok(())
+    }
+
+    /// No task runs.
+    #[inline]
+    pub(crate) fn leave_task(&self, event_loop: &Object<'_>) -> PyResult<()> {
+        let py = event_loop.py();
+        match self.current.with(py, Option::take) {
+            Some(_task) => current::leave(event_loop),
+            None => Ok(()),
+        }
+    }
+
+    /// The task that is marked as running, of whatever class.
+    pub(crate) fn current_task<'py>(&self, event_loop: &Object<'py>) -> PyResult<Option<Object<'py>>> {
+        current::get(event_loop)
+    }
+
+    /// Makes `previous` the running task again, after an eager start inside it.
+    pub(crate) fn restore_task(&self, event_loop: &Object<'_>, previous: Option<Object<'_>>) -> PyResult<()> {
+        let py = event_loop.py();
+        drop(self.current.with(py, Option::take));
+        let Some(previous) = previous else { return current::leave(event_loop) };
+        current::enter(event_loop, &previous)?;
+        if let Ok(task) = previous.cast_into::<Task>() {
+            drop(self.current.with(py, |current| current.replace(task.unbind())));
+        }
+        Ok(())
+    }
+
+    /// Lets the transport write what it holds when this turn of the loop ends.
+    pub(crate) fn flush_later(&self, py: Python<'_>, transport: Py<SocketTransport>) {
+        self.unflushed.with(py, |unflushed| unflushed.push(transport));
+    }
+}

@@ -1,0 +1,36 @@
+//! What the loop has to run: the one closed list of ready things.
+
+use pyo3::prelude::*;
+
+use super::handle::Handle;
+use crate::cpython::Visit;
+use crate::future::Future;
+use crate::task::Task;
+use crate::transports::SocketTransport;
+
+pub(crate) enum Ready {
+    /// The next step of a task.
+    Step(Py<Task>),
+    /// A callback that a user scheduled, a timer, or a watched descriptor.
+    Handle(Py<Handle>),
+    /// A done callback of a future.
+    Callback { callback: Py<PyAny>, future: Py<Future>, context: Py<PyAny> },
+    /// A transport whose socket has bytes.
+    Readable(Py<SocketTransport>),
+    /// A transport whose socket takes bytes.
+    Writable(Py<SocketTransport>),
+}
+
+impl Ready {
+    pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        match self {
+            Self::Step(task) => visit.call(task),
+            Self::Handle(handle) => visit.call(handle),
+            Self::Callback { callback, future, context } => match (visit.call(callback), visit.call(future)) {
+                (0, 0) => visit.call(context),
+                (0, shown) | (shown, _) => shown,
+            },
+            Self::Readable(transport) | Self::Writable(transport) => visit.call(transport),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The loop itself: poll, take due timers, run what is ready.
+//!
+//! While work is ready, the network is polled at most every `PASSES_MAX` passes and whenever the
+//! coarse clock has ticked (4 ms on most kernels) since the last poll.
+
+use std::sync::atomic::Ordering;
+
+use pyo3::prelude::*;
+use tonnage_core::clock;
+use tonnage_core::reactor::Poller;
+
+use super::{EventLoop, Handle, Ready, TimerHandle, handle};
+use crate::cpython::{Native, Object};
+use crate::event_loop::sources::Watcher;
+use crate::transports::SocketTransport;
+use crate::{errors, future, names, task};
+
+/// Passes over the ready queue between two polls, while there is work. A prime, so that it does not
+/// fall into step with a program's own period.
+const PASSES_MAX: u32 = 61;
+
+/// The longest wait in one go: a day, as asyncio.
+const WAIT_MAX_NS: u64 = 24 * 3600 * clock::NS_PER_S;
+
+/// When the network was looked at last.
+struct Polled {
+    passes: u32,
+    at_coarse_ns: u64,
+}
+
+pub(super) fn run(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
+    let mut polled = Polled { passes: PASSES_MAX, at_coarse_ns: 0 };
+    loop {
+        pass(slf, &mut polled)?;
+        if slf.get().flags.stopping.load(Ordering::Relaxed) {
+            return slf.get().end_turn(slf.as_any());
+        }
+    }
+}
+
+pub(super) fn run_once(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
+    pass(slf, &mut Polled { passes: PASSES_MAX, at_coarse_ns: 0 })?;
+    slf.get().end_turn(slf.as_any())
+}
+
+fn pass(slf: &Bound<'_, EventLoop>, polled: &mut Polled) -> PyResult<()> {
+    let py = slf.py();
+    let event_loop = slf.get();
+    let has_work = event_loop.ready.with(py, |queue| !queue.is_empty());
+    if !has_work || polled.passes >= PASSES_MAX || clock::coarse_ns() != polled.at_coarse_ns {
+        event_loop.poll(slf, has_work)?;
+        *polled = Polled { passes: 0, at_coarse_ns: clock::coarse_ns() };
+    }
+    polled.passes += 1;
+    event_loop.take_due_timers(py);
+    let count = event_loop.ready.with(py, |queue| queue.len());
+    for _ in 0..count {
+        let Some(ready) = event_loop.ready.with(py, std::collections::VecDeque::pop_front) else { break };
+        if event_loop.debug() {
+            event_loop.execute_watched(slf, ready)?;
+        } else {
+            event_loop.execute(slf.as_any(), ready)?;
+        }
+    }
+    event_loop.flush(py)
+}
+
+impl EventLoop {
+    /// What must be true whenever the loop's thread does something else than running callbacks.
+    fn end_turn(&self, slf: &Object<'_>) -> PyResult<()> {
+        self.leave_task(slf)?;
+        self.flush(slf.py())
+    }
+
+    /// Looks at the network, and waits for it if there is nothing to do.
+    fn poll(&self, slf: &Bound<'_, EventLoop>, has_work: bool) -> PyResult<()> {
+        let py = slf.py();
+        self.leave_task(slf.as_any())?;
+        let stopping = self.flags.stopping.load(Ordering::Relaxed);
+        let timeout_ns = if has_work || stopping { Some(0) } else { self.until_next_timer(py) };
+        let Some(mut poller) = self.poller.with(py, Option::take) else {
+            return Err(errors::lost_reactor());
+        };
+        let waited = py.detach(|| poller.wait(timeout_ns));
+        let collected = waited.map_err(errors::os_error).map(|_| self.collect(py, &poller));
+        // A callback may have closed the loop, but not while the poller was ours: nothing ran.
+        drop(self.poller.with(py, |slot| slot.replace(poller)));
+        collected?;
+        py.check_signals()
+    }
+
+    fn until_next_timer(&self, py: Python<'_>) -> Option<u64> {
+        let deadline = self.timers.with(py, |timers| timers.peek())?;
+        Some(deadline.saturating_sub(clock::now_ns()).min(WAIT_MAX_NS))
+    }
+
+    /// Puts those who waited for the events into the ready queue: readers before writers.
+    fn collect(&self, py: Python<'_>, poller: &Poller) {
+        for event in poller.events() {
+            let (reader, writer) = self.sources.with(py, |sources| match sources.get(event.fd) {
+                None => (None, None),
+                Some(source) => {
+                    let reader = source.reader.as_ref().filter(|_| event.readable);
+                    let writer = source.writer.as_ref().filter(|_| event.writable);
+                    (reader.map(|watcher| watcher.clone_ref(py)), writer.map(|watcher| watcher.clone_ref(py)))
+                }
+            });
+            self.ready.with(py, |queue| {
+                match reader {
+                    Some(Watcher::Handle(handle)) => queue.push_back(Ready::Handle(handle)),
+                    Some(Watcher::Transport(transport)) => queue.push_back(Ready::Readable(transport)),
+                    None => {}
+                }
+                match writer {
+                    Some(Watcher::Handle(handle)) => queue.push_back(Ready::Handle(handle)),
+                    Some(Watcher::Transport(transport)) => queue.push_back(Ready::Writable(transport)),
+                    None => {}
+                }
+            });
+        }
+    }
+
+    fn take_due_timers(&self, py: Python<'_>) {
+        if self.timers.with(py, |timers| timers.is_empty()) {
+            return;
+        }
+        let now_ns = clock::now_ns();
+        while let Some(timer) = self.timers.with(py, |timers| timers.pop_due(now_ns)) {
+            let timer = timer.into_bound(py);
+            timer.value().key.with(py, |key| *key = None);
+            let handle = TimerHandle::as_handle(&timer).clone().unbind();
+            self.ready.with(py, |queue| queue.push_back(Ready::Handle(handle)));
+        }
+    }
+
+    /// Runs one ready thing. Only what must leave the loop comes back as an error.
+    #[inline]
+    fn execute<'py>(&self, slf: &Object<'py>, ready: Ready) -> PyResult<()> {
+        let py = slf.py();
+        match ready {
+            Ready::Step(task) => task::step(task.bind(py), task::Context::Enter),
+            Ready::Handle(handle) => {
+                self.leave_task(slf)?;
+                handle::run(handle.bind(py))
+            }
+            Ready::Callback { callback, future, context } => {
+                self.leave_task(slf)?;
+                let callback = callback.into_bound(py);
+                let future = future.into_bound(py).into_any();
+                let context = context.into_bound(py);
+                match future::run_callback(&callback, &future, &context) {
+                    Ok(()) => Ok(()),
+                    Err(error) if errors::is_exit(py, &error) => Err(error),
+                    Err(error) => handle::report_callback(slf, callback, future, (context, error)),
+                }
+            }
+            Ready::Readable(transport) => {
+                self.leave_task(slf)?;
+                SocketTransport::readable(transport.bind(py))
+            }
+            Ready::Writable(transport) => {
+                self.leave_task(slf)?;
+                SocketTransport::writable(transport.bind(py))
+            }
+        }
+    }
+
+    /// As `execute`, in debug mode: names what took long.
+    #[cold]
+    fn execute_watched(&self, slf: &Bound<'_, EventLoop>, ready: Ready) -> PyResult<()> {
+        let py = slf.py();
+        let event_loop = slf.as_any();
+        let what = self.describe(event_loop, &ready)?;
+        let began_ns = clock::now_ns();
+        if let Ok(handle) = what.cast::<Handle>() {
+            event_loop.setattr("_current_handle", handle)?;
+        }
+        let ran = self.execute(event_loop, ready);
+        event_loop.setattr("_current_handle", py.None())?;
+        ran?;
+        #[allow(clippy::cast_precision_loss, reason = "a duration for a log line")]
+        let took_s = clock::now_ns().saturating_sub(began_ns) as f64 / 1e9;
+        let bound_s: f64 = event_loop.getattr(names::slow_callback_duration(py))?.extract()?;
+        if took_s >= bound_s {
+            let text = if what.is_instance_of::<pyo3::types::PyString>() { what } else { what.repr()?.into_any() };
+            let message = "Executing %s took %.3f seconds";
+            names::asyncio_logger(py)?.call_method1(names::warning(py), (message, text, took_s))?;
+        }
+        Ok(())
+    }
+
+    /// The object by which the debug log names a ready thing.
+    fn describe<'py>(&self, slf: &Object<'py>, ready: &Ready) -> PyResult<Object<'py>> {
+        let py = slf.py();
+        Ok(match ready {
+            Ready::Step(task) => task.bind(py).clone().into_any(),
+            Ready::Handle(handle) => handle.bind(py).clone().into_any(),
+            Ready::Callback { callback, future, context } => {
+                let args = pyo3::types::PyTuple::new(py, [future])?;
+                let context = Some(context.bind(py).clone());
+                Handle::create(slf, callback.bind(py).clone(), args, context)?.into_any()
+            }
+            Ready::Readable(transport) | Ready::Writable(transport) => transport.bind(py).clone().into_any(),
+        })
+    }
+
+    /// Sends what the transports were given during this turn.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        if self.unflushed.with(py, |unflushed| unflushed.is_empty()) {
+            return Ok(());
+        }
+        let transports = self.unflushed.with(py, std::mem::take);
+        transports.iter().try_for_each(|transport| SocketTransport::flush(transport.bind(py)))
+    }
+}

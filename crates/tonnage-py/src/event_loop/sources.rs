@@ -1,0 +1,119 @@
+//! The watched descriptors: who is told when one is ready.
+//!
+//! Invariant: the reactor waits for reading (writing) on a descriptor exactly while a reader (writer)
+//! is here.
+
+use std::collections::HashMap;
+use std::io;
+
+use pyo3::prelude::*;
+use tonnage_core::reactor::{Fd, Interest, Registry};
+
+use super::handle::Handle;
+use crate::cpython::Visit;
+use crate::transports::SocketTransport;
+
+/// Who waits for a descriptor.
+pub(crate) enum Watcher {
+    Handle(Py<Handle>),
+    Transport(Py<SocketTransport>),
+}
+
+impl Watcher {
+    pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::Handle(handle) => Self::Handle(handle.clone_ref(py)),
+            Self::Transport(transport) => Self::Transport(transport.clone_ref(py)),
+        }
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        match self {
+            Self::Handle(handle) => visit.call(handle),
+            Self::Transport(transport) => visit.call(transport),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+impl Direction {
+    fn interest(self) -> Interest {
+        match self {
+            Self::Read => Interest::READ,
+            Self::Write => Interest::WRITE,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Source {
+    pub(super) reader: Option<Watcher>,
+    pub(super) writer: Option<Watcher>,
+}
+
+impl Source {
+    fn place(&mut self, direction: Direction) -> &mut Option<Watcher> {
+        match direction {
+            Direction::Read => &mut self.reader,
+            Direction::Write => &mut self.writer,
+        }
+    }
+}
+
+pub(super) struct Sources {
+    registry: Registry,
+    by_fd: HashMap<Fd, Source>,
+}
+
+impl Sources {
+    pub(super) fn new(registry: Registry) -> Self {
+        Self { registry, by_fd: HashMap::new() }
+    }
+
+    /// Watches `fd`; hands back the watcher that this one replaces, or the new one with the error.
+    pub(super) fn watch(&mut self, fd: Fd, direction: Direction, watcher: Watcher) -> Result<Option<Watcher>, (io::Error, Watcher)> {
+        if let Err(error) = self.registry.add(fd, direction.interest()) {
+            return Err((error, watcher));
+        }
+        Ok(self.by_fd.entry(fd).or_default().place(direction).replace(watcher))
+    }
+
+    /// Watches `fd` no more; hands back who did.
+    pub(super) fn unwatch(&mut self, fd: Fd, direction: Direction) -> (io::Result<()>, Option<Watcher>) {
+        let Some(source) = self.by_fd.get_mut(&fd) else { return (Ok(()), None) };
+        let watcher = source.place(direction).take();
+        if source.reader.is_none() && source.writer.is_none() {
+            self.by_fd.remove(&fd);
+        }
+        if watcher.is_none() {
+            return (Ok(()), None);
+        }
+        (self.registry.clear(fd, direction.interest()), watcher)
+    }
+
+    pub(super) fn get(&self, fd: Fd) -> Option<&Source> {
+        self.by_fd.get(&fd)
+    }
+
+    /// Forgets all, and lets go of the reactor.
+    #[must_use]
+    pub(super) fn close(&mut self) -> HashMap<Fd, Source> {
+        self.registry.close();
+        std::mem::take(&mut self.by_fd)
+    }
+
+    pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.by_fd
+            .values()
+            .flat_map(|source| [&source.reader, &source.writer])
+            .flatten()
+            .map(|watcher| watcher.traverse(visit))
+            .find(|shown| *shown != 0)
+            .unwrap_or(0)
+    }
+}

@@ -1,0 +1,118 @@
+//! FutureIter: what `await future` iterates over.
+
+use std::ffi::CStr;
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use super::{Future, Polled};
+use crate::cpython::native_class::create;
+use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Parameters, Slots, Step, Visit};
+
+pub(crate) struct FutureIter {
+    /// `None` once it has ended.
+    future: Guarded<Option<Py<Future>>>,
+}
+
+impl FutureIter {
+    pub(crate) fn create<'py>(future: &Bound<'py, Future>) -> PyResult<Bound<'py, Self>> {
+        create(future.py(), Self { future: Guarded::new(Some(future.clone().unbind())) })
+    }
+}
+
+impl NativeClass for FutureIter {
+    const NAME: &'static CStr = c"tonnage._tonnage.FutureIter";
+    const DOC: &'static CStr = c"The iterator of a future.";
+    const SUBCLASSED: bool = false;
+
+    fn empty() -> Option<Self> {
+        None
+    }
+
+    fn slots(slots: &mut Slots<Self>) {
+        slots.iterator(next);
+        slots.one_arg(c"send", c"Resume, as next().", |iter, _value| finish(next(iter)?));
+        slots.with_args(c"throw", c"Raise an exception at the await.", throw);
+        slots.no_args(c"close", c"End it.", close);
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.future.traverse(0, |future| visit.option(future.as_ref()))
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        drop(self.future.with(py, Option::take));
+    }
+}
+
+fn next<'py>(iter: &Bound<'py, FutureIter>) -> PyResult<Step<'py>> {
+    let py = iter.py();
+    let future = iter.value().future.with(py, |future| future.as_ref().map(|future| future.clone_ref(py)));
+    let Some(future) = future else { return Ok(Step::Returned(py.None().into_bound(py))) };
+    let future = future.into_bound(py);
+    let first = future.value().state.with(py, |state| {
+        let first = state.is_pending() && !state.blocking;
+        if first {
+            state.blocking = true;
+        }
+        first
+    });
+    if first {
+        return Ok(Step::Yielded(future.into_any()));
+    }
+    drop(iter.value().future.with(py, Option::take));
+    match future.value().poll(py) {
+        Polled::Result(value) => Ok(Step::Returned(value)),
+        Polled::Error(error) => Err(error),
+        Polled::Pending => Err(PyRuntimeError::new_err("await wasn't used with future")),
+    }
+}
+
+fn finish<'py>(step: Step<'py>) -> PyResult<Object<'py>> {
+    match step {
+        Step::Yielded(value) => Ok(value),
+        Step::Returned(value) => Err(crate::cpython::stop_iteration::with_value(value)),
+    }
+}
+
+fn throw<'py>(iter: &Bound<'py, FutureIter>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<3> =
+        Parameters { function: "throw", names: ["type", "value", "traceback"], positional: 3, required: 1 };
+    let py = iter.py();
+    let [class, value, traceback] = args.parse(&PARAMETERS)?;
+    let class = class.expect("required");
+    let value = value.filter(|value| !value.is_none());
+    let traceback = traceback.filter(|traceback| !traceback.is_none());
+    if let Some(traceback) = &traceback
+        && !traceback.is_instance_of::<pyo3::types::PyTraceback>()
+    {
+        return Err(PyTypeError::new_err("throw() third argument must be a traceback object"));
+    }
+    let exception = if let Ok(class) = class.cast::<PyType>() {
+        match value {
+            Some(value) if value.is_instance(class)? => value,
+            Some(value) => class.call1((value,))?,
+            None => class.call0()?,
+        }
+    } else if value.is_some() {
+        return Err(PyTypeError::new_err("instance exception may not have a separate value"));
+    } else {
+        class
+    };
+    if !exception.is_instance_of::<pyo3::exceptions::PyBaseException>() {
+        return Err(PyTypeError::new_err("exceptions must be classes deriving BaseException or instances of such a class"));
+    }
+    drop(iter.value().future.with(py, Option::take));
+    let error = PyErr::from_value(exception);
+    if let Some(traceback) = traceback {
+        error.set_traceback(py, Some(traceback.cast_into()?));
+    }
+    Err(error)
+}
+
+fn close<'py>(iter: &Bound<'py, FutureIter>) -> PyResult<Object<'py>> {
+    let py = iter.py();
+    drop(iter.value().future.with(py, Option::take));
+    Ok(py.None().into_bound(py))
+}

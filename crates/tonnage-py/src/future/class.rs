@@ -1,0 +1,361 @@
+//! The class Future as Python sees it: asyncio's methods and attributes.
+
+use std::ffi::CStr;
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyFrozenSet, PyList, PyString};
+
+use super::{Future, FutureIter, Outcome, Polled, callbacks, finalizer};
+use crate::cpython::native_class::is_exact;
+use crate::cpython::{Args, Native, NativeClass, Object, Parameters, Slots, Visit};
+use crate::event_loop::EventLoop;
+use crate::{errors, names};
+
+impl NativeClass for Future {
+    const NAME: &'static CStr = c"tonnage.Future";
+    const DOC: &'static CStr = c"Future(*, loop=None)\n--\n\nA result that is not there yet.";
+
+    fn empty() -> Option<Self> {
+        Some(Self::empty())
+    }
+
+    fn needs_finalizer(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.log_traceback)
+    }
+
+    fn slots(slots: &mut Slots<Self>) {
+        slots.init(init);
+        slots.finalizer(finalizer::report_unretrieved);
+        slots.repr(repr);
+        slots.awaitable(|future| Ok(FutureIter::create(future)?.into_any()));
+        slots.class_getitem();
+        methods(slots);
+        attributes(slots);
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.state.traverse(0, |state| {
+            let outcome = match &state.outcome {
+                Outcome::Pending | Outcome::Cancelled => None,
+                Outcome::Result(object) | Outcome::Exception(object) => Some(object),
+            };
+            for object in [state.event_loop.as_ref(), outcome].into_iter().flatten() {
+                let shown = visit.call(object);
+                if shown != 0 {
+                    return shown;
+                }
+            }
+            if let Some(rare) = &state.rare {
+                let all = [
+                    &rare.source_traceback,
+                    &rare.cancel_message,
+                    &rare.cancelled_error,
+                    &rare.exception_traceback,
+                    &rare.awaited_by,
+                ];
+                for object in all.into_iter().flatten() {
+                    let shown = visit.call(object);
+                    if shown != 0 {
+                        return shown;
+                    }
+                }
+            }
+            state.callbacks.traverse(visit)
+        })
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        let gone = self.state.with(py, |state| {
+            let outcome = match &state.outcome {
+                Outcome::Pending => None,
+                _ => Some(std::mem::replace(&mut state.outcome, Outcome::Cancelled)),
+            };
+            state.log_traceback = false;
+            (outcome, state.callbacks.take(), state.rare.take(), state.event_loop.take())
+        });
+        drop(gone);
+    }
+}
+
+fn methods(slots: &mut Slots<Future>) {
+    slots.no_args(c"result", c"Return the result this future represents.", result);
+    slots.no_args(c"exception", c"Return the exception that was set on this future.", exception);
+    slots.one_arg(c"set_result", c"Mark the future done and set its result.", set_result);
+    slots.one_arg(c"set_exception", c"Mark the future done and set an exception.", set_exception);
+    slots.with_args(
+        c"add_done_callback",
+        c"Add a callback to be run when the future becomes done.",
+        add_done_callback,
+    );
+    slots.one_arg(
+        c"remove_done_callback",
+        c"Remove all instances of a callback from the \"call when done\" list.",
+        |future, callback| Ok(callbacks::remove(future, callback)?.into_pyobject(future.py())?.into_any()),
+    );
+    slots.with_args(c"cancel", c"Cancel the future and schedule callbacks.", cancel);
+    slots.no_args(c"cancelled", c"Return True if the future was cancelled.", |future| {
+        boolean(future, |outcome| matches!(outcome, Outcome::Cancelled))
+    });
+    slots.no_args(c"done", c"Return True if the future is done.", |future| {
+        boolean(future, |outcome| !matches!(outcome, Outcome::Pending))
+    });
+    slots.no_args(c"get_loop", c"Return the event loop the Future is bound to.", get_loop);
+    slots.no_args(c"_make_cancelled_error", c"Create the CancelledError to raise.", |future| {
+        Ok(future.value().cancelled_error(future.py()).into_value(future.py()).into_bound(future.py()).into_any())
+    });
+}
+
+fn attributes(slots: &mut Slots<Future>) {
+    slots.getter(c"__class__", |future| {
+        let py = future.py();
+        if is_exact::<Future>(future.as_any()) {
+            return names::asyncio_future(py).cloned();
+        }
+        Ok(future.get_type().into_any())
+    });
+    slots.getter(c"_state", state);
+    slots.getter(c"_loop", |future| {
+        let py = future.py();
+        Ok(future.value().event_loop(py).unwrap_or_else(|_| py.None().into_bound(py)))
+    });
+    slots.getter(c"_callbacks", callbacks::list);
+    slots.getter(c"_result", |future| {
+        outcome_part(future, |outcome| match outcome {
+            Outcome::Result(value) => Some(value),
+            _ => None,
+        })
+    });
+    slots.getter(c"_exception", |future| {
+        outcome_part(future, |outcome| match outcome {
+            Outcome::Exception(exception) => Some(exception),
+            _ => None,
+        })
+    });
+    slots.attribute_pair(
+        c"_asyncio_future_blocking",
+        |future| Ok(to_bool(future.py(), future.value().state.with(future.py(), |state| state.blocking && state.event_loop.is_some()))),
+        |future, value| {
+            let blocking = value.is_truthy()?;
+            if future.value().state.with(future.py(), |state| state.event_loop.is_none()) {
+                return Err(errors::not_initialised("Future"));
+            }
+            future.value().state.with(future.py(), |state| state.blocking = blocking);
+            Ok(())
+        },
+    );
+    slots.attribute_pair(
+        c"_log_traceback",
+        |future| Ok(to_bool(future.py(), future.value().state.with(future.py(), |state| state.log_traceback))),
+        |future, value| {
+            if value.is_truthy()? {
+                return Err(PyValueError::new_err("_log_traceback can only be set to False"));
+            }
+            future.value().state.with(future.py(), |state| state.log_traceback = false);
+            Ok(())
+        },
+    );
+    slots.attribute_pair(
+        c"_cancel_message",
+        |future| rare_part(future, |rare| rare.cancel_message.as_ref()),
+        |future, value| {
+            let value = value.clone().unbind();
+            drop(future.value().state.with(future.py(), |state| state.rare().cancel_message.replace(value)));
+            Ok(())
+        },
+    );
+    slots.attribute_pair(
+        c"_source_traceback",
+        |future| rare_part(future, |rare| rare.source_traceback.as_ref()),
+        |future, value| {
+            let value = (!value.is_none()).then(|| value.clone().unbind());
+            let old = future
+                .value()
+                .state
+                .with(future.py(), |state| std::mem::replace(&mut state.rare().source_traceback, value));
+            drop(old);
+            Ok(())
+        },
+    );
+    slots.getter(c"_asyncio_awaited_by", |future| {
+        let py = future.py();
+        let set = rare_part(future, |rare| rare.awaited_by.as_ref())?;
+        if set.is_none() { Ok(set) } else { Ok(PyFrozenSet::new(py, set.try_iter()?.collect::<PyResult<Vec<_>>>()?)?.into_any()) }
+    });
+}
+
+pub(crate) fn to_bool(py: Python<'_>, value: bool) -> Object<'_> {
+    PyBool::new(py, value).to_owned().into_any()
+}
+
+fn boolean<'py>(future: &Bound<'py, Future>, test: impl FnOnce(&Outcome) -> bool) -> PyResult<Object<'py>> {
+    let py = future.py();
+    Ok(to_bool(py, future.value().state.with(py, |state| test(&state.outcome))))
+}
+
+fn outcome_part<'py>(
+    future: &Bound<'py, Future>,
+    part: impl FnOnce(&Outcome) -> Option<&Py<PyAny>>,
+) -> PyResult<Object<'py>> {
+    let py = future.py();
+    let found = future.value().state.with(py, |state| part(&state.outcome).map(|object| object.clone_ref(py)));
+    Ok(found.unwrap_or_else(|| py.None()).into_bound(py))
+}
+
+fn rare_part<'py>(
+    future: &Bound<'py, Future>,
+    part: impl FnOnce(&super::Rare) -> Option<&Py<PyAny>>,
+) -> PyResult<Object<'py>> {
+    let py = future.py();
+    let found = future
+        .value()
+        .state
+        .with(py, |state| state.rare.as_deref().and_then(part).map(|object| object.clone_ref(py)));
+    Ok(found.unwrap_or_else(|| py.None()).into_bound(py))
+}
+
+fn init(future: &Bound<'_, Future>, args: Args<'_, '_>) -> PyResult<()> {
+    const PARAMETERS: Parameters<1> = Parameters { function: "Future", names: ["loop"], positional: 0, required: 0 };
+    let [event_loop] = args.parse(&PARAMETERS)?;
+    future.value().initialise(args.py(), event_loop, &future.get_type())
+}
+
+fn repr<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
+    let py = future.py();
+    let info = names::future_repr_info(py)?.call1((future,))?;
+    named_repr(future.as_any(), &info)
+}
+
+/// `<Class part part>`.
+pub(crate) fn named_repr<'py>(object: &Object<'py>, info: &Object<'py>) -> PyResult<Object<'py>> {
+    let py = object.py();
+    let parts = info.cast::<PyList>()?;
+    let text = PyString::new(py, " ").call_method1("join", (parts,))?;
+    let name = object.get_type().name()?;
+    Ok(PyString::new(py, &format!("<{name} {text}>")).into_any())
+}
+
+pub(crate) fn state<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
+    let py = future.py();
+    let text = state_name(future);
+    Ok(match text {
+        "PENDING" => pyo3::intern!(py, "PENDING"),
+        "CANCELLED" => pyo3::intern!(py, "CANCELLED"),
+        _ => pyo3::intern!(py, "FINISHED"),
+    }
+    .clone()
+    .into_any())
+}
+
+fn state_name(future: &Bound<'_, Future>) -> &'static str {
+    future.value().state.with(future.py(), |state| match state.outcome {
+        Outcome::Pending => "PENDING",
+        Outcome::Cancelled => "CANCELLED",
+        _ => "FINISHED",
+    })
+}
+
+fn check_initialised(future: &Bound<'_, Future>) -> PyResult<()> {
+    future.value().event_loop(future.py()).map(drop)
+}
+
+pub(crate) fn result<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
+    let py = future.py();
+    match future.value().poll(py) {
+        Polled::Result(value) => Ok(value),
+        Polled::Error(error) => Err(error),
+        Polled::Pending => Err(errors::invalid_state(py, "Result is not ready.")),
+    }
+}
+
+fn exception<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
+    enum Found {
+        Pending,
+        Cancelled,
+        Done(Option<Py<PyAny>>),
+    }
+    let py = future.py();
+    check_initialised(future)?;
+    let found = future.value().state.with(py, |state| {
+        let found = match &state.outcome {
+            Outcome::Pending => Found::Pending,
+            Outcome::Cancelled => Found::Cancelled,
+            Outcome::Result(_) => Found::Done(None),
+            Outcome::Exception(exception) => Found::Done(Some(exception.clone_ref(py))),
+        };
+        if matches!(found, Found::Done(_)) {
+            state.log_traceback = false;
+        }
+        found
+    });
+    match found {
+        Found::Pending => Err(errors::invalid_state(py, "Exception is not set.")),
+        Found::Cancelled => Err(future.value().cancelled_error(py)),
+        Found::Done(exception) => Ok(exception.unwrap_or_else(|| py.None()).into_bound(py)),
+    }
+}
+
+#[cold]
+fn already_done(future: &Bound<'_, Future>) -> PyErr {
+    let py = future.py();
+    match future.repr() {
+        Ok(repr) => errors::invalid_state(py, format!("{}: {repr}", state_name(future))),
+        Err(error) => error,
+    }
+}
+
+fn set_result<'py>(future: &Bound<'py, Future>, value: &Object<'py>) -> PyResult<Object<'py>> {
+    check_initialised(future)?;
+    if super::settle(future, Outcome::Result(value.clone().unbind()))? {
+        Ok(future.py().None().into_bound(future.py()))
+    } else {
+        Err(already_done(future))
+    }
+}
+
+fn set_exception<'py>(future: &Bound<'py, Future>, exception: &Object<'py>) -> PyResult<Object<'py>> {
+    check_initialised(future)?;
+    if !future.value().is_pending(future.py()) {
+        return Err(already_done(future));
+    }
+    if super::set_exception(future, exception)? {
+        Ok(future.py().None().into_bound(future.py()))
+    } else {
+        Err(already_done(future))
+    }
+}
+
+fn add_done_callback<'py>(future: &Bound<'py, Future>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<2> =
+        Parameters { function: "add_done_callback", names: ["fn", "context"], positional: 1, required: 1 };
+    check_initialised(future)?;
+    let [callback, context] = args.parse(&PARAMETERS)?;
+    let callback = callback.expect("required");
+    callbacks::add(future, callback, context.filter(|context| !context.is_none()))?;
+    Ok(args.py().None().into_bound(args.py()))
+}
+
+pub(crate) const CANCEL: Parameters<1> = Parameters { function: "cancel", names: ["msg"], positional: 1, required: 0 };
+
+fn cancel<'py>(future: &Bound<'py, Future>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    check_initialised(future)?;
+    let [message] = args.parse(&CANCEL)?;
+    let message = message.filter(|message| !message.is_none()).map(Bound::unbind);
+    Ok(to_bool(args.py(), super::cancel(future, message)?))
+}
+
+fn get_loop<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
+    future.value().event_loop(future.py()).map_err(|_| PyRuntimeError::new_err("Future object is not initialized."))
+}
+
+/// The loop argument of a constructor must be one of ours here; used by `create_future`.
+pub(crate) fn create_native<'py>(event_loop: &Object<'py>) -> PyResult<Bound<'py, Future>> {
+    let py = event_loop.py();
+    let native = EventLoop::of(event_loop).ok_or_else(|| PyTypeError::new_err("expected a tonnage event loop"))?;
+    if native.debug() {
+        let future = crate::cpython::native_class::create(py, Future::empty())?;
+        future.value().initialise(py, Some(event_loop.clone()), &future.get_type())?;
+        return Ok(future);
+    }
+    crate::cpython::native_class::create(py, Future::of_native_loop(event_loop.clone().unbind()))
+}

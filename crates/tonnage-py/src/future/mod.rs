@@ -1,0 +1,264 @@
+//! Future: a result that is not there yet, and those who wait for it.
+//!
+//! The object is asyncio's Future in each method, attribute and text. Invariants: the outcome is set
+//! once; a callback leaves the list when it is scheduled, so that it runs once; nothing of the state
+//! is entered while Python code can run.
+
+mod awaiting;
+mod callbacks;
+mod class;
+mod finalizer;
+
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+pub(crate) use awaiting::FutureIter;
+pub(crate) use callbacks::{Callbacks, add_waiting_task, run as run_callback};
+pub(crate) use class::{CANCEL, create_native, named_repr, to_bool};
+pub(crate) use finalizer::{add_source_traceback, report_unretrieved};
+
+use crate::cpython::{Guarded, Native, Object};
+use crate::event_loop::EventLoop;
+use crate::{errors, names};
+
+#[repr(C)]
+pub(crate) struct Future {
+    pub(crate) state: Guarded<FutureState>,
+}
+
+pub(crate) struct FutureState {
+    /// `None` until `__init__` has run.
+    pub(crate) event_loop: Option<Py<PyAny>>,
+    pub(crate) outcome: Outcome,
+    pub(crate) callbacks: Callbacks,
+    pub(crate) rare: Option<Box<Rare>>,
+    /// Is the loop one of ours, so that scheduling needs no call through Python?
+    pub(crate) has_native_loop: bool,
+    /// Set by awaiting, so that a task can tell `await future` from `yield future`.
+    pub(crate) blocking: bool,
+    /// Is there an exception that nobody has looked at?
+    pub(crate) log_traceback: bool,
+}
+
+pub(crate) enum Outcome {
+    Pending,
+    Cancelled,
+    Result(Py<PyAny>),
+    Exception(Py<PyAny>),
+}
+
+/// What few futures have.
+#[derive(Default)]
+pub(crate) struct Rare {
+    pub(crate) source_traceback: Option<Py<PyAny>>,
+    pub(crate) cancel_message: Option<Py<PyAny>>,
+    /// The CancelledError that ended a task, raised again by `result`.
+    pub(crate) cancelled_error: Option<Py<PyAny>>,
+    /// The exception's traceback when it was set: each `result` starts from it.
+    pub(crate) exception_traceback: Option<Py<PyAny>>,
+    /// Who awaits it, for the call graph.
+    pub(crate) awaited_by: Option<Py<PyAny>>,
+}
+
+impl FutureState {
+    const fn empty() -> Self {
+        Self {
+            event_loop: None,
+            outcome: Outcome::Pending,
+            callbacks: Callbacks::None,
+            rare: None,
+            has_native_loop: false,
+            blocking: false,
+            log_traceback: false,
+        }
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        matches!(self.outcome, Outcome::Pending)
+    }
+
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+}
+
+/// What `poll` finds.
+pub(crate) enum Polled<'py> {
+    Pending,
+    Result(Object<'py>),
+    /// The exception, or the CancelledError, to raise.
+    Error(PyErr),
+}
+
+impl Future {
+    pub(crate) const fn empty() -> Self {
+        Self { state: Guarded::new(FutureState::empty()) }
+    }
+
+    /// A pending future of `event_loop`, which is one of ours.
+    #[inline]
+    pub(crate) fn of_native_loop(event_loop: Py<PyAny>) -> Self {
+        let mut state = FutureState::empty();
+        state.event_loop = Some(event_loop);
+        state.has_native_loop = true;
+        Self { state: Guarded::new(state) }
+    }
+
+    pub(crate) fn is_pending(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.is_pending())
+    }
+
+    pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
+        let found = self.state.with(py, |state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)));
+        found.map(|event_loop| event_loop.into_bound(py)).ok_or_else(|| errors::not_initialised("Future"))
+    }
+
+    /// Binds it to a loop, as `__init__` does.
+    pub(crate) fn initialise(&self, py: Python<'_>, event_loop: Option<Object<'_>>, class: &Bound<'_, PyType>) -> PyResult<()> {
+        if self.state.with(py, |state| state.event_loop.is_some()) {
+            let name = class.name()?;
+            return Err(PyRuntimeError::new_err(format!("{name} object is already initialized")));
+        }
+        let event_loop = match event_loop {
+            Some(event_loop) if !event_loop.is_none() => event_loop,
+            _ => names::get_event_loop(py)?.call0()?,
+        };
+        let native = EventLoop::of(&event_loop);
+        let debug = match native {
+            Some(native) => native.debug(),
+            None => event_loop.call_method0(names::get_debug(py))?.is_truthy()?,
+        };
+        let source_traceback = if debug { Some(names::extract_stack(py)?.call0()?.unbind()) } else { None };
+        let has_native_loop = native.is_some();
+        self.state.with(py, |state| {
+            state.event_loop = Some(event_loop.unbind());
+            state.has_native_loop = has_native_loop;
+            if source_traceback.is_some() {
+                state.rare().source_traceback = source_traceback;
+            }
+        });
+        Ok(())
+    }
+
+    /// The result, the error to raise, or that there is none yet.
+    pub(crate) fn poll<'py>(&self, py: Python<'py>) -> Polled<'py> {
+        enum Found {
+            Pending,
+            Cancelled,
+            Result(Py<PyAny>),
+            Exception(Py<PyAny>, Option<Py<PyAny>>),
+        }
+        let found = self.state.with(py, |state| match &state.outcome {
+            Outcome::Pending => Found::Pending,
+            Outcome::Cancelled => Found::Cancelled,
+            Outcome::Result(value) => {
+                let value = value.clone_ref(py);
+                state.log_traceback = false;
+                Found::Result(value)
+            }
+            Outcome::Exception(exception) => {
+                let exception = exception.clone_ref(py);
+                let traceback = state
+                    .rare
+                    .as_ref()
+                    .and_then(|rare| rare.exception_traceback.as_ref().map(|traceback| traceback.clone_ref(py)));
+                state.log_traceback = false;
+                Found::Exception(exception, traceback)
+            }
+        });
+        match found {
+            Found::Pending => Polled::Pending,
+            Found::Result(value) => Polled::Result(value.into_bound(py)),
+            Found::Cancelled => Polled::Error(self.cancelled_error(py)),
+            Found::Exception(exception, traceback) => {
+                let exception = exception.into_bound(py);
+                let traceback = traceback.map_or_else(|| py.None().into_bound(py), |traceback| traceback.into_bound(py));
+                if let Err(error) = exception.setattr(names::__traceback__(py), traceback) {
+                    return Polled::Error(error);
+                }
+                Polled::Error(PyErr::from_value(exception))
+            }
+        }
+    }
+
+    /// The CancelledError to raise: the one that ended the task, once; then new ones.
+    pub(crate) fn cancelled_error(&self, py: Python<'_>) -> PyErr {
+        let (kept, message) = self.state.with(py, |state| match state.rare.as_mut() {
+            Some(rare) => {
+                (rare.cancelled_error.take(), rare.cancel_message.as_ref().map(|message| message.clone_ref(py)))
+            }
+            None => (None, None),
+        });
+        match kept {
+            Some(error) => PyErr::from_value(error.into_bound(py)),
+            None => errors::cancelled(py, message.as_ref().map(|message| message.bind(py))),
+        }
+    }
+}
+
+/// Sets the outcome, if there is none yet, and schedules the callbacks. Returns whether it did.
+pub(crate) fn settle(future: &Bound<'_, Future>, outcome: Outcome) -> PyResult<bool> {
+    let py = future.py();
+    let failed = matches!(outcome, Outcome::Exception(_));
+    let taken = future.value().state.with(py, |state| {
+        if !state.is_pending() {
+            return Err(outcome);
+        }
+        state.outcome = outcome;
+        Ok(state.callbacks.take())
+    });
+    let callbacks = match taken {
+        Ok(callbacks) => callbacks,
+        Err(refused) => {
+            drop(refused);
+            return Ok(false);
+        }
+    };
+    let scheduled = callbacks::schedule(future, callbacks);
+    if failed {
+        future.value().state.with(py, |state| state.log_traceback = true);
+    }
+    scheduled?;
+    Ok(true)
+}
+
+/// `Future.cancel(msg)`.
+pub(crate) fn cancel(future: &Bound<'_, Future>, message: Option<Py<PyAny>>) -> PyResult<bool> {
+    let py = future.py();
+    let old = future.value().state.with(py, |state| {
+        state.log_traceback = false;
+        if !state.is_pending() || (message.is_none() && state.rare.is_none()) {
+            return message;
+        }
+        std::mem::replace(&mut state.rare().cancel_message, message)
+    });
+    drop(old);
+    settle(future, Outcome::Cancelled)
+}
+
+/// `Future.set_exception`: a class is called, StopIteration is refused entry.
+pub(crate) fn set_exception(future: &Bound<'_, Future>, exception: &Object<'_>) -> PyResult<bool> {
+    let py = future.py();
+    let mut exception = if exception.is_instance_of::<PyType>() { exception.call0()? } else { exception.clone() };
+    if !exception.is_instance_of::<pyo3::exceptions::PyBaseException>() {
+        return Err(PyTypeError::new_err("invalid exception object"));
+    }
+    if exception.is_instance_of::<PyStopIteration>() {
+        let wrapped = PyRuntimeError::new_err(
+            "StopIteration interacts badly with generators and cannot be raised into a Future",
+        );
+        let value = wrapped.value(py);
+        value.setattr("__cause__", &exception)?;
+        value.setattr("__context__", &exception)?;
+        exception = value.clone().into_any();
+    }
+    let traceback = exception.getattr(names::__traceback__(py))?;
+    if !traceback.is_none() {
+        let old = future.value().state.with(py, |state| {
+            if state.is_pending() { state.rare().exception_traceback.replace(traceback.unbind()) } else { None }
+        });
+        drop(old);
+    }
+    settle(future, Outcome::Exception(exception.unbind()))
+}

@@ -1,0 +1,32 @@
+//! The extension module `tonnage._tonnage`: asyncio's meaning, on the mechanisms of `tonnage-core`.
+//!
+//! Dependencies point one way: cpython, names, errors → future → task → event_loop → transports →
+//! here. One cycle is real: a task schedules itself, and the loop steps tasks; its hinge is
+//! `event_loop::Ready`.
+
+mod cpython;
+mod errors;
+mod event_loop;
+mod future;
+mod names;
+mod task;
+mod transports;
+
+use pyo3::prelude::*;
+
+use cpython::native_class::add_class;
+
+#[pymodule]
+fn _tonnage(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // asyncio's own classes, before anybody can put ours in their place.
+    names::keep_asyncio_classes(module.py())?;
+    add_class::<future::Future>(module)?;
+    add_class::<future::FutureIter>(module)?;
+    add_class::<task::Task>(module)?;
+    add_class::<task::TaskWakeup>(module)?;
+    add_class::<event_loop::Handle>(module)?;
+    add_class::<event_loop::TimerHandle>(module)?;
+    add_class::<transports::SocketTransport>(module)?;
+    module.add_class::<event_loop::EventLoop>()?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}

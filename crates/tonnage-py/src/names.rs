@@ -1,0 +1,80 @@
+//! Names of attributes and imported objects of the standard library, each listed once.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
+
+macro_rules! attribute_names {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[inline]
+            pub(crate) fn $name(py: Python<'_>) -> &Bound<'_, PyString> {
+                pyo3::intern!(py, stringify!($name))
+            }
+        )*
+    };
+}
+
+attribute_names!(
+    _asyncio_future_blocking, _cancel_message, _loop, _make_cancelled_error, _source_traceback, __self__, __traceback__,
+    add_done_callback, call_exception_handler, call_soon, cancel, close, context, eager_start, exception, get_debug,
+    get_loop, is_running, msg, name, result, set_name, slow_callback_duration, throw, value, with_traceback,
+    data_received, eof_received, connection_lost, connection_made, pause_writing, resume_writing, get_buffer,
+    buffer_updated, fileno, set_result, cancelled, send, family, getsockname, getpeername, shutdown, _attach, _detach,
+    call_soon_threadsafe, warning, error,
+);
+
+macro_rules! imported {
+    ($($(#[$meta:meta])* $name:ident = $module:literal, $attribute:literal;)*) => {
+        $(
+            $(#[$meta])*
+            #[inline]
+            pub(crate) fn $name(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+                static CELL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+                let found = CELL.get_or_try_init(py, || {
+                    py.import($module)?.getattr($attribute).map(Bound::unbind)
+                })?;
+                Ok(found.bind(py))
+            }
+        )*
+    };
+}
+
+imported! {
+    /// The dictionary from loop to running task.
+    #[cfg(not(Py_3_14))]
+    current_tasks = "_asyncio", "_current_tasks";
+    #[cfg(Py_3_14)]
+    swap_current_task = "_asyncio", "_swap_current_task";
+    #[cfg(Py_3_14)]
+    current_task = "_asyncio", "current_task";
+    get_event_loop = "asyncio.events", "get_event_loop";
+    get_running_loop_or_none = "asyncio.events", "_get_running_loop";
+    asyncio_future = "_asyncio", "Future";
+    asyncio_task = "_asyncio", "Task";
+    asyncio_handle = "asyncio", "Handle";
+    asyncio_timer_handle = "asyncio", "TimerHandle";
+    asyncio_transport = "asyncio", "Transport";
+    cancelled_error = "asyncio.exceptions", "CancelledError";
+    invalid_state_error = "asyncio.exceptions", "InvalidStateError";
+    extract_stack = "asyncio.format_helpers", "extract_stack";
+    format_callback_source = "asyncio.format_helpers", "_format_callback_source";
+    future_repr_info = "asyncio.base_futures", "_future_repr_info";
+    task_repr_info = "asyncio.base_tasks", "_task_repr_info";
+    task_get_stack = "asyncio.base_tasks", "_task_get_stack";
+    task_print_stack = "asyncio.base_tasks", "_task_print_stack";
+    is_coroutine = "asyncio.coroutines", "iscoroutine";
+    is_coroutine_function = "inspect", "iscoroutinefunction";
+    register_task = "asyncio.tasks", "_register_task";
+    unregister_task = "asyncio.tasks", "_unregister_task";
+    is_future = "asyncio.futures", "isfuture";
+    asyncio_logger = "asyncio.log", "logger";
+}
+
+/// Looks asyncio's classes up while they are asyncio's.
+pub(crate) fn keep_asyncio_classes(py: Python<'_>) -> PyResult<()> {
+    for class in [asyncio_future, asyncio_task, asyncio_handle, asyncio_timer_handle, asyncio_transport] {
+        class(py)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! The class Task as Python sees it: asyncio's methods and attributes, those of 3.15 on each version.
+
+use std::ffi::CStr;
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::{Task, cancel, finalizer, next_number, step};
+use crate::cpython::native_class::{create, is_exact};
+use crate::cpython::{
+    Args, Native, NativeClass, Object, Parameters, Slots, Visit, context, coroutine, current,
+    };
+use crate::event_loop::EventLoop;
+use crate::future::{self, Future};
+use crate::names;
+
+impl NativeClass for Task {
+    const NAME: &'static CStr = c"tonnage.Task";
+    const DOC: &'static CStr = c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\nA coroutine wrapped in a Future.";
+
+    fn empty() -> Option<Self> {
+        Some(Self::empty())
+    }
+
+    fn needs_finalizer(&self, py: Python<'_>) -> bool {
+        self.future.needs_finalizer(py) || finalizer::is_lost(self, py)
+    }
+
+    fn slots(slots: &mut Slots<Self>) {
+        slots.init(init);
+        slots.finalizer(finalizer::report);
+        slots.repr(|task| {
+            let info = names::task_repr_info(task.py())?.call1((task,))?;
+            future::named_repr(task.as_any(), &info)
+        });
+        slots.class_getitem();
+        methods(slots);
+        attributes(slots);
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        let shown = self.future.traverse(visit);
+        if shown != 0 {
+            return shown;
+        }
+        self.state.traverse(0, |state| {
+            let all = [&state.coro, &state.context, &state.waiter, &state.throw_next, &state.name];
+            all.into_iter().flatten().map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0)
+        })
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        self.future.clear(py);
+        let gone = self.state.with(py, |state| {
+            (state.coro.take(), state.context.take(), state.waiter.take(), state.throw_next.take())
+        });
+        drop(gone);
+    }
+}
+
+fn methods(slots: &mut Slots<Task>) {
+    slots.with_args(c"cancel", c"Request that this task cancel itself.", |task, args| {
+        let [message] = args.parse(&future::CANCEL)?;
+        let message = message.filter(|message| !message.is_none()).map(Bound::unbind);
+        Ok(future::to_bool(args.py(), cancel::cancel(task, message)?))
+    });
+    slots.no_args(c"cancelling", c"Return the count of the task's cancellation requests.", |task| {
+        let count = task.value().state.with(task.py(), |state| state.cancels_requested);
+        Ok(count.into_pyobject(task.py())?.into_any())
+    });
+    slots.no_args(c"uncancel", c"Decrement the task's count of cancellation requests.", uncancel);
+    slots.no_args(c"get_coro", c"Return the coroutine.", coro);
+    slots.no_args(c"get_context", c"Return the context of the task.", |task| {
+        Ok(task.value().context(task.py()).unwrap_or_else(|| task.py().None().into_bound(task.py())))
+    });
+    slots.no_args(c"get_name", c"Return the name of the task.", name);
+    slots.one_arg(c"set_name", c"Set the name of the task.", set_name);
+    slots.with_args(c"get_stack", c"Return the list of stack frames for this task's coroutine.", |task, args| {
+        const PARAMETERS: Parameters<1> =
+            Parameters { function: "get_stack", names: ["limit"], positional: 0, required: 0 };
+        let [limit] = args.parse(&PARAMETERS)?;
+        names::task_get_stack(args.py())?.call1((task, limit))
+    });
+    slots.with_args(c"print_stack", c"Print the stack or traceback for this task's coroutine.", |task, args| {
+        const PARAMETERS: Parameters<2> =
+            Parameters { function: "print_stack", names: ["limit", "file"], positional: 0, required: 0 };
+        let [limit, file] = args.parse(&PARAMETERS)?;
+        names::task_print_stack(args.py())?.call1((task, limit, file))
+    });
+    slots.one_arg(c"set_result", c"Refused: a task's result is its coroutine's.", |_, _| {
+        Err(PyRuntimeError::new_err("Task does not support set_result operation"))
+    });
+    slots.one_arg(c"set_exception", c"Refused: a task's exception is its coroutine's.", |_, _| {
+        Err(PyRuntimeError::new_err("Task does not support set_exception operation"))
+    });
+    slots.no_args(c"_repr_info", c"The parts of the repr.", |task| names::task_repr_info(task.py())?.call1((task,)));
+}
+
+fn attributes(slots: &mut Slots<Task>) {
+    slots.getter(c"__class__", |task| {
+        if is_exact::<Task>(task.as_any()) {
+            return names::asyncio_task(task.py()).cloned();
+        }
+        Ok(task.get_type().into_any())
+    });
+    slots.getter(c"_coro", coro);
+    slots.getter(c"_context", |task| {
+        Ok(task.value().context(task.py()).unwrap_or_else(|| task.py().None().into_bound(task.py())))
+    });
+    slots.getter(c"_must_cancel", |task| {
+        Ok(future::to_bool(task.py(), task.value().state.with(task.py(), |state| state.must_cancel)))
+    });
+    slots.getter(c"_num_cancels_requested", |task| {
+        let count = task.value().state.with(task.py(), |state| state.cancels_requested);
+        Ok(count.into_pyobject(task.py())?.into_any())
+    });
+    slots.getter(c"_fut_waiter", |task| {
+        let py = task.py();
+        let waiter = task.value().state.with(py, |state| state.waiter.as_ref().map(|waiter| waiter.clone_ref(py)));
+        Ok(waiter.unwrap_or_else(|| py.None()).into_bound(py))
+    });
+    slots.attribute_pair(
+        c"_log_destroy_pending",
+        |task| Ok(future::to_bool(task.py(), task.value().state.with(task.py(), |state| state.log_destroy_pending))),
+        |task, value| {
+            let value = value.is_truthy()?;
+            task.value().state.with(task.py(), |state| state.log_destroy_pending = value);
+            Ok(())
+        },
+    );
+}
+
+fn coro<'py>(task: &Bound<'py, Task>) -> PyResult<Object<'py>> {
+    let py = task.py();
+    let coro = task.value().state.with(py, |state| state.coro.as_ref().map(|coro| coro.clone_ref(py)));
+    Ok(coro.unwrap_or_else(|| py.None()).into_bound(py))
+}
+
+fn name<'py>(task: &Bound<'py, Task>) -> PyResult<Object<'py>> {
+    let py = task.py();
+    let (name, number) =
+        task.value().state.with(py, |state| (state.name.as_ref().map(|name| name.clone_ref(py)), state.number));
+    match name {
+        Some(name) => Ok(name.into_bound(py)),
+        None => Ok(PyString::new(py, &format!("Task-{number}")).into_any()),
+    }
+}
+
+fn set_name<'py>(task: &Bound<'py, Task>, value: &Object<'py>) -> PyResult<Object<'py>> {
+    let py = task.py();
+    let value = value.str()?.into_any().unbind();
+    drop(task.value().state.with(py, |state| state.name.replace(value)));
+    Ok(py.None().into_bound(py))
+}
+
+fn uncancel<'py>(task: &Bound<'py, Task>) -> PyResult<Object<'py>> {
+    let py = task.py();
+    let left = task.value().state.with(py, |state| {
+        if state.cancels_requested > 0 {
+            state.cancels_requested -= 1;
+            if state.cancels_requested == 0 {
+                state.must_cancel = false;
+            }
+        }
+        state.cancels_requested
+    });
+    Ok(left.into_pyobject(py)?.into_any())
+}
+
+/// The arguments of a task's constructor.
+#[derive(Default)]
+pub(crate) struct TaskOptions<'py> {
+    pub(crate) name: Option<Object<'py>>,
+    pub(crate) context: Option<Object<'py>>,
+    pub(crate) eager_start: bool,
+}
+
+fn init(task: &Bound<'_, Task>, args: Args<'_, '_>) -> PyResult<()> {
+    const PARAMETERS: Parameters<5> = Parameters {
+        function: "Task",
+        names: ["coro", "loop", "name", "context", "eager_start"],
+        positional: 1,
+        required: 1,
+    };
+    let [coro, event_loop, name, context, eager_start] = args.parse(&PARAMETERS)?;
+    let py = args.py();
+    task.value().future.initialise(py, event_loop, &task.get_type())?;
+    let eager_start = match eager_start {
+        Some(eager_start) => eager_start.is_truthy()?,
+        None => false,
+    };
+    start(task, &coro.expect("required"), TaskOptions { name, context, eager_start })
+}
+
+/// Creates a task of one of our loops.
+pub(crate) fn create_native<'py>(
+    event_loop: &Object<'py>,
+    native: &EventLoop,
+    coro: &Object<'py>,
+    options: TaskOptions<'py>,
+) -> PyResult<Bound<'py, Task>> {
+    let py = event_loop.py();
+    let mut value = Task::empty();
+    let task = if native.debug() {
+        let task = create(py, value)?;
+        task.value().future.initialise(py, Some(event_loop.clone()), &task.get_type())?;
+        task
+    } else {
+        value.future = Future::of_native_loop(event_loop.clone().unbind());
+        create(py, value)?
+    };
+    start(&task, coro, options)?;
+    Ok(task)
+}
+
+/// The part of the constructor behind the future's.
+fn start<'py>(task: &Bound<'py, Task>, coro: &Object<'py>, options: TaskOptions<'py>) -> PyResult<()> {
+    let py = task.py();
+    if !coroutine::is_coroutine_object(coro) && !names::is_coroutine(py)?.call1((coro,))?.is_truthy()? {
+        return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coro.repr()?)));
+    }
+    let context = match options.context.filter(|context| !context.is_none()) {
+        None => context::copy_current(py)?,
+        Some(context) if context::is_context(&context) => context,
+        Some(other) => {
+            let kind = other.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("a contextvars.Context was expected, got {kind}")));
+        }
+    };
+    let name = match options.name.filter(|name| !name.is_none()) {
+        Some(name) => Some(name.str()?.into_any().unbind()),
+        None => None,
+    };
+    let number = if name.is_none() { next_number() } else { 0 };
+    let coro = coro.clone().unbind();
+    let context = context.unbind();
+    let replaced = task.value().state.with(py, |state| {
+        state.number = number;
+        (state.coro.replace(coro), state.context.replace(context), std::mem::replace(&mut state.name, name))
+    });
+    drop(replaced);
+    let event_loop = task.value().future.event_loop(py)?;
+    if options.eager_start && is_running(&event_loop)? {
+        return start_eagerly(task, &event_loop);
+    }
+    if let Err(error) = step::wake(task, &event_loop) {
+        task.value().state.with(py, |state| state.log_destroy_pending = false);
+        return Err(error);
+    }
+    Task::register(task, &event_loop)
+}
+
+fn is_running(event_loop: &Object<'_>) -> PyResult<bool> {
+    match EventLoop::of(event_loop) {
+        Some(native) => Ok(native.is_running()),
+        None => event_loop.call_method0(names::is_running(event_loop.py()))?.is_truthy(),
+    }
+}
+
+/// Runs the first step at once. Same order as asyncio: CPython 3.15, `Task.__eager_start`.
+fn start_eagerly<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>) -> PyResult<()> {
+    let py = task.py();
+    Task::register(task, event_loop)?;
+    let native = EventLoop::of(event_loop);
+    let previous = match native {
+        Some(native) => native.current_task(event_loop)?,
+        None => current::get(event_loop)?,
+    };
+    match native {
+        Some(native) => native.enter_task(event_loop, task)?,
+        None => current::enter(event_loop, task.as_any())?,
+    }
+    let stepped = step::resume(task, event_loop, step::Context::Enter);
+    let restored = match (native, previous) {
+        (Some(native), previous) => native.restore_task(event_loop, previous),
+        (None, Some(previous)) => current::enter(event_loop, &previous),
+        (None, None) => current::leave(event_loop),
+    };
+    if !task.value().future.is_pending(py) {
+        // Breaks the cycle of a finished task, its coroutine and an exception's traceback.
+        drop(task.value().state.with(py, |state| state.coro.take()));
+    }
+    if stepped.is_err() {
+        task.value().state.with(py, |state| state.log_destroy_pending = false);
+    }
+    stepped.and(restored)
+}

@@ -1,0 +1,123 @@
+//! Task: a coroutine that the loop drives, and the future of its result.
+//!
+//! Invariants: a task is scheduled at most once at a time (it waits for one future, or stands in the
+//! ready queue, or runs); a pending task of one of our loops is kept alive by that loop; its
+//! coroutine is never resumed while its state is entered.
+
+mod cancel;
+mod class;
+mod finalizer;
+mod step;
+mod wakeup;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pyo3::prelude::*;
+
+pub(crate) use cancel::cancel;
+pub(crate) use class::{TaskOptions, create_native};
+pub(crate) use step::{Context, step};
+pub(crate) use wakeup::TaskWakeup;
+
+use crate::cpython::{Guarded, Native, Object};
+use crate::event_loop::{EventLoop, Ready};
+use crate::future::Future;
+use crate::names;
+
+#[repr(C)]
+pub(crate) struct Task {
+    pub(crate) future: Future,
+    pub(crate) state: Guarded<TaskState>,
+}
+
+pub(crate) struct TaskState {
+    pub(crate) coro: Option<Py<PyAny>>,
+    pub(crate) context: Option<Py<PyAny>>,
+    /// What it waits for.
+    pub(crate) waiter: Option<Py<PyAny>>,
+    /// Raised inside the coroutine at the next step.
+    pub(crate) throw_next: Option<Py<PyAny>>,
+    /// `None`: named by its number, which is formatted when somebody asks.
+    pub(crate) name: Option<Py<PyAny>>,
+    pub(crate) number: u64,
+    pub(crate) cancels_requested: u32,
+    /// Where the loop keeps it while it is pending.
+    pub(crate) kept_at: Option<KeptAt>,
+    pub(crate) must_cancel: bool,
+    pub(crate) log_destroy_pending: bool,
+}
+
+/// A place in the loop's table of pending tasks.
+#[derive(Clone, Copy)]
+pub(crate) struct KeptAt(pub(crate) std::num::NonZeroU32);
+
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+fn next_number() -> u64 {
+    NUMBERS.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+impl Task {
+    fn empty() -> Self {
+        Self {
+            future: Future::empty(),
+            state: Guarded::new(TaskState {
+                coro: None,
+                context: None,
+                waiter: None,
+                throw_next: None,
+                name: None,
+                number: 0,
+                cancels_requested: 0,
+                kept_at: None,
+                must_cancel: false,
+                log_destroy_pending: true,
+            }),
+        }
+    }
+
+    pub(crate) fn context<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
+        self.state.with(py, |state| state.context.as_ref().map(|context| context.clone_ref(py).into_bound(py)))
+    }
+
+    /// Puts a task of one of our loops into its ready queue.
+    pub(crate) fn wake(task: &Bound<'_, Self>) -> PyResult<()> {
+        let py = task.py();
+        let event_loop = task.value().future.event_loop(py)?;
+        match EventLoop::of(&event_loop) {
+            Some(native) => native.schedule(py, Ready::Step(task.clone().unbind())),
+            None => step::call_soon(task, &event_loop),
+        }
+    }
+
+    /// The task as the future that it is.
+    pub(crate) fn as_future<'a, 'py>(task: &'a Bound<'py, Self>) -> &'a Bound<'py, Future> {
+        crate::cpython::native_class::upcast(task)
+    }
+
+    /// Keeps the task alive and listed while it is pending.
+    fn register(task: &Bound<'_, Self>, event_loop: &Object<'_>) -> PyResult<()> {
+        let py = task.py();
+        match EventLoop::of(event_loop) {
+            Some(native) => {
+                let at = native.keep(py, task);
+                task.value().state.with(py, |state| state.kept_at = Some(at));
+                Ok(())
+            }
+            None => names::register_task(py)?.call1((task,)).map(drop),
+        }
+    }
+
+    /// The opposite, when the task is done.
+    fn unregister(task: &Bound<'_, Self>) -> PyResult<()> {
+        let py = task.py();
+        let kept_at = task.value().state.with(py, |state| state.kept_at.take());
+        if let Some(at) = kept_at {
+            let event_loop = task.value().future.event_loop(py)?;
+            if let Some(native) = EventLoop::of(&event_loop) {
+                drop(native.forget(py, at));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,265 @@
+//! One step of a task: resume its coroutine, and act on how it came back.
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::{Task, TaskWakeup, cancel};
+use crate::cpython::native_class::is_exact;
+use crate::cpython::{Native, Object, Step, context, coroutine, current};
+use crate::event_loop::{EventLoop, Ready};
+use crate::future::{self, Future, Outcome, Polled};
+use crate::{errors, names};
+
+/// Is the task's context entered already, as by the handle of a foreign loop?
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Context {
+    Enter,
+    Entered,
+}
+
+/// Runs one step. Only what must leave the loop (KeyboardInterrupt, SystemExit) comes back as error.
+pub(crate) fn step(task: &Bound<'_, Task>, entering: Context) -> PyResult<()> {
+    let py = task.py();
+    let event_loop = task.value().future.event_loop(py)?;
+    match EventLoop::of(&event_loop) {
+        Some(native) => native.enter_task(&event_loop, task)?,
+        None => current::enter(&event_loop, task.as_any())?,
+    }
+    let stepped = resume(task, &event_loop, entering);
+    if EventLoop::of(&event_loop).is_none() {
+        current::leave(&event_loop)?;
+    }
+    stepped
+}
+
+/// What stands between two steps: taken at once, before Python code can run.
+struct Due<'py> {
+    coro: Option<Object<'py>>,
+    context: Option<Object<'py>>,
+    waiter: Option<Py<PyAny>>,
+    throw: Option<Py<PyAny>>,
+    must_cancel: bool,
+}
+
+/// Resumes the coroutine; the running task is set already.
+pub(super) fn resume<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, entering: Context) -> PyResult<()> {
+    let py = task.py();
+    let due = task.value().state.with(py, |state| Due {
+        coro: state.coro.as_ref().map(|coro| coro.clone_ref(py).into_bound(py)),
+        context: state.context.as_ref().map(|context| context.clone_ref(py).into_bound(py)),
+        waiter: state.waiter.take(),
+        throw: state.throw_next.take(),
+        must_cancel: std::mem::take(&mut state.must_cancel),
+    });
+    let (Some(coro), Some(in_context)) = (due.coro, due.context) else {
+        return Err(errors::not_initialised("Task"));
+    };
+    if !task.value().future.is_pending(py) {
+        let repr = task.repr()?;
+        return Err(errors::invalid_state(py, format!("__step(): already done: {repr}, None")));
+    }
+    let mut throw = match (due.throw, due.waiter) {
+        (Some(error), _) => Some(error.into_bound(py)),
+        (None, Some(waiter)) => error_of(waiter.bind(py)),
+        (None, None) => None,
+    };
+    if due.must_cancel {
+        let is_cancel = throw.as_ref().is_some_and(|error| errors::is_cancelled(py, &PyErr::from_value(error.clone())));
+        if !is_cancel {
+            throw = Some(task.value().future.cancelled_error(py).into_value(py).into_bound(py).into_any());
+        }
+    }
+    let work = || {
+        let came_back = match &throw {
+            None => coroutine::resume(&coro),
+            Some(error) => coroutine::throw(&coro, error),
+        };
+        drop(throw);
+        match came_back {
+            Ok(Step::Yielded(value)) => yielded(task, event_loop, &value),
+            Ok(Step::Returned(value)) => returned(task, value),
+            Err(error) => raised(task, error),
+        }
+    };
+    match entering {
+        Context::Enter => context::run(&in_context, work),
+        Context::Entered => work(),
+    }
+}
+
+/// The error of a native future that the task waited for, to be raised where it waits.
+fn error_of<'py>(waiter: &Object<'py>) -> Option<Object<'py>> {
+    let py = waiter.py();
+    let future = waiter.cast::<Future>().ok()?;
+    let failed = future
+        .value()
+        .state
+        .with(py, |state| matches!(state.outcome, Outcome::Cancelled | Outcome::Exception(_)));
+    if !failed {
+        return None;
+    }
+    match future.value().poll(py) {
+        Polled::Error(error) => Some(error.into_value(py).into_bound(py).into_any()),
+        _ => None,
+    }
+}
+
+fn returned<'py>(task: &Bound<'py, Task>, value: Object<'py>) -> PyResult<()> {
+    let py = task.py();
+    let future = Task::as_future(task);
+    Task::unregister(task)?;
+    if task.value().state.with(py, |state| std::mem::take(&mut state.must_cancel)) {
+        // Cancelled right before the coroutine returned.
+        future::settle(future, Outcome::Cancelled)?;
+    } else {
+        future::settle(future, Outcome::Result(value.unbind()))?;
+    }
+    Ok(())
+}
+
+fn raised(task: &Bound<'_, Task>, error: PyErr) -> PyResult<()> {
+    let py = task.py();
+    let future = Task::as_future(task);
+    Task::unregister(task)?;
+    if errors::is_cancelled(py, &error) {
+        let error = error.into_value(py).into_any();
+        drop(future.value().state.with(py, |state| state.rare().cancelled_error.replace(error)));
+        future::cancel(future, None)?;
+        return Ok(());
+    }
+    let is_exit = errors::is_exit(py, &error);
+    let value = error.into_value(py).into_bound(py).into_any();
+    future::set_exception(future, &value)?;
+    if is_exit { Err(PyErr::from_value(value)) } else { Ok(()) }
+}
+
+fn yielded<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Object<'py>) -> PyResult<()> {
+    let py = task.py();
+    if value.is_none() {
+        return wake(task, event_loop);
+    }
+    if is_exact::<Future>(value) || is_exact::<Task>(value) {
+        return wait_for_native(task, event_loop, value);
+    }
+    let blocking = value.getattr_opt(names::_asyncio_future_blocking(py))?;
+    match blocking {
+        Some(blocking) if !blocking.is_none() => wait_for_foreign(task, event_loop, value, &blocking),
+        _ if coroutine::is_generator(value) => {
+            let text = format!(
+                "yield was used instead of yield from for generator in task {} with {}",
+                task.repr()?,
+                value.repr()?
+            );
+            throw_soon(task, event_loop, PyRuntimeError::new_err(text))
+        }
+        _ => throw_soon(task, event_loop, PyRuntimeError::new_err(format!("Task got bad yield: {}", value.repr()?))),
+    }
+}
+
+fn wait_for_native<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Object<'py>) -> PyResult<()> {
+    let py = task.py();
+    let future = value.cast::<Future>()?;
+    let (same_loop, blocking, native) = future.value().state.with(py, |state| {
+        let same = state.event_loop.as_ref().is_some_and(|other| other.is(event_loop));
+        let blocking = state.blocking;
+        if same && blocking && !value.is(task) {
+            state.blocking = false;
+        }
+        (same, blocking, state.has_native_loop)
+    });
+    if !same_loop {
+        return throw_soon(task, event_loop, other_loop(task, value)?);
+    }
+    if !blocking {
+        return throw_soon(task, event_loop, not_awaited(task, value)?);
+    }
+    if value.is(task) {
+        return throw_soon(task, event_loop, awaits_itself(task)?);
+    }
+    let waiter = value.clone().unbind();
+    task.value().state.with(py, |state| state.waiter = Some(waiter));
+    if native && EventLoop::of(event_loop).is_some() {
+        if !future::add_waiting_task(future, task) {
+            wake(task, event_loop)?;
+        }
+    } else {
+        add_wakeup(task, value)?;
+    }
+    cancel::deliver(task, value)
+}
+
+fn wait_for_foreign<'py>(
+    task: &Bound<'py, Task>,
+    event_loop: &Object<'py>,
+    value: &Object<'py>,
+    blocking: &Object<'py>,
+) -> PyResult<()> {
+    let py = task.py();
+    let other = match value.getattr_opt(names::get_loop(py))? {
+        Some(get_loop) => get_loop.call0()?,
+        None => value.getattr(names::_loop(py))?,
+    };
+    if !other.is(event_loop) {
+        return throw_soon(task, event_loop, other_loop(task, value)?);
+    }
+    if !blocking.is_truthy()? {
+        return throw_soon(task, event_loop, not_awaited(task, value)?);
+    }
+    if value.is(task) {
+        return throw_soon(task, event_loop, awaits_itself(task)?);
+    }
+    value.setattr(names::_asyncio_future_blocking(py), false)?;
+    add_wakeup(task, value)?;
+    let waiter = value.clone().unbind();
+    task.value().state.with(py, |state| state.waiter = Some(waiter));
+    cancel::deliver(task, value)
+}
+
+fn add_wakeup<'py>(task: &Bound<'py, Task>, future: &Object<'py>) -> PyResult<()> {
+    let py = task.py();
+    let kwargs = PyDict::new(py);
+    kwargs.set_item(names::context(py), task.value().context(py))?;
+    let wakeup = TaskWakeup::create(task)?;
+    future.call_method(names::add_done_callback(py), (wakeup,), Some(&kwargs)).map(drop)
+}
+
+fn other_loop(task: &Bound<'_, Task>, value: &Object<'_>) -> PyResult<PyErr> {
+    let text = format!("Task {} got Future {} attached to a different loop", task.repr()?, value.repr()?);
+    Ok(PyRuntimeError::new_err(text))
+}
+
+fn not_awaited(task: &Bound<'_, Task>, value: &Object<'_>) -> PyResult<PyErr> {
+    let text = format!("yield was used instead of yield from in task {} with {}", task.repr()?, value.repr()?);
+    Ok(PyRuntimeError::new_err(text))
+}
+
+fn awaits_itself(task: &Bound<'_, Task>) -> PyResult<PyErr> {
+    Ok(PyRuntimeError::new_err(format!("Task cannot await on itself: {}", task.repr()?)))
+}
+
+/// Schedules a step in which `error` is raised inside the coroutine.
+pub(crate) fn throw_soon(task: &Bound<'_, Task>, event_loop: &Object<'_>, error: PyErr) -> PyResult<()> {
+    let py = task.py();
+    let error = error.into_value(py).into_any();
+    drop(task.value().state.with(py, |state| state.throw_next.replace(error)));
+    wake(task, event_loop)
+}
+
+/// Schedules a step.
+#[inline]
+pub(super) fn wake(task: &Bound<'_, Task>, event_loop: &Object<'_>) -> PyResult<()> {
+    match EventLoop::of(event_loop) {
+        Some(native) => native.schedule(task.py(), Ready::Step(task.clone().unbind())),
+        None => call_soon(task, event_loop),
+    }
+}
+
+/// Schedules a step on a loop that is not ours.
+pub(super) fn call_soon(task: &Bound<'_, Task>, event_loop: &Object<'_>) -> PyResult<()> {
+    let py = task.py();
+    let kwargs = PyDict::new(py);
+    kwargs.set_item(names::context(py), task.value().context(py))?;
+    let step = TaskWakeup::create_step(task)?;
+    event_loop.call_method(names::call_soon(py), (step,), Some(&kwargs)).map(drop)
+}

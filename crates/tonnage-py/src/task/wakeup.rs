@@ -1,0 +1,96 @@
+//! TaskWakeup: the callback by which a task waits for a future that is not of a native loop, and
+//! its step where the loop is not ours.
+
+use std::ffi::CStr;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::{Context, Task, step};
+use crate::cpython::native_class::create;
+use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Parameters, Slots, Visit};
+use crate::names;
+
+pub(crate) struct TaskWakeup {
+    task: Guarded<Option<Py<Task>>>,
+    /// Called with the future that is done; else with nothing.
+    takes_future: bool,
+}
+
+impl NativeClass for TaskWakeup {
+    const NAME: &'static CStr = c"tonnage._tonnage.TaskWakeup";
+    const DOC: &'static CStr = c"Wakes a task.";
+    const SUBCLASSED: bool = false;
+
+    fn empty() -> Option<Self> {
+        None
+    }
+
+    fn slots(slots: &mut Slots<Self>) {
+        slots.call(call);
+        slots.equality(
+            |left, right| {
+                let py = left.py();
+                let address = |wakeup: &Bound<'_, TaskWakeup>| {
+                    wakeup.value().task.with(py, |task| task.as_ref().map(|task| task.as_ptr() as usize))
+                };
+                Ok(address(left) == address(right) && left.value().takes_future == right.value().takes_future)
+            },
+            |wakeup| {
+                Ok(wakeup.value().task.with(wakeup.py(), |task| {
+                    // A hash may not be -1.
+                    task.as_ref().map_or(0, |task| (task.as_ptr() as isize) >> 4)
+                }))
+            },
+        );
+        slots.getter(c"__self__", |wakeup| {
+            let py = wakeup.py();
+            let task = wakeup.value().task.with(py, |task| task.as_ref().map(|task| task.clone_ref(py)));
+            Ok(task.map_or_else(|| py.None().into_bound(py), |task| task.into_bound(py).into_any()))
+        });
+        slots.getter(c"__qualname__", |wakeup| {
+            let name = if wakeup.value().takes_future { "Task.task_wakeup" } else { "Task.task_step" };
+            Ok(PyString::new(wakeup.py(), name).into_any())
+        });
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.task.traverse(0, |task| visit.option(task.as_ref()))
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        drop(self.task.with(py, Option::take));
+    }
+}
+
+impl TaskWakeup {
+    pub(crate) fn create<'py>(task: &Bound<'py, Task>) -> PyResult<Bound<'py, Self>> {
+        create(task.py(), Self { task: Guarded::new(Some(task.clone().unbind())), takes_future: true })
+    }
+
+    pub(super) fn create_step<'py>(task: &Bound<'py, Task>) -> PyResult<Bound<'py, Self>> {
+        create(task.py(), Self { task: Guarded::new(Some(task.clone().unbind())), takes_future: false })
+    }
+}
+
+fn call<'py>(wakeup: &Bound<'py, TaskWakeup>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<1> =
+        Parameters { function: "task_wakeup", names: ["future"], positional: 1, required: 0 };
+    let py = args.py();
+    let [future] = args.parse(&PARAMETERS)?;
+    if future.is_some() != wakeup.value().takes_future {
+        return Err(PyTypeError::new_err("task_wakeup() takes the future that is done"));
+    }
+    let task = wakeup.value().task.with(py, |task| task.as_ref().map(|task| task.clone_ref(py)));
+    let Some(task) = task else { return Ok(py.None().into_bound(py)) };
+    let task = task.bind(py);
+    if let Some(future) = future
+        && let Err(error) = future.call_method0(names::result(py))
+    {
+        let error = error.into_value(py).into_any();
+        drop(task.value().state.with(py, |state| state.throw_next.replace(error)));
+    }
+    step(task, Context::Entered)?;
+    Ok(py.None().into_bound(py))
+}
