@@ -2,12 +2,17 @@
 
 Server and client are processes of their own, and the client is not in Python
 (`load_client`). The server's CPU clock is read just before and just after each
-run of the client, so that what the client costs, and how fast it is, is not in it.
+run of the client, so that what the client costs is not in it.
+
+Both run on one CPU. On two, a server that wakes a sleeping client pays for waking
+the other CPU, and whether the scheduler puts them on one or on two changes from
+round to round: the same loop then costs 2.7 or 4 µs.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -26,14 +31,15 @@ REPOSITORY = HERE.parent
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of server and of request."""
+    """One kind of server and of request, named `transport-server[-size][-xCONNECTIONS]`."""
 
     name: str
     request: tuple[str, str]
     requests_per_round: int
+    connections: int = CONNECTIONS
 
-    def client_command(self, client: Path, address: str, connections: int) -> list[str]:
-        return [str(client), "--address", address, "--connections", str(connections), *self.request]
+    def client_command(self, client: Path, address: str) -> list[str]:
+        return [str(client), "--address", address, "--connections", str(self.connections), *self.request]
 
 
 def all_cases() -> dict[str, Case]:
@@ -41,6 +47,10 @@ def all_cases() -> dict[str, Case]:
     for server in ("tcp-proto", "tcp-streams", "tcp-buffered", "tcp-sockets", "unix-proto", "unix-streams"):
         for kib, requests in ((1, 5000), (10, 5000), (100, 1500)):
             cases.append(Case(f"{server}-{kib}K", ("--echo", str(kib * KIB)), requests))
+    cases.extend(
+        Case(f"{server}-1K-x1", ("--echo", str(KIB)), 3000, connections=1)
+        for server in ("tcp-proto", "tcp-streams")
+    )
     cases.extend(Case(f"http-{server}", ("--http", "/"), 1500) for server in ("uvicorn", "aiohttp"))
     return {case.name: case for case in cases}
 
@@ -88,16 +98,17 @@ def measure_case(
     return results
 
 
-def start_pair(
-    stack: ExitStack, case: Case, loop: str, client: Path, connections: int = CONNECTIONS
-) -> tuple[Child, Child]:
+def start_pair(stack: ExitStack, case: Case, loop: str, client: Path) -> tuple[Child, Child]:
     """Start a server, and a client that is connected to it and warmed up."""
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     server = stack.enter_context(Child.python("server.py", loop, case.name, f"{folder}/socket"))
     address = server.receive()["address"]
-    asker = stack.enter_context(Child(case.client_command(client, address, connections)))
+    asker = stack.enter_context(Child(case.client_command(client, address)))
     asker.receive()
-    asker.ask(max(case.requests_per_round // 5, connections))
+    cpu = max(os.sched_getaffinity(0))
+    for child in (server, asker):
+        os.sched_setaffinity(child.process.pid, {cpu})
+    asker.ask(max(case.requests_per_round // 5, case.connections))
     return server, asker
 
 

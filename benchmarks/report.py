@@ -33,7 +33,7 @@ def parts(results: Mapping[str, Any]) -> Iterator[str]:
         yield markdown(value_table(operations, loops, "ns", operation_goals), describe_operation)
     if network := results.get("network"):
         yield "### Servers"
-        yield "CPU time of the server per request in microseconds, 10 connections."
+        yield "CPU time of the server per request in microseconds, 10 connections (`x1`: one)."
         yield markdown(value_table(network, loops, "us", network_goals))
     if calls := results.get("system_calls"):
         yield "### System calls"
@@ -45,8 +45,9 @@ def parts(results: Mapping[str, Any]) -> Iterator[str]:
             "Bytes for each of 100,000 waiting tasks, with its coroutine and its future; "
             f"the goal is {WAITING_TASK_BYTES}."
         )
-        row = ["resident bytes per task", *(shown(memory.get(loop, {}), "bytes_per_task") for loop in loops)]
-        yield markdown([["", *loops], row])
+        rows = {"resident bytes per task": "bytes_per_task", "`gc.collect()` meanwhile, ms": "collect_ms"}
+        body = [[name, *(shown(memory.get(loop, {}), key) for loop in loops)] for name, key in rows.items()]
+        yield markdown([["", *loops], *body])
     counts = results.get("instructions")
     if counts and "skipped" not in counts:
         yield "### Instructions per operation"

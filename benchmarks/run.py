@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ import waiting_memory
 from loops import DEFAULT_LOOPS, LOOPS
 from operations import OPERATIONS
 
-SYSTEM_CALL_CASES = ("tcp-proto-1K", "tcp-streams-1K", "tcp-sockets-1K")
+SYSTEM_CALL_CASES = ("tcp-proto-1K", "tcp-streams-1K", "tcp-sockets-1K", "http-uvicorn")
 INSTRUCTION_OPERATIONS = ("tg_batch", "sleep0", "callsoon", "future", "await_task", "timeout", "timer")
 
 
@@ -80,7 +81,11 @@ def measure_network(
     results: dict[str, Any], loops: list[str], arguments: argparse.Namespace, skipped: list[str]
 ) -> None:
     cases = [network.CASES[name] for name in select(network.CASES, arguments.only)]
-    calls = [network.CASES[name] for name in SYSTEM_CALL_CASES if select(["calls"], arguments.only)]
+    calls = [
+        replace(network.CASES[name], connections=1)
+        for name in SYSTEM_CALL_CASES
+        if select(["calls"], arguments.only)
+    ]
     if not cases and not calls:
         return
     client: Path | None

@@ -40,7 +40,7 @@ def measure(
 
 def count(case: Case, loop: str, client: Path) -> dict[str, Any]:
     with ExitStack() as stack:
-        server, asker = start_pair(stack, case, loop, client, connections=1)
+        server, asker = start_pair(stack, case, loop, client)
         report = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "strace"
         tracer = subprocess.Popen(
             ["strace", "-c", "-f", "-o", str(report), "-p", str(server.process.pid)],

@@ -21,14 +21,14 @@ def render(results: Mapping[str, Any]) -> str:
         parts.append(f"CPU time per operation, ns. {NOTE}")
         parts.append(grid(value_table(operations, loops, "ns", operation_goals)))
     if network := results.get("network"):
-        parts.append("CPU time of the server per request, µs (10 connections)")
+        parts.append("CPU time of the server per request, µs (10 connections; x1: one)")
         parts.append(grid(value_table(network, loops, "us", network_goals)))
     if calls := results.get("system_calls"):
         parts.append(f"System calls per round trip, 1 connection (goal {SYSTEM_CALLS_PER_ROUND_TRIP:g})")
         parts.append(grid(plain_table(calls, loops, "per_round_trip")))
     if memory := results.get("memory"):
         parts.append(f"Bytes per waiting task with its future, 100,000 of them (goal {WAITING_TASK_BYTES})")
-        rows = {"now": "bytes_per_task", "peak": "peak_bytes_per_task"}
+        rows = {"bytes": "bytes_per_task", "peak": "peak_bytes_per_task", "gc.collect(), ms": "collect_ms"}
         header = ["", *loops]
         body = [[name, *(shown(memory.get(loop, {}), key) for loop in loops)] for name, key in rows.items()]
         parts.append(grid([header, *body]))

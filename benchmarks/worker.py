@@ -33,7 +33,9 @@ def main() -> None:
         operation = OPERATIONS[request["operation"]]
         missing = operation.missing(names)
         if missing:
-            answer: dict[str, object] = {"skipped": f"no {', '.join(missing)} in {choice.names_module} of this Python"}
+            answer: dict[str, object] = {
+                "skipped": f"no {', '.join(missing)} in {choice.names_module} of this Python"
+            }
         else:
             gc.collect()
             least = min(
