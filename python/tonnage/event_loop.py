@@ -12,12 +12,12 @@ import asyncio
 import os
 import sys
 import threading
-import weakref
 from asyncio import base_events, events
 from asyncio.log import logger
 from typing import Any
 
 from . import _tonnage
+from .all_tasks import hook, live_loops
 from .connection import Connecting
 from .dns import Resolver, Resolving
 from .executor import Executing
@@ -51,7 +51,7 @@ class EventLoop(
         self._child_watches = set()
         self._resolver = Resolver(self)
         self._old_agen_hooks: Any = None
-        _live_loops.add(self)
+        live_loops.add(self)
 
     def set_debug(self, enabled: bool) -> None:  # noqa: FBT001
         """Switch debug mode, which adds checks and reports, on or off."""
@@ -133,16 +133,14 @@ class EventLoop(
         self._close_after_fork()
 
 
-_live_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
-
-
 def _forget_loops_after_fork() -> None:
-    for loop in list(_live_loops):
-        if not loop.is_closed():
+    for loop in list(live_loops):
+        if isinstance(loop, EventLoop) and not loop.is_closed():
             loop._forget_after_fork()
 
 
 os.register_at_fork(after_in_child=_forget_loops_after_fork)
+hook()
 
 
 def new_event_loop() -> EventLoop:

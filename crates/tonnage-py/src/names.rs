@@ -24,6 +24,12 @@ attribute_names!(
     call_soon_threadsafe, warning, error,
 );
 
+/// The argument `loop`.
+#[inline]
+pub(crate) fn r#loop(py: Python<'_>) -> &Bound<'_, PyString> {
+    pyo3::intern!(py, "loop")
+}
+
 macro_rules! imported {
     ($($(#[$meta:meta])* $name:ident = $module:literal, $attribute:literal;)*) => {
         $(

@@ -6,6 +6,7 @@
 
 mod cancel;
 mod class;
+pub(crate) mod eager;
 mod finalizer;
 mod step;
 mod wakeup;
