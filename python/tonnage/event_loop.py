@@ -12,6 +12,7 @@ import asyncio
 import os
 import sys
 import threading
+import weakref
 from asyncio import base_events, events
 from asyncio.log import logger
 from typing import Any
