@@ -21,8 +21,8 @@ if sys.version_info >= (3, 14):
 else:
     from asyncio import DefaultEventLoopPolicy as _DefaultPolicy
 
-    _get_policy = events.get_event_loop_policy
-    _set_policy = events.set_event_loop_policy
+    _get_policy = events.get_event_loop_policy  # pyright: ignore[reportDeprecated]
+    _set_policy = events.set_event_loop_policy  # pyright: ignore[reportDeprecated]
 
 
 class EventLoopPolicy(_DefaultPolicy):

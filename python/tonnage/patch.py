@@ -76,7 +76,7 @@ def rebind_asyncio() -> None:
     """Bind asyncio's names to tonnage's objects; a second call does nothing."""
     for name, ours in _replacements():
         _rebind(name, ours)
-    asyncio.tasks._GatheringFuture = _GatheringFuture
+    setattr(asyncio.tasks, "_GatheringFuture", _GatheringFuture)  # noqa: B010 - Type checkers do not know it.
 
 
 def _replacements() -> Iterator[tuple[str, object]]:
@@ -105,8 +105,8 @@ def _rebind(name: str, ours: object) -> None:
                 setattr(module, name, ours)
     setattr(asyncio, name, ours)
     if name not in asyncio.__all__:
-        asyncio.__all__ = (*asyncio.__all__, name)
+        setattr(asyncio, "__all__", (*asyncio.__all__, name))  # noqa: B010 - Its declared length is fixed.
 
 
 def _asyncio_modules() -> list[ModuleType]:
-    return [module for name, module in list(sys.modules.items()) if name.startswith("asyncio.") and module]
+    return [module for name, module in list(sys.modules.items()) if name.startswith("asyncio.")]

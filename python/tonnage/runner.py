@@ -18,7 +18,7 @@ from contextvars import Context, copy_context
 from enum import Enum
 from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tonnage._tonnage import Task
 from tonnage.event_loop import EventLoop, new_event_loop
@@ -33,6 +33,10 @@ _T = TypeVar("_T")
 
 # asyncio's own limit: CPython 3.15, Lib/asyncio/constants.py, THREAD_JOIN_TIMEOUT.
 _JOIN_TIMEOUT_S = 300
+
+# What a loop that is not ours can do.
+_LOOPS_KNOW_CONTEXTS: bool = sys.version_info >= (3, 11)
+_LOOPS_JOIN_WITH_TIMEOUT: bool = sys.version_info >= (3, 12)
 
 
 class _State(Enum):
@@ -233,10 +237,10 @@ def _create_task(
     coro: Coroutine[Any, Any, _T],
     context: Context | None,
 ) -> asyncio.Task[_T]:
-    if sys.version_info < (3, 11) and not isinstance(event_loop, EventLoop):
-        # A loop of Python 3.10 knows no contexts; our task does, on any loop.
-        return Task(coro, loop=event_loop, context=context)
-    return event_loop.create_task(coro, context=context)
+    if _LOOPS_KNOW_CONTEXTS or isinstance(event_loop, EventLoop):
+        return cast("EventLoop", event_loop).create_task(coro, context=context)
+    # A loop of Python 3.10 knows no contexts; our task does, on any loop.
+    return Task(coro, loop=event_loop, context=context)
 
 
 def _cancel_all_tasks(event_loop: asyncio.AbstractEventLoop) -> None:
@@ -259,7 +263,7 @@ def _cancel_all_tasks(event_loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _shutdown_executor(event_loop: asyncio.AbstractEventLoop) -> None:
-    if sys.version_info < (3, 12) and not isinstance(event_loop, EventLoop):
-        await event_loop.shutdown_default_executor()
+    if _LOOPS_JOIN_WITH_TIMEOUT or isinstance(event_loop, EventLoop):
+        await cast("EventLoop", event_loop).shutdown_default_executor(_JOIN_TIMEOUT_S)
     else:
-        await event_loop.shutdown_default_executor(_JOIN_TIMEOUT_S)
+        await event_loop.shutdown_default_executor()

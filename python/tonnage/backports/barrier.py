@@ -98,9 +98,9 @@ class Barrier:
                 self._state = _State.DRAINING
                 _wake(self._waiting)
                 return number
-            while self._state is _State.FILLING:
+            while self._is(_State.FILLING):
                 await self._park(self._waiting)
-            if self._state is not _State.DRAINING:
+            if not self._is(_State.DRAINING):
                 raise BrokenBarrierError("Abort or reset of barrier")
             return number
         finally:
@@ -115,6 +115,9 @@ class Barrier:
         """Break the barrier: whoever waits, now or later, gets BrokenBarrierError."""
         self._state = _State.BROKEN
         self._wake_all()
+
+    def _is(self, state: _State) -> bool:
+        return self._state is state
 
     async def _park(self, line: list[asyncio.Future[None]]) -> None:
         event_loop = asyncio.get_running_loop()

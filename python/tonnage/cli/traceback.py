@@ -2,14 +2,16 @@
 
 The interpreter prints what the program raised. Just before, its hook is wrapped:
 the frames that led to the program go, and so do ours between two frames of the
-program. A frame of ours where an error was raised stays, for it may be our bug.
-Ctrl-C is raised wherever the program is, so there it goes too.
+program, with those of asyncio's loop, from which ours inherits. A frame of ours
+where an error was raised stays, for it may be our bug. Ctrl-C is raised wherever
+the program is, so there it goes too.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from asyncio import base_events
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
 _CLI = os.path.dirname(__file__) + os.sep
-_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_OURS = (os.path.dirname(os.path.dirname(__file__)) + os.sep, base_events.__file__)
 
 
 def hide_own_frames() -> None:
@@ -69,9 +71,9 @@ def _without_own_frames(error: BaseException) -> TracebackType | None:
         entry = entry.tb_next
     if not frames:
         return None
-    kept = [entry for entry in frames[:-1] if not _is_in(_PACKAGE, entry)]
+    kept = [entry for entry in frames[:-1] if not _is_in(_OURS, entry)]
     last = frames[-1]
-    if not (isinstance(error, KeyboardInterrupt) and _is_in(_PACKAGE, last)):
+    if not (isinstance(error, KeyboardInterrupt) and _is_in(_OURS, last)):
         kept.append(last)
     inner: TracebackType | None = None
     for entry in reversed(kept):
@@ -80,5 +82,5 @@ def _without_own_frames(error: BaseException) -> TracebackType | None:
     return inner
 
 
-def _is_in(directory: str, entry: TracebackType) -> bool:
-    return entry.tb_frame.f_code.co_filename.startswith(directory)
+def _is_in(place: str | tuple[str, ...], entry: TracebackType) -> bool:
+    return entry.tb_frame.f_code.co_filename.startswith(place)

@@ -1,0 +1,479 @@
+"""The part of tonnage that is written in Rust.
+
+Users reach it as `tonnage.Task`, `tonnage.Future` and so on. Names that begin with an underscore are
+asyncio's own privates, which libraries read, or the seam between the extension and the package; they may
+change without notice.
+"""
+
+import asyncio
+from asyncio.events import _TaskFactory
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from types import FrameType, GenericAlias
+from typing import Any, Literal, TextIO, TypeAlias, TypeVar
+
+from typing_extensions import Self, TypeVarTuple, Unpack
+
+__version__: str
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+_Coro: TypeAlias = Generator[Any, None, _T] | Coroutine[Any, Any, _T]
+
+class Future(asyncio.Future[_T]):
+    """A result that is not there yet.
+
+    It is asyncio's Future on every version: same methods, same attributes, same texts. An instance says
+    that its class is `asyncio.Future`, so `isinstance(future, asyncio.Future)` holds; `type(future)` is
+    this class.
+
+    Args:
+        loop: The event loop it belongs to; by default the running one.
+
+    Example:
+        future = asyncio.get_running_loop().create_future()
+        loop.call_later(1, future.set_result, "done")
+        print(await future)
+    """
+
+    _state: str
+    _blocking: bool
+    _asyncio_future_blocking: bool
+    _cancel_message: Any
+    _source_traceback: list[Any] | None
+    @property
+    def _exception(self) -> BaseException | None: ...
+    @property
+    def _log_traceback(self) -> bool: ...
+    @_log_traceback.setter
+    def _log_traceback(self, val: Literal[False]) -> None: ...
+    def __init__(self, *, loop: asyncio.AbstractEventLoop | None = ...) -> None: ...
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+    def __await__(self) -> Generator[Any, None, _T]: ...
+    def __iter__(self) -> Generator[Any, None, _T]: ...
+    def result(self) -> _T:
+        """Return the result this future represents.
+
+        Raises:
+            CancelledError: The future was cancelled.
+            InvalidStateError: The future is not done.
+            Exception: What was set with `set_exception()`.
+        """
+
+    def exception(self) -> BaseException | None:
+        """Return the exception that was set on this future.
+
+        None means that it has a result.
+
+        Raises:
+            CancelledError: The future was cancelled.
+            InvalidStateError: The future is not done.
+        """
+
+    def set_result(self, result: _T, /) -> None:
+        """Mark the future done and set its result.
+
+        Raises:
+            InvalidStateError: The future is done.
+        """
+
+    def set_exception(self, exception: type | BaseException, /) -> None:
+        """Mark the future done and set an exception.
+
+        Args:
+            exception: An exception, or a class of exceptions to be called without arguments.
+
+        Raises:
+            InvalidStateError: The future is done.
+            TypeError: It is StopIteration, which a coroutine cannot raise, or no exception at all.
+        """
+
+    def add_done_callback(self, fn: Callable[[Self], object], /, *, context: Context | None = None) -> None:
+        """Add a callback to be run when the future becomes done.
+
+        The loop calls it in its next turn, never from inside `set_result()`; also if the future is done.
+
+        Args:
+            fn: Called with the future as its only argument.
+            context: Where to call it; by default a copy of the current context.
+        """
+
+    def remove_done_callback(self, fn: Callable[[Self], object], /) -> int:
+        """Remove all instances of a callback from the "call when done" list.
+
+        Returns:
+            The number of callbacks removed.
+        """
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel the future and schedule callbacks.
+
+        Args:
+            msg: The argument of the CancelledError that waiters get.
+
+        Returns:
+            False if the future is done, and nothing changed.
+        """
+
+    def cancelled(self) -> bool:
+        """Return True if the future was cancelled."""
+
+    def done(self) -> bool:
+        """Return True if the future is done.
+
+        Done means that it has a result or an exception, or was cancelled.
+        """
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop the Future is bound to."""
+
+    def _make_cancelled_error(self) -> asyncio.CancelledError:
+        """Create the CancelledError to raise."""
+
+class Task(Future[_T], asyncio.Task[_T]):
+    """A coroutine that the event loop runs.
+
+    It is asyncio's Task as of Python 3.15 on every version, `cancelling()`, `uncancel()`, `context` and
+    `eager_start` among it. An instance says that its class is `asyncio.Task`, so `isinstance(task,
+    asyncio.Task)` holds; `type(task)` is this class. The loop keeps a pending task alive, so a task that
+    nobody else references does not vanish.
+
+    Args:
+        coro: The coroutine to run.
+        loop: The event loop to run it; by default the running one.
+        name: The task's name; by default `Task-` and a number.
+        context: Where to run it; by default a copy of the current context.
+        eager_start: Run the first step at once, if the loop is running.
+
+    Example:
+        task = asyncio.create_task(fetch(url), name="fetch")
+    """
+
+    _must_cancel: bool
+    _log_destroy_pending: bool
+    @property
+    def _coro(self) -> _Coro[_T]: ...
+    @property
+    def _context(self) -> Context: ...
+    @property
+    def _fut_waiter(self) -> asyncio.Future[Any] | None: ...
+    @property
+    def _num_cancels_requested(self) -> int: ...
+    def __init__(
+        self,
+        coro: _Coro[_T],
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+        name: str | None = ...,
+        context: Context | None = None,
+        eager_start: bool = False,
+    ) -> None: ...
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Request that this task cancel itself.
+
+        The coroutine gets a CancelledError at its next step, from the `await` where it stands. It may
+        catch it to clean up, and should let it through.
+
+        Args:
+            msg: The argument of the CancelledError.
+
+        Returns:
+            False if the task is done, and nothing changed.
+        """
+
+    def cancelling(self) -> int:
+        """Return the count of the task's cancellation requests.
+
+        Each `cancel()` adds one, each `uncancel()` takes one away.
+        """
+
+    def uncancel(self) -> int:
+        """Decrement the task's count of cancellation requests.
+
+        For blocks that asked for a cancellation themselves, such as a timeout. At zero, a cancellation
+        that was requested but not yet delivered is dropped.
+
+        Returns:
+            The requests that are left.
+        """
+
+    def get_coro(self) -> _Coro[_T] | None:  # type: ignore[override]
+        """Return the coroutine.
+
+        None means that the task started eagerly, and was done at once.
+        """
+
+    def get_context(self) -> Context:
+        """Return the context of the task."""
+
+    def get_name(self) -> str:
+        """Return the name of the task."""
+
+    def set_name(self, value: object, /) -> None:
+        """Set the name of the task.
+
+        Args:
+            value: Anything; its `str()` is the name.
+        """
+
+    def get_stack(self, *, limit: int | None = None) -> list[FrameType]:
+        """Return the list of stack frames for this task's coroutine.
+
+        The oldest comes first: where the coroutine stands, or the frames of its traceback if it failed.
+
+        Args:
+            limit: The most frames to return; by default all.
+        """
+
+    def print_stack(self, *, limit: int | None = None, file: TextIO | None = None) -> None:
+        """Print the stack or traceback for this task's coroutine.
+
+        Args:
+            limit: The most frames to print; by default all.
+            file: Where to print; by default `sys.stderr`.
+        """
+
+    def set_result(self, result: object, /) -> Any:
+        """Refused: a task's result is its coroutine's.
+
+        Raises:
+            RuntimeError: Always.
+        """
+
+    def set_exception(self, exception: object, /) -> Any:
+        """Refused: a task's exception is its coroutine's.
+
+        Raises:
+            RuntimeError: Always.
+        """
+
+    def _repr_info(self) -> list[str]:
+        """The parts of the repr."""
+
+class Handle(asyncio.Handle):
+    """A callback that the loop will run, as `call_soon()` and its kin return it."""
+
+    _cancelled: bool
+    @property
+    def _callback(self) -> Callable[..., object] | None: ...
+    @property
+    def _context(self) -> Context: ...
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def _repr(self) -> str | None: ...
+    def cancel(self) -> None:
+        """Cancel the callback.
+
+        A second call does nothing, nor does one after the callback has run.
+        """
+
+    def cancelled(self) -> bool:
+        """Return True if the callback was cancelled."""
+
+    def get_context(self) -> Context:
+        """Return the context of the callback."""
+
+    def _run(self) -> None:
+        """Run the callback."""
+
+    def _repr_info(self) -> list[str]:
+        """The parts of the repr."""
+
+class TimerHandle(Handle, asyncio.TimerHandle):
+    """A callback that the loop will run at a time, as `call_later()` and `call_at()` return it."""
+
+    @property
+    def _when(self) -> float: ...
+    _scheduled: bool
+    def cancel(self) -> None:
+        """Cancel the callback.
+
+        It leaves the loop's timers at once. A second call does nothing.
+        """
+
+    def when(self) -> float:
+        """Return the scheduled time, in seconds of the loop's clock."""
+
+class EventLoop:
+    """The part of the event loop that runs for every callback, task and timer.
+
+    `tonnage.EventLoop` joins it with asyncio's loop, from which the rest comes.
+    """
+
+    _debug: bool
+    _closed: bool
+    _stopping: bool
+    _thread_id: int | None
+    _task_factory: _TaskFactory | None
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def call_soon(
+        self, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts], context: Context | None = None
+    ) -> Handle:
+        """Run a callback in the loop's next turn.
+
+        Callbacks run in the order in which they were added.
+
+        Args:
+            callback: What to call.
+            args: Its arguments.
+            context: Where to call it; by default a copy of the current context.
+
+        Raises:
+            RuntimeError: The loop is closed; in debug mode also if this is not the loop's thread.
+        """
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts], context: Context | None = None
+    ) -> Handle:
+        """Run a callback in the loop's next turn, and wake the loop; any thread may call it.
+
+        Raises:
+            RuntimeError: The loop is closed.
+        """
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> TimerHandle:
+        """Run a callback after a delay.
+
+        It never runs early. Callbacks with the same time run in the order in which they were added.
+
+        Args:
+            delay: In seconds.
+            callback: What to call.
+            args: Its arguments.
+            context: Where to call it; by default a copy of the current context.
+
+        Raises:
+            TypeError: The delay is no number.
+            ValueError: The delay is not a number (nan).
+            RuntimeError: The loop is closed.
+        """
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> TimerHandle:
+        """Run a callback at a time of the loop's clock.
+
+        Args:
+            when: In seconds of `time()`.
+            callback: What to call.
+            args: Its arguments.
+            context: Where to call it; by default a copy of the current context.
+
+        Raises:
+            TypeError: The time is no number.
+            ValueError: The time is not a number (nan).
+            RuntimeError: The loop is closed.
+        """
+
+    def time(self) -> float:
+        """Return the time of the loop's clock, in seconds; it is `time.monotonic()`."""
+
+    def create_future(self) -> Future[Any]:
+        """Return a new future of this loop."""
+
+    def create_task(
+        self,
+        coro: _Coro[_T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+        eager_start: bool | None = None,
+        **kwargs: Any,
+    ) -> Task[_T]:
+        """Run a coroutine as a task of this loop.
+
+        Args:
+            coro: The coroutine.
+            name: The task's name.
+            context: Where to run it; by default a copy of the current context.
+            eager_start: Run the first step at once, if the loop is running.
+            kwargs: For the task factory; without one there is nothing more to say.
+
+        Raises:
+            RuntimeError: The loop is closed.
+        """
+
+    def set_task_factory(self, factory: _TaskFactory | None) -> None:
+        """Set what `create_task()` makes tasks with; None is tonnage's own Task.
+
+        Raises:
+            TypeError: The factory cannot be called.
+        """
+
+    def get_task_factory(self) -> _TaskFactory | None:
+        """Return what was set with `set_task_factory()`, or None."""
+
+    def is_running(self) -> bool:
+        """Return True if the loop is running."""
+
+    def is_closed(self) -> bool:
+        """Return True if the loop was closed."""
+
+    def stop(self) -> None:
+        """Have the loop return at the end of its turn."""
+
+    def get_debug(self) -> bool:
+        """Return True in debug mode."""
+
+    def _run(self) -> None:
+        """Runs until `stop()`; the face has marked the loop as the running one."""
+
+    def _run_once(self) -> None:
+        """One pass: events, due timers, and what was ready when it began."""
+
+    def _write_to_self(self) -> None: ...
+    def _pending_tasks(self) -> set[asyncio.Task[Any]]:
+        """The pending tasks of this loop."""
+
+    def _close(self) -> None:
+        """Ends the loop: nothing runs any more, and the reactor is gone."""
+
+    def _close_after_fork(self) -> None:
+        """In a forked child: lets go of the parent's reactor without touching it."""
+
+    def _add_reader(
+        self, fd: Any, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]
+    ) -> Handle: ...
+    def _add_writer(
+        self, fd: Any, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]
+    ) -> Handle: ...
+    def _remove_reader(self, fd: Any) -> bool: ...
+    def _remove_writer(self, fd: Any) -> bool: ...
+    def _watched_events(self, fd: int) -> int:
+        """What is waited for on the descriptor: 1 reading, 2 writing, 3 both."""
+
+class SocketTransport(asyncio.Transport):
+    """The transport of a TCP or Unix stream connection."""
+
+def eager_task_factory(
+    loop: asyncio.AbstractEventLoop,
+    coro: _Coro[_T],
+    *,
+    eager_start: bool = True,
+    **kwargs: Any,
+) -> Task[_T]:
+    """Create a task that runs its first step at once.
+
+    A coroutine that does not wait is then done before `create_task()` returns. This changes the order in
+    which things run, so it is opt-in: `loop.set_task_factory(tonnage.eager_task_factory)`.
+    """
+
+def create_eager_task_factory(
+    custom_task_constructor: Callable[..., asyncio.Task[Any]],
+) -> Callable[..., asyncio.Task[Any]]:
+    """Return a task factory that starts tasks of the given class eagerly.
+
+    Args:
+        custom_task_constructor: Called with what `tonnage.Task` takes.
+    """
