@@ -209,6 +209,8 @@ def test_runner_that_was_never_used_closes_without_a_loop(peer: Any) -> None:
 @asyncio_since(3, 10)
 def test_run_cancels_what_main_left_behind(peer: Any) -> None:
     ended = []
+    # asyncio's loop does not keep a task alive.
+    kept = []
 
     async def left_behind() -> None:
         try:
@@ -218,7 +220,8 @@ def test_run_cancels_what_main_left_behind(peer: Any) -> None:
             ended.append(asyncio.current_task().get_name())  # type: ignore[union-attr]
 
     async def main() -> None:
-        asyncio.create_task(left_behind(), name="orphan")
+        task = asyncio.create_task(left_behind(), name="orphan")
+        kept.append(task)
         await asyncio.sleep(0)
 
     peer.run(main())
@@ -228,6 +231,7 @@ def test_run_cancels_what_main_left_behind(peer: Any) -> None:
 @asyncio_since(3, 10)
 def test_run_reports_what_fails_while_it_is_cancelled(peer: Any) -> None:
     reports: list[dict[str, Any]] = []
+    kept = []
 
     async def stubborn() -> None:
         try:
@@ -238,7 +242,7 @@ def test_run_reports_what_fails_while_it_is_cancelled(peer: Any) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, report: reports.append(report))
-        asyncio.create_task(stubborn(), name="stubborn")
+        kept.append(asyncio.create_task(stubborn(), name="stubborn"))
         await asyncio.sleep(0)
 
     peer.run(main())
