@@ -7,12 +7,27 @@ change without notice.
 
 import asyncio
 from asyncio.events import _TaskFactory
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextvars import Context
+from socket import socket
 from types import FrameType, GenericAlias
 from typing import Any, Literal, TextIO, TypeAlias, TypeVar
 
-from typing_extensions import Self, TypeVarTuple, Unpack
+from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base, final
+
+__all__ = [
+    "EventLoop",
+    "Future",
+    "FutureIter",
+    "Handle",
+    "SocketTransport",
+    "Task",
+    "TaskWakeup",
+    "TimerHandle",
+    "__version__",
+    "create_eager_task_factory",
+    "eager_task_factory",
+]
 
 __version__: str
 
@@ -130,8 +145,22 @@ class Future(asyncio.Future[_T]):
     def _make_cancelled_error(self) -> asyncio.CancelledError:
         """Create the CancelledError to raise."""
 
+@final
+class FutureIter(Generator[Any, Any, _T]):
+    """The iterator of a future."""
+
+    def __next__(self) -> Any: ...
+    def send(self, value: Any, /) -> Any:
+        """Resume, as next()."""
+
+    def throw(self, *error: Any) -> Any:
+        """Raise an exception at the await."""
+
+    def close(self) -> None:
+        """End it."""
+
 class Task(Future[_T], asyncio.Task[_T]):
-    """A coroutine that the event loop runs.
+    """A coroutine wrapped in a Future.
 
     It is asyncio's Task as of Python 3.15 on every version, `cancelling()`, `uncancel()`, `context` and
     `eager_start` among it. An instance says that its class is `asyncio.Task`, so `isinstance(task,
@@ -250,8 +279,18 @@ class Task(Future[_T], asyncio.Task[_T]):
     def _repr_info(self) -> list[str]:
         """The parts of the repr."""
 
+@final
+class TaskWakeup:
+    """Wakes a task."""
+
+    @property
+    def __self__(self) -> Task[Any]: ...
+    @property
+    def __qualname__(self) -> str: ...
+    def __call__(self, future: asyncio.Future[Any], /) -> None: ...
+
 class Handle(asyncio.Handle):
-    """A callback that the loop will run, as `call_soon()` and its kin return it."""
+    """A callback scheduled by call_soon() and its relatives."""
 
     _cancelled: bool
     @property
@@ -281,7 +320,7 @@ class Handle(asyncio.Handle):
         """The parts of the repr."""
 
 class TimerHandle(Handle, asyncio.TimerHandle):
-    """A callback that the loop will run at a time, as `call_later()` and `call_at()` return it."""
+    """A callback scheduled by call_later() or call_at()."""
 
     @property
     def _when(self) -> float: ...
@@ -295,6 +334,7 @@ class TimerHandle(Handle, asyncio.TimerHandle):
     def when(self) -> float:
         """Return the scheduled time, in seconds of the loop's clock."""
 
+@disjoint_base
 class EventLoop:
     """The part of the event loop that runs for every callback, task and timer.
 
@@ -453,26 +493,43 @@ class EventLoop:
     def _watched_events(self, fd: int) -> int:
         """What is waited for on the descriptor: 1 reading, 2 writing, 3 both."""
 
+@disjoint_base
 class SocketTransport(asyncio.Transport):
-    """The transport of a TCP or Unix stream connection."""
+    """A stream transport over a socket.
+
+    It serves TCP and Unix connections. What is written in one turn of the loop leaves together.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None,
+        extra: Mapping[str, Any] | None,
+        server: object | None,
+        context: Context | None,
+        /,
+    ) -> None: ...
 
 def eager_task_factory(
     loop: asyncio.AbstractEventLoop,
     coro: _Coro[_T],
-    *,
-    eager_start: bool = True,
     **kwargs: Any,
 ) -> Task[_T]:
-    """Create a task that runs its first step at once.
+    """Create a task that starts running at once; for `loop.set_task_factory()`.
 
     A coroutine that does not wait is then done before `create_task()` returns. This changes the order in
-    which things run, so it is opt-in: `loop.set_task_factory(tonnage.eager_task_factory)`.
+    which things run, so it is opt-in.
+
+    Example:
+        asyncio.get_running_loop().set_task_factory(tonnage.eager_task_factory)
     """
 
 def create_eager_task_factory(
     custom_task_constructor: Callable[..., asyncio.Task[Any]],
 ) -> Callable[..., asyncio.Task[Any]]:
-    """Return a task factory that starts tasks of the given class eagerly.
+    """Return a task factory that starts tasks of another class eagerly.
 
     Args:
         custom_task_constructor: Called with what `tonnage.Task` takes.

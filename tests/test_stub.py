@@ -1,0 +1,54 @@
+"""The stub has the docstrings; each first line is the extension's own, word for word."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tonnage
+from tonnage import _tonnage
+
+STUB = Path(tonnage.__file__).with_name("_tonnage.pyi")
+
+
+def documented() -> list[tuple[str, str]]:
+    """The dotted name and the first line of each docstring in the stub."""
+    found = []
+    for node in ast.parse(STUB.read_text()).body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            found.append((node.name, ast.get_docstring(node)))
+        if isinstance(node, ast.ClassDef):
+            found += [
+                (f"{node.name}.{method.name}", ast.get_docstring(method))
+                for method in node.body
+                if isinstance(method, ast.FunctionDef)
+            ]
+    return [(name, text.partition("\n")[0]) for name, text in found if text]
+
+
+def lookup(name: str) -> Any:
+    found: Any = _tonnage
+    for part in name.split("."):
+        found = vars(found)[part]
+    return found
+
+
+@pytest.mark.parametrize(("name", "line"), documented(), ids=lambda value: value.split(" ")[0])
+def test_first_line_of_a_docstring_is_the_extension_s(name: str, line: str) -> None:
+    assert (lookup(name).__doc__ or "").partition("\n")[0] == line
+
+
+@pytest.mark.parametrize("name", [name for name in _tonnage.__all__ if name != "__version__"])
+def test_every_public_name_of_the_extension_is_documented(name: str) -> None:
+    assert name in dict(documented())
+    undocumented = [
+        f"{name}.{attribute}"
+        for attribute, value in vars(lookup(name)).items()
+        if not attribute.startswith("_")
+        and callable(value)
+        and f"{name}.{attribute}" not in dict(documented())
+    ]
+    assert not undocumented
