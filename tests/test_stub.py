@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import tonnage
 from tonnage import _tonnage
 
@@ -46,7 +45,7 @@ def test_every_public_name_of_the_extension_is_documented(name: str) -> None:
     assert name in dict(documented())
     undocumented = [
         f"{name}.{attribute}"
-        for attribute, value in vars(lookup(name)).items()
+        for attribute, value in getattr(lookup(name), "__dict__", {}).items()
         if not attribute.startswith("_")
         and callable(value)
         and f"{name}.{attribute}" not in dict(documented())

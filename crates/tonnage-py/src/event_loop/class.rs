@@ -75,6 +75,7 @@ impl EventLoop {
         })
     }
 
+    /// Run a callback in the loop's next turn.
     #[pyo3(signature = (callback, *args, context = None))]
     fn call_soon<'py>(
         slf: &Bound<'py, Self>,
@@ -99,6 +100,7 @@ impl EventLoop {
         Ok(handle)
     }
 
+    /// Run a callback in the loop's next turn, and wake the loop; any thread may call it.
     #[pyo3(signature = (callback, *args, context = None))]
     fn call_soon_threadsafe<'py>(
         slf: &Bound<'py, Self>,
@@ -122,6 +124,7 @@ impl EventLoop {
         Ok(handle)
     }
 
+    /// Run a callback after a delay.
     #[pyo3(signature = (delay, callback, *args, context = None))]
     fn call_later<'py>(
         slf: &Bound<'py, Self>,
@@ -134,6 +137,7 @@ impl EventLoop {
         schedule_at(slf, seconds(clock::now_ns()) + delay, ("call_later", callback, args, context))
     }
 
+    /// Run a callback at a time of the loop's clock.
     #[pyo3(signature = (when, callback, *args, context = None))]
     fn call_at<'py>(
         slf: &Bound<'py, Self>,
@@ -146,15 +150,17 @@ impl EventLoop {
         schedule_at(slf, when, ("call_at", callback, args, context))
     }
 
-    #[staticmethod]
-    fn time() -> f64 {
+    /// Return the time of the loop's clock, in seconds; it is `time.monotonic()`.
+    fn time(_slf: &Bound<'_, Self>) -> f64 {
         seconds(clock::now_ns())
     }
 
+    /// Return a new future of this loop.
     fn create_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Future>> {
         future::create_native(slf.as_any())
     }
 
+    /// Run a coroutine as a task of this loop.
     #[pyo3(signature = (coro, *, name = None, context = None, eager_start = None, **kwargs))]
     fn create_task<'py>(
         slf: &Bound<'py, Self>,
@@ -186,6 +192,7 @@ impl EventLoop {
         Ok(task::create_native(slf.as_any(), event_loop, &coro, options)?.into_any())
     }
 
+    /// Set what `create_task()` makes tasks with; None is tonnage's own Task.
     #[pyo3(signature = (factory))]
     fn set_task_factory(&self, py: Python<'_>, factory: Option<Object<'_>>) -> PyResult<()> {
         if factory.as_ref().is_some_and(|factory| !factory.is_callable()) {
@@ -195,6 +202,7 @@ impl EventLoop {
         Ok(())
     }
 
+    /// Return what was set with `set_task_factory()`, or None.
     fn get_task_factory(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.task_factory.with(py, |factory| factory.as_ref().map(|factory| factory.clone_ref(py)))
     }
@@ -210,20 +218,24 @@ impl EventLoop {
         drop(self.task_factory.with(py, |slot| std::mem::replace(slot, factory)));
     }
 
+    /// Return True if the loop is running.
     #[pyo3(name = "is_running")]
     fn is_running_method(&self) -> bool {
         self.is_running()
     }
 
+    /// Return True if the loop was closed.
     #[pyo3(name = "is_closed")]
     fn is_closed_method(&self) -> bool {
         self.is_closed()
     }
 
+    /// Have the loop return at the end of its turn.
     fn stop(&self) {
         self.flags.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// Return True in debug mode.
     fn get_debug(&self) -> bool {
         self.debug()
     }

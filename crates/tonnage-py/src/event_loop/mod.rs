@@ -32,6 +32,7 @@ use crate::transports::SocketTransport;
 use pending::PendingTasks;
 use sources::Sources;
 
+/// The part of the event loop that runs for every callback, task and timer.
 #[pyclass(subclass, frozen, name = "EventLoop", module = "tonnage._tonnage")]
 pub(crate) struct EventLoop {
     /// Bounded by what is scheduled: each entry is a pending task's step, or was put here by a user.
