@@ -21,7 +21,8 @@ attribute_names!(
     get_loop, is_running, msg, name, result, set_name, slow_callback_duration, throw, value, with_traceback,
     data_received, eof_received, connection_lost, connection_made, pause_writing, resume_writing, get_buffer,
     buffer_updated, fileno, set_result, cancelled, send, family, getsockname, getpeername, shutdown, _attach, _detach,
-    call_soon_threadsafe, warning, error,
+    call_soon_threadsafe, warning, error, debug, done, set_exception, create_future, socket, sockname, peername,
+    _call_connection_lost, _start_reading,
 );
 
 /// The argument `loop`.
@@ -60,7 +61,15 @@ imported! {
     asyncio_task = "_asyncio", "Task";
     asyncio_handle = "asyncio", "Handle";
     asyncio_timer_handle = "asyncio", "TimerHandle";
-    asyncio_transport = "asyncio", "Transport";
+    /// A subclass of asyncio.Transport, which sendfile asks for.
+    asyncio_transport = "asyncio.transports", "_FlowControlMixin";
+    transport_socket = "asyncio.trsock", "TransportSocket";
+    buffered_protocol = "asyncio.protocols", "BufferedProtocol";
+    set_nodelay = "asyncio.base_events", "_set_nodelay";
+    set_result_unless_cancelled = "asyncio.futures", "_set_result_unless_cancelled";
+    sendfile_mode = "asyncio.constants", "_SendfileMode";
+    shut_wr = "socket", "SHUT_WR";
+    warn = "warnings", "warn";
     cancelled_error = "asyncio.exceptions", "CancelledError";
     invalid_state_error = "asyncio.exceptions", "InvalidStateError";
     extract_stack = "asyncio.format_helpers", "extract_stack";

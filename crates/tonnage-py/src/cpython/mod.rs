@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "this is the one place for it")]
 
 mod args;
+pub(crate) mod buffer;
 pub(crate) mod call;
 mod classes;
 pub(crate) mod context;
@@ -10,6 +11,7 @@ pub(crate) mod coroutine;
 pub(crate) mod current;
 mod guarded;
 pub(crate) mod native_class;
+mod owned;
 mod slots;
 pub(crate) mod stop_iteration;
 mod thread;
@@ -17,5 +19,6 @@ mod thread;
 pub(crate) use args::{Args, Parameters};
 pub(crate) use guarded::Guarded;
 pub(crate) use native_class::{Native, NativeClass, Visit};
+pub(crate) use owned::Owned;
 pub(crate) use slots::{Object, Slots, Step};
 pub(crate) use thread::thread_id;

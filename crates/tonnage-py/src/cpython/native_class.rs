@@ -17,6 +17,7 @@ use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::PyType;
 
 use super::guarded::Guarded;
+use super::owned::Owned;
 use super::slots::Slots;
 
 /// How many dead objects of a class are kept for the next ones.
@@ -140,6 +141,13 @@ impl<'py, T: NativeClass> Native<'py, T> for Bound<'py, T> {
         // SAFETY: a `Bound<T>` points to an object of T's type, whose layout is `NativeObject<T>`,
         // and the reference keeps it alive. The value is only mutated inside `Guarded`.
         unsafe { &(*object).value }
+    }
+}
+
+impl<'py, T: NativeClass> Native<'py, T> for Owned<T> {
+    #[inline]
+    fn value(&self) -> &T {
+        Native::value(&**self)
     }
 }
 
@@ -285,49 +293,49 @@ unsafe extern "C" fn new<T: NativeClass>(
 }
 
 unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
-    Python::attach(|py| {
-        let body = object.cast::<NativeObject<T>>();
-        // SAFETY: an object that is being deallocated is valid until it is freed below.
-        let type_object = unsafe { ffi::Py_TYPE(object) };
-        let exact = type_object == T::cell().type_ptr(py);
-        // SAFETY: as above; the value is alive.
-        if unsafe { &(*body).value }.needs_finalizer(py) {
-            // SAFETY: called once, from the deallocator, on an object with no references.
-            if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
-                return; // It was resurrected.
+    // SAFETY: CPython deallocates on an attached thread; see `slots::run`.
+    let py = unsafe { Python::assume_attached() };
+    let body = object.cast::<NativeObject<T>>();
+    // SAFETY: an object that is being deallocated is valid until it is freed below.
+    let type_object = unsafe { ffi::Py_TYPE(object) };
+    let exact = type_object == T::cell().type_ptr(py);
+    // SAFETY: as above; the value is alive.
+    if unsafe { &(*body).value }.needs_finalizer(py) {
+        // SAFETY: called once, from the deallocator, on an object with no references.
+        if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
+            return; // It was resurrected.
+        }
+    }
+    // SAFETY: the object is one with a collector's head; untracking twice is allowed.
+    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+    // SAFETY: the weak references are ours, and are cleared before the value goes.
+    unsafe {
+        if !(*body).weakrefs.is_null() {
+            ffi::PyObject_ClearWeakRefs(object);
+        }
+    }
+    // SAFETY: nobody can reach the object any more; the value is dropped once.
+    unsafe { ptr::drop_in_place(&raw mut (*body).value) };
+    // SAFETY: the dictionary is ours or null.
+    unsafe { ffi::Py_CLEAR(&raw mut (*body).dict) };
+    // SAFETY: asks for a bit in the collector's head of a valid object.
+    let finalized = unsafe { ffi::PyObject_GC_IsFinalized(object) } != 0;
+    let kept = exact
+        && !finalized
+        && T::cell().free.with(py, |free| {
+            let room = free.len() < FREE_MAX;
+            if room {
+                free.push(object);
             }
-        }
-        // SAFETY: the object is one with a collector's head; untracking twice is allowed.
-        unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
-        // SAFETY: the weak references are ours, and are cleared before the value goes.
-        unsafe {
-            if !(*body).weakrefs.is_null() {
-                ffi::PyObject_ClearWeakRefs(object);
-            }
-        }
-        // SAFETY: nobody can reach the object any more; the value is dropped once.
-        unsafe { ptr::drop_in_place(&raw mut (*body).value) };
-        // SAFETY: the dictionary is ours or null.
-        unsafe { ffi::Py_CLEAR(&raw mut (*body).dict) };
-        // SAFETY: asks for a bit in the collector's head of a valid object.
-        let finalized = unsafe { ffi::PyObject_GC_IsFinalized(object) } != 0;
-        let kept = exact
-            && !finalized
-            && T::cell().free.with(py, |free| {
-                let room = free.len() < FREE_MAX;
-                if room {
-                    free.push(object);
-                }
-                room
-            });
-        if !kept {
-            // SAFETY: the type's own function frees what its own allocator made.
-            unsafe { ((*type_object).tp_free.expect("each type has tp_free"))(object.cast()) };
-        }
-        // SAFETY: an object of a heap type owns a reference to its type; `PyObject_Init` takes a new
-        // one when the memory is used again.
-        unsafe { ffi::Py_DECREF(type_object.cast()) };
-    });
+            room
+        });
+    if !kept {
+        // SAFETY: the type's own function frees what its own allocator made.
+        unsafe { ((*type_object).tp_free.expect("each type has tp_free"))(object.cast()) };
+    }
+    // SAFETY: an object of a heap type owns a reference to its type; `PyObject_Init` takes a new
+    // one when the memory is used again.
+    unsafe { ffi::Py_DECREF(type_object.cast()) };
 }
 
 unsafe extern "C" fn traverse<T: NativeClass>(
@@ -357,11 +365,11 @@ unsafe extern "C" fn traverse<T: NativeClass>(
 
 unsafe extern "C" fn clear<T: NativeClass>(object: *mut ffi::PyObject) -> c_int {
     let body = object.cast::<NativeObject<T>>();
-    Python::attach(|py| {
-        // SAFETY: the collector hands in a valid object.
-        unsafe { &(*body).value }.clear(py);
-        // SAFETY: the dictionary is ours or null.
-        unsafe { ffi::Py_CLEAR(&raw mut (*body).dict) };
-    });
+    // SAFETY: the collector runs on an attached thread; see `slots::run`.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: the collector hands in a valid object.
+    unsafe { &(*body).value }.clear(py);
+    // SAFETY: the dictionary is ours or null.
+    unsafe { ffi::Py_CLEAR(&raw mut (*body).dict) };
     0
 }

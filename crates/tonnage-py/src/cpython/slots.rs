@@ -208,15 +208,17 @@ fn body<F: Copy + 'static>() -> F {
 /// Runs a trampoline's work: errors and panics become the current exception and `failed`.
 #[inline]
 fn run<R>(failed: R, work: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
-    Python::attach(|py| {
-        let error = match catch_unwind(AssertUnwindSafe(|| work(py))) {
-            Ok(Ok(result)) => return result,
-            Ok(Err(error)) => error,
-            Err(panic) => panicked(&*panic),
-        };
-        error.restore(py);
-        failed
-    })
+    // SAFETY: CPython calls slots and methods on an attached thread. PyO3's own counter is not told:
+    // our state holds `Owned`, whose drop does not ask it, and a `Py` that is dropped here is at worst
+    // released at the next call that tells it.
+    let py = unsafe { Python::assume_attached() };
+    let error = match catch_unwind(AssertUnwindSafe(|| work(py))) {
+        Ok(Ok(result)) => return result,
+        Ok(Err(error)) => error,
+        Err(panic) => panicked(&*panic),
+    };
+    error.restore(py);
+    failed
 }
 
 #[cold]

@@ -13,7 +13,7 @@ use tonnage_core::timers::Timers;
 use super::pending::PendingTasks;
 use super::sources::Sources;
 use super::{EventLoop, Flags, Handle, Ready, TimerHandle, VecDeque};
-use crate::cpython::{Guarded, Native, Object, Visit};
+use crate::cpython::{Guarded, Native, Object, Owned, Visit};
 use crate::future::{self, Future};
 use crate::task::{self, TaskOptions};
 use crate::{errors, names};
@@ -96,7 +96,7 @@ impl EventLoop {
         if event_loop.debug() {
             handle.value().set_source_traceback(py)?;
         }
-        event_loop.ready.with(py, |queue| queue.push_back(Ready::Handle(handle.clone().unbind())));
+        event_loop.ready.with(py, |queue| queue.push_back(Ready::Handle((&handle).into())));
         Ok(handle)
     }
 
@@ -120,7 +120,7 @@ impl EventLoop {
         if event_loop.debug() {
             handle.value().set_source_traceback(py)?;
         }
-        event_loop.schedule_threadsafe(py, Ready::Handle(handle.clone().unbind()))?;
+        event_loop.schedule_threadsafe(py, Ready::Handle((&handle).into()))?;
         Ok(handle)
     }
 
@@ -157,7 +157,7 @@ impl EventLoop {
 
     /// Return a new future of this loop.
     fn create_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Future>> {
-        future::create_native(slf.as_any())
+        future::create_native(slf)
     }
 
     /// Run a coroutine as a task of this loop.
@@ -175,9 +175,9 @@ impl EventLoop {
         if event_loop.is_closed() {
             return Err(errors::loop_is_closed());
         }
-        let factory = event_loop.task_factory.with(py, |factory| factory.as_ref().map(|factory| factory.clone_ref(py)));
+        let factory = event_loop.task_factory.with(py, |factory| factory.as_ref().map(|factory| factory.get_bound(py)));
         if let Some(factory) = factory {
-            return task_by_factory(slf, factory.bind(py), &coro, (name, context, eager_start, kwargs));
+            return task_by_factory(slf, &factory, &coro, (name, context, eager_start, kwargs));
         }
         if let Some(kwargs) = kwargs
             && let Some(unknown) = kwargs.keys().iter().next()
@@ -189,7 +189,7 @@ impl EventLoop {
             None => false,
         };
         let options = TaskOptions { name, context, eager_start };
-        Ok(task::create_native(slf.as_any(), event_loop, &coro, options)?.into_any())
+        Ok(task::create_native(slf, &coro, options)?.into_any())
     }
 
     /// Set what `create_task()` makes tasks with; None is tonnage's own Task.
@@ -214,7 +214,7 @@ impl EventLoop {
 
     #[setter(_task_factory)]
     fn store_task_factory(&self, py: Python<'_>, factory: Option<Object<'_>>) {
-        let factory = factory.map(Bound::unbind);
+        let factory = factory.map(Owned::from);
         drop(self.task_factory.with(py, |slot| std::mem::replace(slot, factory)));
     }
 
@@ -311,7 +311,7 @@ impl EventLoop {
         drop(ready);
         let timers = self.timers.with(py, Timers::drain);
         for timer in timers {
-            drop(timer.value().key.with(py, Option::take));
+            timer.value().key.with(py, |key| *key = None);
         }
         let sources = self.sources.with(py, Sources::close);
         drop(sources);
@@ -347,10 +347,10 @@ impl EventLoop {
             shown = self.pending.traverse(0, |pending| pending.traverse(&visit));
         }
         if shown == 0 {
-            shown = self.task_factory.traverse(0, |factory| visit.option(factory.as_ref()));
+            shown = self.task_factory.traverse(0, |factory| visit.option(factory.as_deref()));
         }
         if shown == 0 {
-            shown = self.current.traverse(0, |current| visit.option(current.as_ref()));
+            shown = self.current.traverse(0, |current| visit.option(current.as_deref()));
         }
         if shown == 0 {
             shown = self.unflushed.traverse(0, |unflushed| {
@@ -388,7 +388,7 @@ fn schedule_at<'py>(slf: &Bound<'py, EventLoop>, when: f64, scheduled: Scheduled
     if event_loop.debug() {
         TimerHandle::as_handle(&timer).value().set_source_traceback(py)?;
     }
-    let kept = timer.clone().unbind();
+    let kept = Owned::from(&timer);
     let key = event_loop.timers.with(py, |timers| timers.insert(deadline_ns(when), kept));
     timer.value().key.with(py, |slot| *slot = Some(key));
     Ok(timer)

@@ -9,7 +9,7 @@ use tonnage_core::timers::TimerKey;
 use super::EventLoop;
 use crate::cpython::native_class::{create, is_exact, upcast};
 use crate::cpython::{
-    Guarded, Native, NativeClass, Object, Slots, Visit, call, context,
+    Guarded, Native, NativeClass, Object, Owned, Slots, Visit, call, context,
     };
 use crate::{errors, future, names};
 
@@ -20,12 +20,12 @@ pub(crate) struct Handle {
 
 pub(super) struct HandleState {
     /// `None` once it is cancelled.
-    callback: Option<(Py<PyAny>, Py<PyTuple>)>,
-    context: Option<Py<PyAny>>,
-    event_loop: Option<Py<PyAny>>,
-    source_traceback: Option<Py<PyAny>>,
+    callback: Option<(Owned, Owned<PyTuple>)>,
+    context: Option<Owned>,
+    event_loop: Option<Owned>,
+    source_traceback: Option<Owned>,
     /// The repr from before it was cancelled, in debug mode.
-    repr: Option<Py<PyAny>>,
+    repr: Option<Owned>,
     cancelled: bool,
 }
 
@@ -41,9 +41,9 @@ impl Handle {
     fn new(event_loop: &Object<'_>, callback: Object<'_>, args: Bound<'_, PyTuple>, in_context: Object<'_>) -> Self {
         Self {
             state: Guarded::new(HandleState {
-                callback: Some((callback.unbind(), args.unbind())),
-                context: Some(in_context.unbind()),
-                event_loop: Some(event_loop.clone().unbind()),
+                callback: Some((callback.into(), args.into())),
+                context: Some(in_context.into()),
+                event_loop: Some(event_loop.into()),
                 source_traceback: None,
                 repr: None,
                 cancelled: false,
@@ -68,7 +68,7 @@ impl Handle {
 
     /// Remembers who made it, in debug mode.
     pub(super) fn set_source_traceback(&self, py: Python<'_>) -> PyResult<()> {
-        let traceback = names::extract_stack(py)?.call0()?.unbind();
+        let traceback = Owned::from(names::extract_stack(py)?.call0()?);
         drop(self.state.with(py, |state| state.source_traceback.replace(traceback)));
         Ok(())
     }
@@ -119,7 +119,7 @@ impl NativeClass for Handle {
             Ok(future::to_bool(handle.py(), handle.value().is_cancelled(handle.py())))
         });
         slots.no_args(c"get_context", c"Return the context of the callback.", |handle| {
-            part(handle, |state| state.context.as_ref())
+            part(handle, |state| state.context.as_deref())
         });
         slots.no_args(c"_run", c"Run the callback.", |handle| {
             run(handle)?;
@@ -133,11 +133,11 @@ impl NativeClass for Handle {
         self.state.traverse(0, |state| {
             let callback = state.callback.as_ref();
             let all = [
-                callback.map(|(callback, _)| callback),
+                callback.map(|(callback, _)| &**callback),
                 callback.map(|(_, args)| args.as_any()),
-                state.context.as_ref(),
-                state.event_loop.as_ref(),
-                state.source_traceback.as_ref(),
+                state.context.as_deref(),
+                state.event_loop.as_deref(),
+                state.source_traceback.as_deref(),
             ];
             all.into_iter().flatten().map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0)
         })
@@ -196,16 +196,16 @@ fn attributes(slots: &mut Slots<Handle>) {
         Ok(handle.get_type().into_any())
     });
     slots.getter(c"_cancelled", |handle| Ok(future::to_bool(handle.py(), handle.value().is_cancelled(handle.py()))));
-    slots.getter(c"_callback", |handle| part(handle, |state| state.callback.as_ref().map(|(callback, _)| callback)));
+    slots.getter(c"_callback", |handle| part(handle, |state| state.callback.as_ref().map(|(callback, _)| &**callback)));
     slots.getter(c"_args", |handle| part(handle, |state| state.callback.as_ref().map(|(_, args)| args.as_any())));
-    slots.getter(c"_context", |handle| part(handle, |state| state.context.as_ref()));
-    slots.getter(c"_loop", |handle| part(handle, |state| state.event_loop.as_ref()));
-    slots.getter(c"_repr", |handle| part(handle, |state| state.repr.as_ref()));
+    slots.getter(c"_context", |handle| part(handle, |state| state.context.as_deref()));
+    slots.getter(c"_loop", |handle| part(handle, |state| state.event_loop.as_deref()));
+    slots.getter(c"_repr", |handle| part(handle, |state| state.repr.as_deref()));
     slots.attribute_pair(
         c"_source_traceback",
-        |handle| part(handle, |state| state.source_traceback.as_ref()),
+        |handle| part(handle, |state| state.source_traceback.as_deref()),
         |handle, value| {
-            let value = (!value.is_none()).then(|| value.clone().unbind());
+            let value = (!value.is_none()).then(|| Owned::from(value));
             drop(handle.value().state.with(handle.py(), |state| std::mem::replace(&mut state.source_traceback, value)));
             Ok(())
         },
@@ -217,12 +217,12 @@ fn part<'py>(
     part: impl FnOnce(&HandleState) -> Option<&Py<PyAny>>,
 ) -> PyResult<Object<'py>> {
     let py = handle.py();
-    let found = handle.value().state.with(py, |state| part(state).map(|object| object.clone_ref(py)));
-    Ok(found.unwrap_or_else(|| py.None()).into_bound(py))
+    let found = handle.value().state.with(py, |state| part(state).map(|object| object.bind(py).clone()));
+    Ok(found.unwrap_or_else(|| py.None().into_bound(py)))
 }
 
 fn debug(handle: &Bound<'_, Handle>) -> PyResult<bool> {
-    let event_loop = part(handle, |state| state.event_loop.as_ref())?;
+    let event_loop = part(handle, |state| state.event_loop.as_deref())?;
     Ok(EventLoop::of(&event_loop).is_some_and(EventLoop::debug))
 }
 
@@ -233,7 +233,7 @@ pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> PyResult<()> {
     }
     if debug(handle)? {
         // The callback goes; its repr stays, for the debug log.
-        let text = handle.repr()?.into_any().unbind();
+        let text = Owned::from(handle.repr()?.into_any());
         drop(handle.value().state.with(py, |state| state.repr.replace(text)));
     }
     let gone = handle.value().state.with(py, |state| {
@@ -249,7 +249,7 @@ fn cancel_timer(timer: &Bound<'_, TimerHandle>) -> PyResult<()> {
     cancel(TimerHandle::as_handle(timer))?;
     let key = timer.value().key.with(py, Option::take);
     if let Some(key) = key {
-        let event_loop = part(TimerHandle::as_handle(timer), |state| state.event_loop.as_ref())?;
+        let event_loop = part(TimerHandle::as_handle(timer), |state| state.event_loop.as_deref())?;
         if let Some(native) = EventLoop::of_any(&event_loop) {
             drop(native.remove_timer(py, key));
         }
@@ -262,14 +262,12 @@ pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
     let py = handle.py();
     let taken = handle.value().state.with(py, |state| match (&state.callback, &state.context) {
         (Some((callback, args)), Some(in_context)) => {
-            Some((callback.clone_ref(py), args.clone_ref(py), in_context.clone_ref(py)))
+            Some((callback.get_bound(py), args.get_bound(py), in_context.get_bound(py)))
         }
         _ => None,
     });
     let Some((callback, args, in_context)) = taken else { return Ok(()) };
-    let callback = callback.into_bound(py);
-    let args = args.into_bound(py);
-    let ran = context::run(in_context.bind(py), || call::tuple(&callback, &args).map(drop));
+    let ran = context::run(&in_context, || call::tuple(&callback, &args).map(drop));
     match ran {
         Ok(()) => Ok(()),
         Err(error) if errors::is_exit(py, &error) => Err(error),
@@ -291,11 +289,11 @@ fn report<'py>(
     details.set_item("message", format!("Exception in callback {source}"))?;
     details.set_item("exception", error.into_value(py))?;
     details.set_item("handle", handle)?;
-    let traceback = part(handle, |state| state.source_traceback.as_ref())?;
+    let traceback = part(handle, |state| state.source_traceback.as_deref())?;
     if !traceback.is_none() {
         details.set_item("source_traceback", traceback)?;
     }
-    let event_loop = part(handle, |state| state.event_loop.as_ref())?;
+    let event_loop = part(handle, |state| state.event_loop.as_deref())?;
     event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
 }
 
@@ -328,7 +326,7 @@ fn callback_source<'py>(
 
 fn repr<'py>(handle: &Bound<'py, Handle>) -> PyResult<Object<'py>> {
     let py = handle.py();
-    let kept = part(handle, |state| state.repr.as_ref())?;
+    let kept = part(handle, |state| state.repr.as_deref())?;
     if !kept.is_none() {
         return Ok(kept);
     }
@@ -347,12 +345,12 @@ fn repr_info<'py>(handle: &Bound<'py, Handle>, when: Option<f64>) -> PyResult<Bo
     if let Some(when) = when {
         info.append(format!("when={}", when.into_pyobject(py)?.repr()?))?;
     }
-    let callback = part(handle, |state| state.callback.as_ref().map(|(callback, _)| callback))?;
+    let callback = part(handle, |state| state.callback.as_ref().map(|(callback, _)| &**callback))?;
     let args = part(handle, |state| state.callback.as_ref().map(|(_, args)| args.as_any()))?;
     if let Ok(args) = args.cast::<PyTuple>() {
         info.append(callback_source(handle, &callback, args)?)?;
     }
-    let traceback = part(handle, |state| state.source_traceback.as_ref())?;
+    let traceback = part(handle, |state| state.source_traceback.as_deref())?;
     if !traceback.is_none()
         && let Ok(frame) = traceback.get_item(-1)
     {

@@ -7,7 +7,7 @@ use tonnage_core::reactor::Fd;
 
 use super::sources::{Direction, Watcher};
 use super::{EventLoop, Handle, handle};
-use crate::cpython::{Native, Object};
+use crate::cpython::{Native, Object, Owned};
 use crate::transports::SocketTransport;
 use crate::{errors, names};
 
@@ -56,7 +56,7 @@ impl EventLoop {
         py: Python<'_>,
         fd: Fd,
         direction: Direction,
-        transport: Py<SocketTransport>,
+        transport: Owned<SocketTransport>,
     ) -> PyResult<()> {
         self.watch(py, fd, direction, Watcher::Transport(transport))
     }
@@ -107,7 +107,7 @@ fn add<'py>(
     if event_loop.debug() {
         handle.value().set_source_traceback(py)?;
     }
-    event_loop.watch(py, fd, direction, Watcher::Handle(handle.clone().unbind()))?;
+    event_loop.watch(py, fd, direction, Watcher::Handle((&handle).into()))?;
     Ok(handle)
 }
 

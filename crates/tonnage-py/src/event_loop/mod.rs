@@ -25,7 +25,7 @@ pub(crate) use handle::{Handle, TimerHandle};
 pub(crate) use ready::Ready;
 pub(crate) use sources::{Direction, Watcher};
 
-use crate::cpython::{Guarded, Object, current, thread_id};
+use crate::cpython::{Guarded, Object, Owned, current, thread_id};
 use crate::errors;
 use crate::task::{KeptAt, Task};
 use crate::transports::SocketTransport;
@@ -37,17 +37,17 @@ use sources::Sources;
 pub(crate) struct EventLoop {
     /// Bounded by what is scheduled: each entry is a pending task's step, or was put here by a user.
     ready: Guarded<VecDeque<Ready>>,
-    timers: Guarded<Timers<Py<TimerHandle>>>,
+    timers: Guarded<Timers<Owned<TimerHandle>>>,
     sources: Guarded<Sources>,
     /// Taken while the loop runs.
     poller: Guarded<Option<Poller>>,
     waker: Waker,
     pending: Guarded<PendingTasks>,
     /// The task that asyncio takes for the running one; left lazily.
-    current: Guarded<Option<Py<Task>>>,
-    task_factory: Guarded<Option<Py<PyAny>>>,
+    current: Guarded<Option<Owned<Task>>>,
+    task_factory: Guarded<Option<Owned>>,
     /// Transports with writes that leave at the end of this turn.
-    unflushed: Guarded<Vec<Py<SocketTransport>>>,
+    unflushed: Guarded<Vec<Owned<SocketTransport>>>,
     /// The thread that runs the loop; 0: none.
     thread: AtomicU64,
     flags: Flags,
@@ -77,6 +77,12 @@ impl EventLoop {
     #[inline]
     pub(crate) fn debug(&self) -> bool {
         self.flags.debug.load(Ordering::Relaxed)
+    }
+
+    /// May tasks and futures be made without asking Python code anything?
+    #[inline]
+    pub(crate) fn is_plain_and_quiet(&self) -> bool {
+        self.flags.plain && !self.debug()
     }
 
     #[inline]
@@ -129,21 +135,21 @@ impl EventLoop {
         Ok(())
     }
 
-    pub(crate) fn remove_timer(&self, py: Python<'_>, key: TimerKey) -> Option<Py<TimerHandle>> {
+    pub(crate) fn remove_timer(&self, py: Python<'_>, key: TimerKey) -> Option<Owned<TimerHandle>> {
         self.timers.with(py, |timers| timers.remove(key))
     }
 
     /// Keeps a pending task alive.
     #[inline]
     pub(crate) fn keep(&self, py: Python<'_>, task: &Bound<'_, Task>) -> KeptAt {
-        let task = task.clone().unbind();
+        let task = Owned::from(task);
         self.pending.with(py, |pending| pending.keep(task))
     }
 
     /// The task is done; the caller drops the reference.
     #[inline]
     #[must_use]
-    pub(crate) fn forget(&self, py: Python<'_>, at: KeptAt) -> Option<Py<Task>> {
+    pub(crate) fn forget(&self, py: Python<'_>, at: KeptAt) -> Option<Owned<Task>> {
         self.pending.with(py, |pending| pending.forget(at))
     }
 
@@ -155,7 +161,7 @@ impl EventLoop {
             return Ok(());
         }
         current::enter(event_loop, task.as_any())?;
-        let task = task.clone().unbind();
+        let task = Owned::from(task);
         drop(self.current.with(py, |current| current.replace(task)));
         Ok(())
     }
@@ -182,13 +188,13 @@ impl EventLoop {
         let Some(previous) = previous else { return current::leave(event_loop) };
         current::enter(event_loop, &previous)?;
         if let Ok(task) = previous.cast_into::<Task>() {
-            drop(self.current.with(py, |current| current.replace(task.unbind())));
+            drop(self.current.with(py, |current| current.replace(task.into())));
         }
         Ok(())
     }
 
     /// Lets the transport write what it holds when this turn of the loop ends.
-    pub(crate) fn flush_later(&self, py: Python<'_>, transport: Py<SocketTransport>) {
+    pub(crate) fn flush_later(&self, py: Python<'_>, transport: Owned<SocketTransport>) {
         self.unflushed.with(py, |unflushed| unflushed.push(transport));
     }
 }

@@ -2,20 +2,18 @@
 
 use std::num::NonZeroU32;
 
-use pyo3::prelude::*;
-
-use crate::cpython::Visit;
+use crate::cpython::{Owned, Visit};
 use crate::task::{KeptAt, Task};
 
 #[derive(Default)]
 pub(super) struct PendingTasks {
     /// Bounded by the tasks that are alive: each place holds one, or is free.
-    places: Vec<Option<Py<Task>>>,
+    places: Vec<Option<Owned<Task>>>,
     free: Vec<u32>,
 }
 
 impl PendingTasks {
-    pub(super) fn keep(&mut self, task: Py<Task>) -> KeptAt {
+    pub(super) fn keep(&mut self, task: Owned<Task>) -> KeptAt {
         let index = match self.free.pop() {
             Some(index) => {
                 self.places[index as usize] = Some(task);
@@ -30,7 +28,7 @@ impl PendingTasks {
     }
 
     #[must_use]
-    pub(super) fn forget(&mut self, at: KeptAt) -> Option<Py<Task>> {
+    pub(super) fn forget(&mut self, at: KeptAt) -> Option<Owned<Task>> {
         let index = at.0.get() - 1;
         let task = self.places.get_mut(index as usize)?.take();
         if task.is_some() {
@@ -48,12 +46,12 @@ impl PendingTasks {
         task
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Py<Task>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Owned<Task>> {
         self.places.iter().flatten()
     }
 
     #[must_use]
-    pub(super) fn drain(&mut self) -> Vec<Option<Py<Task>>> {
+    pub(super) fn drain(&mut self) -> Vec<Option<Owned<Task>>> {
         self.free = Vec::new();
         std::mem::take(&mut self.places)
     }

@@ -1,24 +1,22 @@
 //! What the loop has to run: the one closed list of ready things.
 
-use pyo3::prelude::*;
-
 use super::handle::Handle;
-use crate::cpython::Visit;
+use crate::cpython::{Owned, Visit};
 use crate::future::Future;
 use crate::task::Task;
 use crate::transports::SocketTransport;
 
 pub(crate) enum Ready {
     /// The next step of a task.
-    Step(Py<Task>),
+    Step(Owned<Task>),
     /// A callback that a user scheduled, a timer, or a watched descriptor.
-    Handle(Py<Handle>),
+    Handle(Owned<Handle>),
     /// A done callback of a future.
-    Callback { callback: Py<PyAny>, future: Py<Future>, context: Py<PyAny> },
+    Callback { callback: Owned, future: Owned<Future>, context: Owned },
     /// A transport whose socket has bytes.
-    Readable(Py<SocketTransport>),
+    Readable(Owned<SocketTransport>),
     /// A transport whose socket takes bytes.
-    Writable(Py<SocketTransport>),
+    Writable(Owned<SocketTransport>),
 }
 
 impl Ready {

@@ -10,7 +10,7 @@ use tonnage_core::clock;
 use tonnage_core::reactor::Poller;
 
 use super::{EventLoop, Handle, Ready, TimerHandle, handle};
-use crate::cpython::{Native, Object};
+use crate::cpython::{Native, Object, Owned};
 use crate::event_loop::sources::Watcher;
 use crate::transports::SocketTransport;
 use crate::{errors, future, names, task};
@@ -30,17 +30,21 @@ struct Polled {
 
 pub(super) fn run(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     let mut polled = Polled { passes: PASSES_MAX, at_coarse_ns: 0 };
-    loop {
-        pass(slf, &mut polled)?;
-        if slf.get().flags.stopping.load(Ordering::Relaxed) {
-            return slf.get().end_turn(slf.as_any());
+    let ran = loop {
+        let ran = pass(slf, &mut polled);
+        if ran.is_err() || slf.get().flags.stopping.load(Ordering::Relaxed) {
+            break ran;
         }
-    }
+    };
+    // Also when an exception leaves the loop: what was written before it is sent.
+    let ended = slf.get().end_turn(slf.as_any());
+    ran.and(ended)
 }
 
 pub(super) fn run_once(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
-    pass(slf, &mut Polled { passes: PASSES_MAX, at_coarse_ns: 0 })?;
-    slf.get().end_turn(slf.as_any())
+    let ran = pass(slf, &mut Polled { passes: PASSES_MAX, at_coarse_ns: 0 });
+    let ended = slf.get().end_turn(slf.as_any());
+    ran.and(ended)
 }
 
 fn pass(slf: &Bound<'_, EventLoop>, polled: &mut Polled) -> PyResult<()> {
@@ -59,17 +63,17 @@ fn pass(slf: &Bound<'_, EventLoop>, polled: &mut Polled) -> PyResult<()> {
         if event_loop.debug() {
             event_loop.execute_watched(slf, ready)?;
         } else {
-            event_loop.execute(slf.as_any(), ready)?;
+            event_loop.execute(slf, ready)?;
         }
     }
-    event_loop.flush(py)
+    event_loop.flush(slf.as_any())
 }
 
 impl EventLoop {
     /// What must be true whenever the loop's thread does something else than running callbacks.
     fn end_turn(&self, slf: &Object<'_>) -> PyResult<()> {
         self.leave_task(slf)?;
-        self.flush(slf.py())
+        self.flush(slf)
     }
 
     /// Looks at the network, and waits for it if there is nothing to do.
@@ -102,7 +106,7 @@ impl EventLoop {
                 Some(source) => {
                     let reader = source.reader.as_ref().filter(|_| event.readable);
                     let writer = source.writer.as_ref().filter(|_| event.writable);
-                    (reader.map(|watcher| watcher.clone_ref(py)), writer.map(|watcher| watcher.clone_ref(py)))
+                    (reader.map(|watcher| watcher.share(py)), writer.map(|watcher| watcher.share(py)))
                 }
             });
             self.ready.with(py, |queue| {
@@ -128,39 +132,39 @@ impl EventLoop {
         while let Some(timer) = self.timers.with(py, |timers| timers.pop_due(now_ns)) {
             let timer = timer.into_bound(py);
             timer.value().key.with(py, |key| *key = None);
-            let handle = TimerHandle::as_handle(&timer).clone().unbind();
+            let handle = Owned::from(TimerHandle::as_handle(&timer));
             self.ready.with(py, |queue| queue.push_back(Ready::Handle(handle)));
         }
     }
 
     /// Runs one ready thing. Only what must leave the loop comes back as an error.
     #[inline]
-    fn execute<'py>(&self, slf: &Object<'py>, ready: Ready) -> PyResult<()> {
+    fn execute<'py>(&self, slf: &Bound<'py, EventLoop>, ready: Ready) -> PyResult<()> {
         let py = slf.py();
         match ready {
-            Ready::Step(task) => task::step(task.bind(py), task::Context::Enter),
+            Ready::Step(task) => task::step_on(&task.into_bound(py), slf),
             Ready::Handle(handle) => {
-                self.leave_task(slf)?;
-                handle::run(handle.bind(py))
+                self.leave_task(slf.as_any())?;
+                handle::run(&handle.into_bound(py))
             }
             Ready::Callback { callback, future, context } => {
-                self.leave_task(slf)?;
+                self.leave_task(slf.as_any())?;
                 let callback = callback.into_bound(py);
                 let future = future.into_bound(py).into_any();
                 let context = context.into_bound(py);
                 match future::run_callback(&callback, &future, &context) {
                     Ok(()) => Ok(()),
                     Err(error) if errors::is_exit(py, &error) => Err(error),
-                    Err(error) => handle::report_callback(slf, callback, future, (context, error)),
+                    Err(error) => handle::report_callback(slf.as_any(), callback, future, (context, error)),
                 }
             }
             Ready::Readable(transport) => {
-                self.leave_task(slf)?;
-                SocketTransport::readable(transport.bind(py))
+                self.leave_task(slf.as_any())?;
+                SocketTransport::readable(&transport.into_bound(py))
             }
             Ready::Writable(transport) => {
-                self.leave_task(slf)?;
-                SocketTransport::writable(transport.bind(py))
+                self.leave_task(slf.as_any())?;
+                SocketTransport::writable(&transport.into_bound(py))
             }
         }
     }
@@ -175,7 +179,7 @@ impl EventLoop {
         if let Ok(handle) = what.cast::<Handle>() {
             event_loop.setattr("_current_handle", handle)?;
         }
-        let ran = self.execute(event_loop, ready);
+        let ran = self.execute(slf, ready);
         event_loop.setattr("_current_handle", py.None())?;
         ran?;
         #[allow(clippy::cast_precision_loss, reason = "a duration for a log line")]
@@ -196,7 +200,7 @@ impl EventLoop {
             Ready::Step(task) => task.bind(py).clone().into_any(),
             Ready::Handle(handle) => handle.bind(py).clone().into_any(),
             Ready::Callback { callback, future, context } => {
-                let args = pyo3::types::PyTuple::new(py, [future])?;
+                let args = pyo3::types::PyTuple::new(py, [future.bind(py)])?;
                 let context = Some(context.bind(py).clone());
                 Handle::create(slf, callback.bind(py).clone(), args, context)?.into_any()
             }
@@ -205,11 +209,19 @@ impl EventLoop {
     }
 
     /// Sends what the transports were given during this turn.
-    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+    fn flush(&self, slf: &Object<'_>) -> PyResult<()> {
+        let py = slf.py();
         if self.unflushed.with(py, |unflushed| unflushed.is_empty()) {
             return Ok(());
         }
+        self.leave_task(slf)?;
         let transports = self.unflushed.with(py, std::mem::take);
-        transports.iter().try_for_each(|transport| SocketTransport::flush(transport.bind(py)))
+        let mut flushed = Ok(());
+        for transport in &transports {
+            // Each is flushed, whatever becomes of the others.
+            let outcome = SocketTransport::flush(transport.bind(py));
+            flushed = flushed.and(outcome);
+        }
+        flushed
     }
 }

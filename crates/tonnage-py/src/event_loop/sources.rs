@@ -10,20 +10,20 @@ use pyo3::prelude::*;
 use tonnage_core::reactor::{Fd, Interest, Registry};
 
 use super::handle::Handle;
-use crate::cpython::Visit;
+use crate::cpython::{Owned, Visit};
 use crate::transports::SocketTransport;
 
 /// Who waits for a descriptor.
 pub(crate) enum Watcher {
-    Handle(Py<Handle>),
-    Transport(Py<SocketTransport>),
+    Handle(Owned<Handle>),
+    Transport(Owned<SocketTransport>),
 }
 
 impl Watcher {
-    pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
+    pub(super) fn share(&self, py: Python<'_>) -> Self {
         match self {
-            Self::Handle(handle) => Self::Handle(handle.clone_ref(py)),
-            Self::Transport(transport) => Self::Transport(transport.clone_ref(py)),
+            Self::Handle(handle) => Self::Handle(handle.share(py)),
+            Self::Transport(transport) => Self::Transport(transport.share(py)),
         }
     }
 

@@ -8,16 +8,16 @@ use pyo3::types::PyType;
 
 use super::{Future, Polled};
 use crate::cpython::native_class::create;
-use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Parameters, Slots, Step, Visit};
+use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Step, Visit};
 
 pub(crate) struct FutureIter {
     /// `None` once it has ended.
-    future: Guarded<Option<Py<Future>>>,
+    future: Guarded<Option<Owned<Future>>>,
 }
 
 impl FutureIter {
     pub(crate) fn create<'py>(future: &Bound<'py, Future>) -> PyResult<Bound<'py, Self>> {
-        create(future.py(), Self { future: Guarded::new(Some(future.clone().unbind())) })
+        create(future.py(), Self { future: Guarded::new(Some(future.into())) })
     }
 }
 
@@ -38,7 +38,7 @@ impl NativeClass for FutureIter {
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        self.future.traverse(0, |future| visit.option(future.as_ref()))
+        self.future.traverse(0, |future| visit.option(future.as_deref()))
     }
 
     fn clear(&self, py: Python<'_>) {
@@ -48,9 +48,8 @@ impl NativeClass for FutureIter {
 
 fn next<'py>(iter: &Bound<'py, FutureIter>) -> PyResult<Step<'py>> {
     let py = iter.py();
-    let future = iter.value().future.with(py, |future| future.as_ref().map(|future| future.clone_ref(py)));
+    let future = iter.value().future.with(py, |future| future.as_ref().map(|future| future.get_bound(py)));
     let Some(future) = future else { return Ok(Step::Returned(py.None().into_bound(py))) };
-    let future = future.into_bound(py);
     let first = future.value().state.with(py, |state| {
         let first = state.is_pending() && !state.blocking;
         if first {

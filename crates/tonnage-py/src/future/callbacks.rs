@@ -5,23 +5,23 @@ use std::mem;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::Future;
-use crate::cpython::{Native, Object, Visit, call, context};
-use crate::event_loop::{EventLoop, Ready};
-use crate::names;
-use crate::task::{Task, TaskWakeup};
+use super::{Future, LoopRef};
+use crate::cpython::{Native, Object, Owned, Visit, call, context};
+use crate::event_loop::Ready;
+use crate::task::{Task, TaskWakeup, step_soon};
+use crate::{errors, names};
 
 pub(crate) enum Callback {
     /// A task of a native loop waits: it is scheduled itself, with no callback in between.
-    Wakeup(Py<Task>),
-    Call { callback: Py<PyAny>, context: Py<PyAny> },
+    Wakeup(Owned<Task>),
+    Call { callback: Owned, context: Owned },
 }
 
 /// Most futures have no callback or one.
 pub(crate) enum Callbacks {
     None,
-    Wakeup(Py<Task>),
-    Call { callback: Py<PyAny>, context: Py<PyAny> },
+    Wakeup(Owned<Task>),
+    Call { callback: Owned, context: Owned },
     /// Bounded by those who wait: each entry was added by somebody who holds the future.
     Many(Vec<Callback>),
 }
@@ -73,17 +73,17 @@ impl Callbacks {
 
     /// Copies of all entries, as pairs of Python objects.
     fn pairs<'py>(&self, py: Python<'py>) -> Vec<(CallbackKey, Option<Object<'py>>)> {
-        let call = |callback: &Py<PyAny>, context: &Py<PyAny>| {
-            (CallbackKey::Call(callback.clone_ref(py)), Some(context.clone_ref(py).into_bound(py)))
+        let call = |callback: &Owned, context: &Owned| {
+            (CallbackKey::Call(callback.share(py)), Some(context.get_bound(py)))
         };
         match self {
             Self::None => vec![],
-            Self::Wakeup(task) => vec![(CallbackKey::Wakeup(task.clone_ref(py)), None)],
+            Self::Wakeup(task) => vec![(CallbackKey::Wakeup(task.share(py)), None)],
             Self::Call { callback, context } => vec![call(callback, context)],
             Self::Many(many) => many
                 .iter()
                 .map(|entry| match entry {
-                    Callback::Wakeup(task) => (CallbackKey::Wakeup(task.clone_ref(py)), None),
+                    Callback::Wakeup(task) => (CallbackKey::Wakeup(task.share(py)), None),
                     Callback::Call { callback, context } => call(callback, context),
                 })
                 .collect(),
@@ -92,8 +92,8 @@ impl Callbacks {
 }
 
 enum CallbackKey {
-    Wakeup(Py<Task>),
-    Call(Py<PyAny>),
+    Wakeup(Owned<Task>),
+    Call(Owned),
 }
 
 impl CallbackKey {
@@ -106,33 +106,32 @@ impl CallbackKey {
 }
 
 /// Hands the callbacks of a future that is done to its loop.
-pub(super) fn schedule(future: &Bound<'_, Future>, callbacks: Callbacks) -> PyResult<()> {
+pub(super) fn schedule(future: &Bound<'_, Future>, callbacks: Callbacks, event_loop: &LoopRef) -> PyResult<()> {
+    let one = |callback| schedule_one(future, callback, event_loop);
     match callbacks {
         Callbacks::None => Ok(()),
-        Callbacks::Wakeup(task) => schedule_one(future, Callback::Wakeup(task)),
-        Callbacks::Call { callback, context } => schedule_one(future, Callback::Call { callback, context }),
-        Callbacks::Many(many) => many.into_iter().try_for_each(|callback| schedule_one(future, callback)),
+        Callbacks::Wakeup(task) => one(Callback::Wakeup(task)),
+        Callbacks::Call { callback, context } => one(Callback::Call { callback, context }),
+        Callbacks::Many(many) => many.into_iter().try_for_each(one),
     }
 }
 
-fn schedule_one(future: &Bound<'_, Future>, callback: Callback) -> PyResult<()> {
+#[inline]
+fn schedule_one(future: &Bound<'_, Future>, callback: Callback, event_loop: &LoopRef) -> PyResult<()> {
     let py = future.py();
-    match callback {
-        Callback::Wakeup(task) => Task::wake(task.bind(py)),
-        Callback::Call { callback, context } => call_soon(future, callback, context),
+    match (callback, event_loop) {
+        (_, LoopRef::None) => Err(errors::not_initialised("Future")),
+        (Callback::Wakeup(task), LoopRef::Native(native)) => native.get().schedule(py, Ready::Step(task)),
+        (Callback::Wakeup(task), LoopRef::Foreign(event_loop)) => step_soon(task.bind(py), event_loop.bind(py)),
+        (Callback::Call { callback, context }, LoopRef::Native(native)) => {
+            native.get().schedule(py, Ready::Callback { callback, future: future.into(), context })
+        }
+        (Callback::Call { callback, context }, LoopRef::Foreign(event_loop)) => {
+            let kwargs = PyDict::new(py);
+            kwargs.set_item(names::context(py), &*context)?;
+            event_loop.bind(py).call_method(names::call_soon(py), (&*callback, future), Some(&kwargs)).map(drop)
+        }
     }
-}
-
-fn call_soon(future: &Bound<'_, Future>, callback: Py<PyAny>, context: Py<PyAny>) -> PyResult<()> {
-    let py = future.py();
-    let event_loop = future.value().event_loop(py)?;
-    if let Some(native) = EventLoop::of(&event_loop) {
-        let future = future.clone().unbind();
-        return native.schedule(py, Ready::Callback { callback, future, context });
-    }
-    let kwargs = PyDict::new(py);
-    kwargs.set_item(names::context(py), context)?;
-    event_loop.call_method(names::call_soon(py), (callback, future), Some(&kwargs)).map(drop)
 }
 
 /// `Future.add_done_callback`.
@@ -142,8 +141,8 @@ pub(super) fn add(future: &Bound<'_, Future>, callback: Object<'_>, context: Opt
         Some(context) => context,
         None => context::copy_current(py)?,
     };
-    let callback = callback.unbind();
-    let context = context.unbind();
+    let callback = Owned::from(callback);
+    let context = Owned::from(context);
     let refused = future.value().state.with(py, |state| {
         if !state.is_pending() {
             return Some((callback, context));
@@ -153,14 +152,17 @@ pub(super) fn add(future: &Bound<'_, Future>, callback: Object<'_>, context: Opt
     });
     match refused {
         None => Ok(()),
-        Some((callback, context)) => call_soon(future, callback, context),
+        Some((callback, context)) => {
+            let event_loop = future.value().state.with(py, |state| state.event_loop.share(py));
+            schedule_one(future, Callback::Call { callback, context }, &event_loop)
+        }
     }
 }
 
 /// Registers a task of a native loop as one that waits. Says whether the future was still pending.
 pub(crate) fn add_waiting_task(future: &Bound<'_, Future>, task: &Bound<'_, Task>) -> bool {
     let py = future.py();
-    let task = task.clone().unbind();
+    let task = Owned::from(task);
     let refused = future.value().state.with(py, |state| {
         if !state.is_pending() {
             return Some(task);

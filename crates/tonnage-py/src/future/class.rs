@@ -2,13 +2,13 @@
 
 use std::ffi::CStr;
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFrozenSet, PyList, PyString};
 
-use super::{Future, FutureIter, Outcome, Polled, callbacks, finalizer};
-use crate::cpython::native_class::is_exact;
-use crate::cpython::{Args, Native, NativeClass, Object, Parameters, Slots, Visit};
+use super::{Future, FutureIter, LoopRef, Outcome, Polled, callbacks, finalizer};
+use crate::cpython::native_class::{create, is_exact};
+use crate::cpython::{Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
 use crate::event_loop::EventLoop;
 use crate::{errors, names};
 
@@ -40,7 +40,11 @@ impl NativeClass for Future {
                 Outcome::Pending | Outcome::Cancelled => None,
                 Outcome::Result(object) | Outcome::Exception(object) => Some(object),
             };
-            for object in [state.event_loop.as_ref(), outcome].into_iter().flatten() {
+            let shown = state.event_loop.traverse(visit);
+            if shown != 0 {
+                return shown;
+            }
+            if let Some(object) = outcome {
                 let shown = visit.call(object);
                 if shown != 0 {
                     return shown;
@@ -72,7 +76,7 @@ impl NativeClass for Future {
                 _ => Some(std::mem::replace(&mut state.outcome, Outcome::Cancelled)),
             };
             state.log_traceback = false;
-            (outcome, state.callbacks.take(), state.rare.take(), state.event_loop.take())
+            (outcome, state.callbacks.take(), state.rare.take(), std::mem::replace(&mut state.event_loop, LoopRef::None))
         });
         drop(gone);
     }
@@ -134,7 +138,7 @@ fn attributes(slots: &mut Slots<Future>) {
     });
     slots.attribute_pair(
         c"_asyncio_future_blocking",
-        |future| Ok(to_bool(future.py(), future.value().state.with(future.py(), |state| state.blocking && state.event_loop.is_some()))),
+        |future| Ok(to_bool(future.py(), future.value().state.with(future.py(), |state| state.blocking && !state.event_loop.is_none()))),
         |future, value| {
             let blocking = value.is_truthy()?;
             if future.value().state.with(future.py(), |state| state.event_loop.is_none()) {
@@ -159,7 +163,7 @@ fn attributes(slots: &mut Slots<Future>) {
         c"_cancel_message",
         |future| rare_part(future, |rare| rare.cancel_message.as_ref()),
         |future, value| {
-            let value = value.clone().unbind();
+            let value = Owned::from(value);
             drop(future.value().state.with(future.py(), |state| state.rare().cancel_message.replace(value)));
             Ok(())
         },
@@ -168,7 +172,7 @@ fn attributes(slots: &mut Slots<Future>) {
         c"_source_traceback",
         |future| rare_part(future, |rare| rare.source_traceback.as_ref()),
         |future, value| {
-            let value = (!value.is_none()).then(|| value.clone().unbind());
+            let value = (!value.is_none()).then(|| Owned::from(value));
             let old = future
                 .value()
                 .state
@@ -195,23 +199,23 @@ fn boolean<'py>(future: &Bound<'py, Future>, test: impl FnOnce(&Outcome) -> bool
 
 fn outcome_part<'py>(
     future: &Bound<'py, Future>,
-    part: impl FnOnce(&Outcome) -> Option<&Py<PyAny>>,
+    part: impl FnOnce(&Outcome) -> Option<&Owned>,
 ) -> PyResult<Object<'py>> {
     let py = future.py();
-    let found = future.value().state.with(py, |state| part(&state.outcome).map(|object| object.clone_ref(py)));
-    Ok(found.unwrap_or_else(|| py.None()).into_bound(py))
+    let found = future.value().state.with(py, |state| part(&state.outcome).map(|object| object.get_bound(py)));
+    Ok(found.unwrap_or_else(|| py.None().into_bound(py)))
 }
 
 fn rare_part<'py>(
     future: &Bound<'py, Future>,
-    part: impl FnOnce(&super::Rare) -> Option<&Py<PyAny>>,
+    part: impl FnOnce(&super::Rare) -> Option<&Owned>,
 ) -> PyResult<Object<'py>> {
     let py = future.py();
     let found = future
         .value()
         .state
-        .with(py, |state| state.rare.as_deref().and_then(part).map(|object| object.clone_ref(py)));
-    Ok(found.unwrap_or_else(|| py.None()).into_bound(py))
+        .with(py, |state| state.rare.as_deref().and_then(part).map(|object| object.get_bound(py)));
+    Ok(found.unwrap_or_else(|| py.None().into_bound(py)))
 }
 
 fn init(future: &Bound<'_, Future>, args: Args<'_, '_>) -> PyResult<()> {
@@ -269,10 +273,10 @@ pub(crate) fn result<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> 
 }
 
 fn exception<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
-    enum Found {
+    enum Found<'py> {
         Pending,
         Cancelled,
-        Done(Option<Py<PyAny>>),
+        Done(Option<Bound<'py, PyAny>>),
     }
     let py = future.py();
     check_initialised(future)?;
@@ -281,7 +285,7 @@ fn exception<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
             Outcome::Pending => Found::Pending,
             Outcome::Cancelled => Found::Cancelled,
             Outcome::Result(_) => Found::Done(None),
-            Outcome::Exception(exception) => Found::Done(Some(exception.clone_ref(py))),
+            Outcome::Exception(exception) => Found::Done(Some(exception.get_bound(py))),
         };
         if matches!(found, Found::Done(_)) {
             state.log_traceback = false;
@@ -291,7 +295,7 @@ fn exception<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
     match found {
         Found::Pending => Err(errors::invalid_state(py, "Exception is not set.")),
         Found::Cancelled => Err(future.value().cancelled_error(py)),
-        Found::Done(exception) => Ok(exception.unwrap_or_else(|| py.None()).into_bound(py)),
+        Found::Done(exception) => Ok(exception.unwrap_or_else(|| py.None().into_bound(py))),
     }
 }
 
@@ -306,7 +310,7 @@ fn already_done(future: &Bound<'_, Future>) -> PyErr {
 
 fn set_result<'py>(future: &Bound<'py, Future>, value: &Object<'py>) -> PyResult<Object<'py>> {
     check_initialised(future)?;
-    if super::settle(future, Outcome::Result(value.clone().unbind()))? {
+    if super::settle(future, Outcome::Result(value.into()))? {
         Ok(future.py().None().into_bound(future.py()))
     } else {
         Err(already_done(future))
@@ -340,7 +344,7 @@ pub(crate) const CANCEL: Parameters<1> = Parameters { function: "cancel", names:
 fn cancel<'py>(future: &Bound<'py, Future>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     check_initialised(future)?;
     let [message] = args.parse(&CANCEL)?;
-    let message = message.filter(|message| !message.is_none()).map(Bound::unbind);
+    let message = message.filter(|message| !message.is_none()).map(Owned::from);
     Ok(to_bool(args.py(), super::cancel(future, message)?))
 }
 
@@ -348,14 +352,13 @@ fn get_loop<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
     future.value().event_loop(future.py()).map_err(|_| PyRuntimeError::new_err("Future object is not initialized."))
 }
 
-/// The loop argument of a constructor must be one of ours here; used by `create_future`.
-pub(crate) fn create_native<'py>(event_loop: &Object<'py>) -> PyResult<Bound<'py, Future>> {
+/// `loop.create_future()`.
+pub(crate) fn create_native<'py>(event_loop: &Bound<'py, EventLoop>) -> PyResult<Bound<'py, Future>> {
     let py = event_loop.py();
-    let native = EventLoop::of(event_loop).ok_or_else(|| PyTypeError::new_err("expected a tonnage event loop"))?;
-    if native.debug() {
-        let future = crate::cpython::native_class::create(py, Future::empty())?;
-        future.value().initialise(py, Some(event_loop.clone()), &future.get_type())?;
-        return Ok(future);
+    if event_loop.get().is_plain_and_quiet() {
+        return create(py, Future::of_native_loop(event_loop.into()));
     }
-    crate::cpython::native_class::create(py, Future::of_native_loop(event_loop.clone().unbind()))
+    let future = create(py, Future::empty())?;
+    future.value().initialise(py, Some(event_loop.clone().into_any()), &future.get_type())?;
+    Ok(future)
 }

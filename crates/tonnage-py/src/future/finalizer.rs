@@ -4,14 +4,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::{Future, Outcome};
-use crate::cpython::Native;
+use crate::cpython::{Native, Object};
 use crate::names;
 
 pub(crate) fn report_unretrieved(future: &Bound<'_, Future>) {
     let py = future.py();
     let unseen = future.value().state.with(py, |state| match &state.outcome {
         Outcome::Exception(exception) if state.log_traceback => {
-            let exception = exception.clone_ref(py);
+            let exception = exception.get_bound(py);
             state.log_traceback = false;
             Some(exception)
         }
@@ -23,7 +23,7 @@ pub(crate) fn report_unretrieved(future: &Bound<'_, Future>) {
     }
 }
 
-fn report(future: &Bound<'_, Future>, exception: Py<PyAny>) -> PyResult<()> {
+fn report<'py>(future: &Bound<'py, Future>, exception: Object<'py>) -> PyResult<()> {
     let py = future.py();
     let details = PyDict::new(py);
     let name = future.get_type().name()?;
@@ -38,7 +38,7 @@ fn report(future: &Bound<'_, Future>, exception: Py<PyAny>) -> PyResult<()> {
 pub(crate) fn add_source_traceback(future: &Bound<'_, Future>, details: &Bound<'_, PyDict>) -> PyResult<()> {
     let py = future.py();
     let traceback = future.value().state.with(py, |state| {
-        state.rare.as_ref().and_then(|rare| rare.source_traceback.as_ref().map(|traceback| traceback.clone_ref(py)))
+        state.rare.as_ref().and_then(|rare| rare.source_traceback.as_ref().map(|traceback| traceback.get_bound(py)))
     });
     match traceback {
         Some(traceback) => details.set_item("source_traceback", traceback),

@@ -18,7 +18,7 @@ pub(crate) use callbacks::{Callbacks, add_waiting_task, run as run_callback};
 pub(crate) use class::{CANCEL, create_native, named_repr, to_bool};
 pub(crate) use finalizer::{add_source_traceback, report_unretrieved};
 
-use crate::cpython::{Guarded, Native, Object};
+use crate::cpython::{Guarded, Native, Object, Owned, Visit};
 use crate::event_loop::EventLoop;
 use crate::{errors, names};
 
@@ -28,47 +28,92 @@ pub(crate) struct Future {
 }
 
 pub(crate) struct FutureState {
-    /// `None` until `__init__` has run.
-    pub(crate) event_loop: Option<Py<PyAny>>,
+    pub(crate) event_loop: LoopRef,
     pub(crate) outcome: Outcome,
     pub(crate) callbacks: Callbacks,
     pub(crate) rare: Option<Box<Rare>>,
-    /// Is the loop one of ours, so that scheduling needs no call through Python?
-    pub(crate) has_native_loop: bool,
     /// Set by awaiting, so that a task can tell `await future` from `yield future`.
     pub(crate) blocking: bool,
     /// Is there an exception that nobody has looked at?
     pub(crate) log_traceback: bool,
 }
 
+/// The loop that a future is bound to.
+pub(crate) enum LoopRef {
+    /// `__init__` has not run.
+    None,
+    /// One of ours: scheduling needs no call through Python.
+    Native(Owned<EventLoop>),
+    Foreign(Owned),
+}
+
+impl LoopRef {
+    fn of(event_loop: Object<'_>) -> Self {
+        if EventLoop::of(&event_loop).is_none() {
+            return Self::Foreign(event_loop.into());
+        }
+        match event_loop.cast_into::<EventLoop>() {
+            Ok(native) => Self::Native(native.into()),
+            Err(error) => Self::Foreign(error.into_inner().into()),
+        }
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    pub(crate) fn is(&self, event_loop: &Object<'_>) -> bool {
+        match self {
+            Self::None => false,
+            Self::Native(own) => own.is(event_loop),
+            Self::Foreign(own) => own.is(event_loop),
+        }
+    }
+
+    pub(crate) fn share(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Native(event_loop) => Self::Native(event_loop.share(py)),
+            Self::Foreign(event_loop) => Self::Foreign(event_loop.share(py)),
+        }
+    }
+
+    pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        match self {
+            Self::None => 0,
+            Self::Native(event_loop) => visit.call(event_loop),
+            Self::Foreign(event_loop) => visit.call(event_loop),
+        }
+    }
+}
+
 pub(crate) enum Outcome {
     Pending,
     Cancelled,
-    Result(Py<PyAny>),
-    Exception(Py<PyAny>),
+    Result(Owned),
+    Exception(Owned),
 }
 
 /// What few futures have.
 #[derive(Default)]
 pub(crate) struct Rare {
-    pub(crate) source_traceback: Option<Py<PyAny>>,
-    pub(crate) cancel_message: Option<Py<PyAny>>,
+    pub(crate) source_traceback: Option<Owned>,
+    pub(crate) cancel_message: Option<Owned>,
     /// The CancelledError that ended a task, raised again by `result`.
-    pub(crate) cancelled_error: Option<Py<PyAny>>,
+    pub(crate) cancelled_error: Option<Owned>,
     /// The exception's traceback when it was set: each `result` starts from it.
-    pub(crate) exception_traceback: Option<Py<PyAny>>,
+    pub(crate) exception_traceback: Option<Owned>,
     /// Who awaits it, for the call graph.
-    pub(crate) awaited_by: Option<Py<PyAny>>,
+    pub(crate) awaited_by: Option<Owned>,
 }
 
 impl FutureState {
     const fn empty() -> Self {
         Self {
-            event_loop: None,
+            event_loop: LoopRef::None,
             outcome: Outcome::Pending,
             callbacks: Callbacks::None,
             rare: None,
-            has_native_loop: false,
             blocking: false,
             log_traceback: false,
         }
@@ -98,10 +143,9 @@ impl Future {
 
     /// A pending future of `event_loop`, which is one of ours.
     #[inline]
-    pub(crate) fn of_native_loop(event_loop: Py<PyAny>) -> Self {
+    pub(crate) fn of_native_loop(event_loop: Owned<EventLoop>) -> Self {
         let mut state = FutureState::empty();
-        state.event_loop = Some(event_loop);
-        state.has_native_loop = true;
+        state.event_loop = LoopRef::Native(event_loop);
         Self { state: Guarded::new(state) }
     }
 
@@ -110,13 +154,17 @@ impl Future {
     }
 
     pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
-        let found = self.state.with(py, |state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)));
-        found.map(|event_loop| event_loop.into_bound(py)).ok_or_else(|| errors::not_initialised("Future"))
+        let found = match self.state.with(py, |state| state.event_loop.share(py)) {
+            LoopRef::None => None,
+            LoopRef::Native(event_loop) => Some(event_loop.into_bound(py).into_any()),
+            LoopRef::Foreign(event_loop) => Some(event_loop.into_bound(py)),
+        };
+        found.ok_or_else(|| errors::not_initialised("Future"))
     }
 
     /// Binds it to a loop, as `__init__` does.
     pub(crate) fn initialise(&self, py: Python<'_>, event_loop: Option<Object<'_>>, class: &Bound<'_, PyType>) -> PyResult<()> {
-        if self.state.with(py, |state| state.event_loop.is_some()) {
+        if self.state.with(py, |state| !state.event_loop.is_none()) {
             let name = class.name()?;
             return Err(PyRuntimeError::new_err(format!("{name} object is already initialized")));
         }
@@ -124,16 +172,14 @@ impl Future {
             Some(event_loop) if !event_loop.is_none() => event_loop,
             _ => names::get_event_loop(py)?.call0()?,
         };
-        let native = EventLoop::of(&event_loop);
-        let debug = match native {
+        let debug = match EventLoop::of(&event_loop) {
             Some(native) => native.debug(),
             None => event_loop.call_method0(names::get_debug(py))?.is_truthy()?,
         };
-        let source_traceback = if debug { Some(names::extract_stack(py)?.call0()?.unbind()) } else { None };
-        let has_native_loop = native.is_some();
+        let source_traceback = if debug { Some(Owned::from(names::extract_stack(py)?.call0()?)) } else { None };
+        let event_loop = LoopRef::of(event_loop);
         self.state.with(py, |state| {
-            state.event_loop = Some(event_loop.unbind());
-            state.has_native_loop = has_native_loop;
+            state.event_loop = event_loop;
             if source_traceback.is_some() {
                 state.rare().source_traceback = source_traceback;
             }
@@ -146,23 +192,23 @@ impl Future {
         enum Found {
             Pending,
             Cancelled,
-            Result(Py<PyAny>),
-            Exception(Py<PyAny>, Option<Py<PyAny>>),
+            Result(Owned),
+            Exception(Owned, Option<Owned>),
         }
         let found = self.state.with(py, |state| match &state.outcome {
             Outcome::Pending => Found::Pending,
             Outcome::Cancelled => Found::Cancelled,
             Outcome::Result(value) => {
-                let value = value.clone_ref(py);
+                let value = value.share(py);
                 state.log_traceback = false;
                 Found::Result(value)
             }
             Outcome::Exception(exception) => {
-                let exception = exception.clone_ref(py);
+                let exception = exception.share(py);
                 let traceback = state
                     .rare
                     .as_ref()
-                    .and_then(|rare| rare.exception_traceback.as_ref().map(|traceback| traceback.clone_ref(py)));
+                    .and_then(|rare| rare.exception_traceback.as_ref().map(|traceback| traceback.share(py)));
                 state.log_traceback = false;
                 Found::Exception(exception, traceback)
             }
@@ -186,7 +232,7 @@ impl Future {
     pub(crate) fn cancelled_error(&self, py: Python<'_>) -> PyErr {
         let (kept, message) = self.state.with(py, |state| match state.rare.as_mut() {
             Some(rare) => {
-                (rare.cancelled_error.take(), rare.cancel_message.as_ref().map(|message| message.clone_ref(py)))
+                (rare.cancelled_error.take(), rare.cancel_message.as_ref().map(|message| message.share(py)))
             }
             None => (None, None),
         });
@@ -206,16 +252,19 @@ pub(crate) fn settle(future: &Bound<'_, Future>, outcome: Outcome) -> PyResult<b
             return Err(outcome);
         }
         state.outcome = outcome;
-        Ok(state.callbacks.take())
+        Ok(match state.callbacks.take() {
+            Callbacks::None => None,
+            callbacks => Some((callbacks, state.event_loop.share(py))),
+        })
     });
-    let callbacks = match taken {
-        Ok(callbacks) => callbacks,
+    let scheduled = match taken {
+        Ok(None) => Ok(()),
+        Ok(Some((callbacks, event_loop))) => callbacks::schedule(future, callbacks, &event_loop),
         Err(refused) => {
             drop(refused);
             return Ok(false);
         }
     };
-    let scheduled = callbacks::schedule(future, callbacks);
     if failed {
         future.value().state.with(py, |state| state.log_traceback = true);
     }
@@ -224,7 +273,7 @@ pub(crate) fn settle(future: &Bound<'_, Future>, outcome: Outcome) -> PyResult<b
 }
 
 /// `Future.cancel(msg)`.
-pub(crate) fn cancel(future: &Bound<'_, Future>, message: Option<Py<PyAny>>) -> PyResult<bool> {
+pub(crate) fn cancel(future: &Bound<'_, Future>, message: Option<Owned>) -> PyResult<bool> {
     let py = future.py();
     let old = future.value().state.with(py, |state| {
         state.log_traceback = false;
@@ -256,9 +305,9 @@ pub(crate) fn set_exception(future: &Bound<'_, Future>, exception: &Object<'_>) 
     let traceback = exception.getattr(names::__traceback__(py))?;
     if !traceback.is_none() {
         let old = future.value().state.with(py, |state| {
-            if state.is_pending() { state.rare().exception_traceback.replace(traceback.unbind()) } else { None }
+            if state.is_pending() { state.rare().exception_traceback.replace(traceback.into()) } else { None }
         });
         drop(old);
     }
-    settle(future, Outcome::Exception(exception.unbind()))
+    settle(future, Outcome::Exception(exception.into()))
 }

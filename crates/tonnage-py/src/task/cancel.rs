@@ -5,12 +5,12 @@ use pyo3::types::PyDict;
 
 use super::Task;
 use crate::cpython::native_class::is_exact;
-use crate::cpython::{Native, Object};
+use crate::cpython::{Native, Object, Owned};
 use crate::future::{self, Future};
 use crate::names;
 
 /// `Task.cancel(msg)`. Same order as asyncio: CPython 3.15, Lib/asyncio/tasks.py, `Task.cancel`.
-pub(crate) fn cancel(task: &Bound<'_, Task>, message: Option<Py<PyAny>>) -> PyResult<bool> {
+pub(crate) fn cancel(task: &Bound<'_, Task>, message: Option<Owned>) -> PyResult<bool> {
     let py = task.py();
     let pending = task.value().future.state.with(py, |state| {
         state.log_traceback = false;
@@ -21,10 +21,10 @@ pub(crate) fn cancel(task: &Bound<'_, Task>, message: Option<Py<PyAny>>) -> PyRe
     }
     let waiter = task.value().state.with(py, |state| {
         state.cancels_requested = state.cancels_requested.saturating_add(1);
-        state.waiter.as_ref().map(|waiter| waiter.clone_ref(py))
+        state.waiter.as_ref().map(|waiter| waiter.get_bound(py))
     });
     if let Some(waiter) = waiter
-        && cancel_waiter(waiter.bind(py), message.as_ref())?
+        && cancel_waiter(&waiter, message.as_ref())?
     {
         // The waiter stays: it may be a task that refuses, and then it is cancelled again.
         return Ok(true);
@@ -33,7 +33,7 @@ pub(crate) fn cancel(task: &Bound<'_, Task>, message: Option<Py<PyAny>>) -> PyRe
     Ok(true)
 }
 
-fn set_must_cancel(task: &Bound<'_, Task>, message: Option<Py<PyAny>>) {
+fn set_must_cancel(task: &Bound<'_, Task>, message: Option<Owned>) {
     let py = task.py();
     task.value().state.with(py, |state| state.must_cancel = true);
     let old = task.value().future.state.with(py, |state| {
@@ -46,9 +46,9 @@ fn set_must_cancel(task: &Bound<'_, Task>, message: Option<Py<PyAny>>) {
 }
 
 /// `waiter.cancel(msg=message)`.
-pub(super) fn cancel_waiter(waiter: &Object<'_>, message: Option<&Py<PyAny>>) -> PyResult<bool> {
+pub(super) fn cancel_waiter(waiter: &Object<'_>, message: Option<&Owned>) -> PyResult<bool> {
     let py = waiter.py();
-    let message = message.map(|message| message.clone_ref(py));
+    let message = message.map(|message| message.share(py));
     if is_exact::<Future>(waiter) {
         return future::cancel(waiter.cast::<Future>()?, message);
     }
@@ -56,7 +56,7 @@ pub(super) fn cancel_waiter(waiter: &Object<'_>, message: Option<&Py<PyAny>>) ->
         return cancel(waiter.cast::<Task>()?, message);
     }
     let kwargs = PyDict::new(py);
-    kwargs.set_item(names::msg(py), message)?;
+    kwargs.set_item(names::msg(py), message.as_deref())?;
     waiter.call_method(names::cancel(py), (), Some(&kwargs))?.is_truthy()
 }
 
@@ -67,7 +67,7 @@ pub(super) fn deliver(task: &Bound<'_, Task>, waiter: &Object<'_>) -> PyResult<(
         return Ok(());
     }
     let message = task.value().future.state.with(py, |state| {
-        state.rare.as_ref().and_then(|rare| rare.cancel_message.as_ref().map(|message| message.clone_ref(py)))
+        state.rare.as_ref().and_then(|rare| rare.cancel_message.as_ref().map(|message| message.share(py)))
     });
     if cancel_waiter(waiter, message.as_ref())? {
         task.value().state.with(py, |state| state.must_cancel = false);

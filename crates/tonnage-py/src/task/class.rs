@@ -9,7 +9,7 @@ use pyo3::types::PyString;
 use super::{Task, cancel, finalizer, next_number, step};
 use crate::cpython::native_class::{create, is_exact};
 use crate::cpython::{
-    Args, Native, NativeClass, Object, Parameters, Slots, Visit, context, coroutine, current,
+    Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, context, coroutine, current,
     };
 use crate::event_loop::EventLoop;
 use crate::future::{self, Future};
@@ -62,7 +62,7 @@ impl NativeClass for Task {
 fn methods(slots: &mut Slots<Task>) {
     slots.with_args(c"cancel", c"Request that this task cancel itself.", |task, args| {
         let [message] = args.parse(&future::CANCEL)?;
-        let message = message.filter(|message| !message.is_none()).map(Bound::unbind);
+        let message = message.filter(|message| !message.is_none()).map(Owned::from);
         Ok(future::to_bool(args.py(), cancel::cancel(task, message)?))
     });
     slots.no_args(c"cancelling", c"Return the count of the task's cancellation requests.", |task| {
@@ -117,8 +117,8 @@ fn attributes(slots: &mut Slots<Task>) {
     });
     slots.getter(c"_fut_waiter", |task| {
         let py = task.py();
-        let waiter = task.value().state.with(py, |state| state.waiter.as_ref().map(|waiter| waiter.clone_ref(py)));
-        Ok(waiter.unwrap_or_else(|| py.None()).into_bound(py))
+        let waiter = task.value().state.with(py, |state| state.waiter.as_ref().map(|waiter| waiter.get_bound(py)));
+        Ok(waiter.unwrap_or_else(|| py.None().into_bound(py)))
     });
     slots.attribute_pair(
         c"_log_destroy_pending",
@@ -133,23 +133,23 @@ fn attributes(slots: &mut Slots<Task>) {
 
 fn coro<'py>(task: &Bound<'py, Task>) -> PyResult<Object<'py>> {
     let py = task.py();
-    let coro = task.value().state.with(py, |state| state.coro.as_ref().map(|coro| coro.clone_ref(py)));
-    Ok(coro.unwrap_or_else(|| py.None()).into_bound(py))
+    let coro = task.value().state.with(py, |state| state.coro.as_ref().map(|coro| coro.get_bound(py)));
+    Ok(coro.unwrap_or_else(|| py.None().into_bound(py)))
 }
 
 fn name<'py>(task: &Bound<'py, Task>) -> PyResult<Object<'py>> {
     let py = task.py();
     let (name, number) =
-        task.value().state.with(py, |state| (state.name.as_ref().map(|name| name.clone_ref(py)), state.number));
+        task.value().state.with(py, |state| (state.name.as_ref().map(|name| name.get_bound(py)), state.number));
     match name {
-        Some(name) => Ok(name.into_bound(py)),
+        Some(name) => Ok(name),
         None => Ok(PyString::new(py, &format!("Task-{number}")).into_any()),
     }
 }
 
 fn set_name<'py>(task: &Bound<'py, Task>, value: &Object<'py>) -> PyResult<Object<'py>> {
     let py = task.py();
-    let value = value.str()?.into_any().unbind();
+    let value = Owned::from(value.str()?.into_any());
     drop(task.value().state.with(py, |state| state.name.replace(value)));
     Ok(py.None().into_bound(py))
 }
@@ -190,32 +190,37 @@ fn init(task: &Bound<'_, Task>, args: Args<'_, '_>) -> PyResult<()> {
         Some(eager_start) => eager_start.is_truthy()?,
         None => false,
     };
-    start(task, &coro.expect("required"), TaskOptions { name, context, eager_start })
+    let event_loop = task.value().future.event_loop(py)?;
+    start(task, &event_loop, &coro.expect("required"), TaskOptions { name, context, eager_start })
 }
 
 /// Creates a task of one of our loops.
 pub(crate) fn create_native<'py>(
-    event_loop: &Object<'py>,
-    native: &EventLoop,
+    event_loop: &Bound<'py, EventLoop>,
     coro: &Object<'py>,
     options: TaskOptions<'py>,
 ) -> PyResult<Bound<'py, Task>> {
     let py = event_loop.py();
     let mut value = Task::empty();
-    let task = if native.debug() {
-        let task = create(py, value)?;
-        task.value().future.initialise(py, Some(event_loop.clone()), &task.get_type())?;
-        task
-    } else {
-        value.future = Future::of_native_loop(event_loop.clone().unbind());
+    let task = if event_loop.get().is_plain_and_quiet() {
+        value.future = Future::of_native_loop(event_loop.into());
         create(py, value)?
+    } else {
+        let task = create(py, value)?;
+        task.value().future.initialise(py, Some(event_loop.clone().into_any()), &task.get_type())?;
+        task
     };
-    start(&task, coro, options)?;
+    start(&task, event_loop.as_any(), coro, options)?;
     Ok(task)
 }
 
 /// The part of the constructor behind the future's.
-fn start<'py>(task: &Bound<'py, Task>, coro: &Object<'py>, options: TaskOptions<'py>) -> PyResult<()> {
+fn start<'py>(
+    task: &Bound<'py, Task>,
+    event_loop: &Object<'py>,
+    coro: &Object<'py>,
+    options: TaskOptions<'py>,
+) -> PyResult<()> {
     let py = task.py();
     if !coroutine::is_coroutine_object(coro) && !names::is_coroutine(py)?.call1((coro,))?.is_truthy()? {
         return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coro.repr()?)));
@@ -229,26 +234,25 @@ fn start<'py>(task: &Bound<'py, Task>, coro: &Object<'py>, options: TaskOptions<
         }
     };
     let name = match options.name.filter(|name| !name.is_none()) {
-        Some(name) => Some(name.str()?.into_any().unbind()),
+        Some(name) => Some(Owned::from(name.str()?.into_any())),
         None => None,
     };
     let number = if name.is_none() { next_number() } else { 0 };
-    let coro = coro.clone().unbind();
-    let context = context.unbind();
+    let coro = Owned::from(coro);
+    let context = Owned::from(context);
     let replaced = task.value().state.with(py, |state| {
         state.number = number;
         (state.coro.replace(coro), state.context.replace(context), std::mem::replace(&mut state.name, name))
     });
     drop(replaced);
-    let event_loop = task.value().future.event_loop(py)?;
-    if options.eager_start && is_running(&event_loop)? {
-        return start_eagerly(task, &event_loop);
+    if options.eager_start && is_running(event_loop)? {
+        return start_eagerly(task, event_loop);
     }
-    if let Err(error) = step::wake(task, &event_loop) {
+    if let Err(error) = step::wake(task, event_loop) {
         task.value().state.with(py, |state| state.log_destroy_pending = false);
         return Err(error);
     }
-    Task::register(task, &event_loop)
+    Task::register(task, event_loop)
 }
 
 fn is_running(event_loop: &Object<'_>) -> PyResult<bool> {

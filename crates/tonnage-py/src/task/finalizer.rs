@@ -18,7 +18,7 @@ pub(super) fn report(task: &Bound<'_, Task>) {
 
 /// Is it pending, started properly, and not told to be silent?
 pub(super) fn is_lost(task: &Task, py: Python<'_>) -> bool {
-    let pending = task.future.state.with(py, |state| state.is_pending() && state.event_loop.is_some());
+    let pending = task.future.state.with(py, |state| state.is_pending() && !state.event_loop.is_none());
     pending && task.state.with(py, |state| state.log_destroy_pending && state.coro.is_some())
 }
 

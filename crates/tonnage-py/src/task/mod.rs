@@ -17,11 +17,11 @@ use pyo3::prelude::*;
 
 pub(crate) use cancel::cancel;
 pub(crate) use class::{TaskOptions, create_native};
-pub(crate) use step::{Context, step};
+pub(crate) use step::{call_soon as step_soon, step, step_on};
 pub(crate) use wakeup::TaskWakeup;
 
-use crate::cpython::{Guarded, Native, Object};
-use crate::event_loop::{EventLoop, Ready};
+use crate::cpython::{Guarded, Native, Object, Owned};
+use crate::event_loop::EventLoop;
 use crate::future::Future;
 use crate::names;
 
@@ -32,14 +32,14 @@ pub(crate) struct Task {
 }
 
 pub(crate) struct TaskState {
-    pub(crate) coro: Option<Py<PyAny>>,
-    pub(crate) context: Option<Py<PyAny>>,
+    pub(crate) coro: Option<Owned>,
+    pub(crate) context: Option<Owned>,
     /// What it waits for.
-    pub(crate) waiter: Option<Py<PyAny>>,
+    pub(crate) waiter: Option<Owned>,
     /// Raised inside the coroutine at the next step.
-    pub(crate) throw_next: Option<Py<PyAny>>,
+    pub(crate) throw_next: Option<Owned>,
     /// `None`: named by its number, which is formatted when somebody asks.
-    pub(crate) name: Option<Py<PyAny>>,
+    pub(crate) name: Option<Owned>,
     pub(crate) number: u64,
     pub(crate) cancels_requested: u32,
     /// Where the loop keeps it while it is pending.
@@ -78,17 +78,7 @@ impl Task {
     }
 
     pub(crate) fn context<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
-        self.state.with(py, |state| state.context.as_ref().map(|context| context.clone_ref(py).into_bound(py)))
-    }
-
-    /// Puts a task of one of our loops into its ready queue.
-    pub(crate) fn wake(task: &Bound<'_, Self>) -> PyResult<()> {
-        let py = task.py();
-        let event_loop = task.value().future.event_loop(py)?;
-        match EventLoop::of(&event_loop) {
-            Some(native) => native.schedule(py, Ready::Step(task.clone().unbind())),
-            None => step::call_soon(task, &event_loop),
-        }
+        self.state.with(py, |state| state.context.as_ref().map(|context| context.get_bound(py)))
     }
 
     /// The task as the future that it is.
@@ -110,15 +100,11 @@ impl Task {
     }
 
     /// The opposite, when the task is done.
-    fn unregister(task: &Bound<'_, Self>) -> PyResult<()> {
+    fn unregister(task: &Bound<'_, Self>, event_loop: &Object<'_>) {
         let py = task.py();
         let kept_at = task.value().state.with(py, |state| state.kept_at.take());
-        if let Some(at) = kept_at {
-            let event_loop = task.value().future.event_loop(py)?;
-            if let Some(native) = EventLoop::of(&event_loop) {
-                drop(native.forget(py, at));
-            }
+        if let (Some(at), Some(native)) = (kept_at, EventLoop::of(event_loop)) {
+            drop(native.forget(py, at));
         }
-        Ok(())
     }
 }

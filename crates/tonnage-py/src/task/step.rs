@@ -6,30 +6,37 @@ use pyo3::types::PyDict;
 
 use super::{Task, TaskWakeup, cancel};
 use crate::cpython::native_class::is_exact;
-use crate::cpython::{Native, Object, Step, context, coroutine, current};
+use crate::cpython::{Native, Object, Owned, Step, context, coroutine, current};
 use crate::event_loop::{EventLoop, Ready};
-use crate::future::{self, Future, Outcome, Polled};
+use crate::future::{self, Future, LoopRef, Outcome, Polled};
 use crate::{errors, names};
 
 /// Is the task's context entered already, as by the handle of a foreign loop?
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Context {
+pub(super) enum Context {
     Enter,
     Entered,
 }
 
-/// Runs one step. Only what must leave the loop (KeyboardInterrupt, SystemExit) comes back as error.
-pub(crate) fn step(task: &Bound<'_, Task>, entering: Context) -> PyResult<()> {
+/// Runs one step of a task of `event_loop`, which is ours. Only what must leave the loop
+/// (KeyboardInterrupt, SystemExit) comes back as an error.
+#[inline]
+pub(crate) fn step_on<'py>(task: &Bound<'py, Task>, event_loop: &Bound<'py, EventLoop>) -> PyResult<()> {
+    event_loop.get().enter_task(event_loop.as_any(), task)?;
+    resume(task, event_loop.as_any(), Context::Enter)
+}
+
+/// Runs one step from a callback that is run in the task's context, on a loop of any kind.
+pub(crate) fn step(task: &Bound<'_, Task>) -> PyResult<()> {
     let py = task.py();
     let event_loop = task.value().future.event_loop(py)?;
-    match EventLoop::of(&event_loop) {
-        Some(native) => native.enter_task(&event_loop, task)?,
-        None => current::enter(&event_loop, task.as_any())?,
+    if let Some(native) = EventLoop::of(&event_loop) {
+        native.enter_task(&event_loop, task)?;
+        return resume(task, &event_loop, Context::Entered);
     }
-    let stepped = resume(task, &event_loop, entering);
-    if EventLoop::of(&event_loop).is_none() {
-        current::leave(&event_loop)?;
-    }
+    current::enter(&event_loop, task.as_any())?;
+    let stepped = resume(task, &event_loop, Context::Entered);
+    current::leave(&event_loop)?;
     stepped
 }
 
@@ -37,8 +44,8 @@ pub(crate) fn step(task: &Bound<'_, Task>, entering: Context) -> PyResult<()> {
 struct Due<'py> {
     coro: Option<Object<'py>>,
     context: Option<Object<'py>>,
-    waiter: Option<Py<PyAny>>,
-    throw: Option<Py<PyAny>>,
+    waiter: Option<Owned>,
+    throw: Option<Owned>,
     must_cancel: bool,
 }
 
@@ -46,8 +53,8 @@ struct Due<'py> {
 pub(super) fn resume<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, entering: Context) -> PyResult<()> {
     let py = task.py();
     let due = task.value().state.with(py, |state| Due {
-        coro: state.coro.as_ref().map(|coro| coro.clone_ref(py).into_bound(py)),
-        context: state.context.as_ref().map(|context| context.clone_ref(py).into_bound(py)),
+        coro: state.coro.as_ref().map(|coro| coro.get_bound(py)),
+        context: state.context.as_ref().map(|context| context.get_bound(py)),
         waiter: state.waiter.take(),
         throw: state.throw_next.take(),
         must_cancel: std::mem::take(&mut state.must_cancel),
@@ -78,8 +85,8 @@ pub(super) fn resume<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, ent
         drop(throw);
         match came_back {
             Ok(Step::Yielded(value)) => yielded(task, event_loop, &value),
-            Ok(Step::Returned(value)) => returned(task, value),
-            Err(error) => raised(task, error),
+            Ok(Step::Returned(value)) => returned(task, event_loop, value),
+            Err(error) => raised(task, event_loop, error),
         }
     };
     match entering {
@@ -105,25 +112,25 @@ fn error_of<'py>(waiter: &Object<'py>) -> Option<Object<'py>> {
     }
 }
 
-fn returned<'py>(task: &Bound<'py, Task>, value: Object<'py>) -> PyResult<()> {
+fn returned<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: Object<'py>) -> PyResult<()> {
     let py = task.py();
     let future = Task::as_future(task);
-    Task::unregister(task)?;
+    Task::unregister(task, event_loop);
     if task.value().state.with(py, |state| std::mem::take(&mut state.must_cancel)) {
         // Cancelled right before the coroutine returned.
         future::settle(future, Outcome::Cancelled)?;
     } else {
-        future::settle(future, Outcome::Result(value.unbind()))?;
+        future::settle(future, Outcome::Result(value.into()))?;
     }
     Ok(())
 }
 
-fn raised(task: &Bound<'_, Task>, error: PyErr) -> PyResult<()> {
+fn raised(task: &Bound<'_, Task>, event_loop: &Object<'_>, error: PyErr) -> PyResult<()> {
     let py = task.py();
     let future = Task::as_future(task);
-    Task::unregister(task)?;
+    Task::unregister(task, event_loop);
     if errors::is_cancelled(py, &error) {
-        let error = error.into_value(py).into_any();
+        let error = Owned::from(error.into_value(py).into_bound(py).into_any());
         drop(future.value().state.with(py, |state| state.rare().cancelled_error.replace(error)));
         future::cancel(future, None)?;
         return Ok(());
@@ -161,12 +168,12 @@ fn wait_for_native<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value
     let py = task.py();
     let future = value.cast::<Future>()?;
     let (same_loop, blocking, native) = future.value().state.with(py, |state| {
-        let same = state.event_loop.as_ref().is_some_and(|other| other.is(event_loop));
+        let same = state.event_loop.is(event_loop);
         let blocking = state.blocking;
         if same && blocking && !value.is(task) {
             state.blocking = false;
         }
-        (same, blocking, state.has_native_loop)
+        (same, blocking, matches!(state.event_loop, LoopRef::Native(_)))
     });
     if !same_loop {
         return throw_soon(task, event_loop, other_loop(task, value)?);
@@ -177,9 +184,9 @@ fn wait_for_native<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value
     if value.is(task) {
         return throw_soon(task, event_loop, awaits_itself(task)?);
     }
-    let waiter = value.clone().unbind();
+    let waiter = Owned::from(value);
     task.value().state.with(py, |state| state.waiter = Some(waiter));
-    if native && EventLoop::of(event_loop).is_some() {
+    if native {
         if !future::add_waiting_task(future, task) {
             wake(task, event_loop)?;
         }
@@ -211,7 +218,7 @@ fn wait_for_foreign<'py>(
     }
     value.setattr(names::_asyncio_future_blocking(py), false)?;
     add_wakeup(task, value)?;
-    let waiter = value.clone().unbind();
+    let waiter = Owned::from(value);
     task.value().state.with(py, |state| state.waiter = Some(waiter));
     cancel::deliver(task, value)
 }
@@ -241,7 +248,7 @@ fn awaits_itself(task: &Bound<'_, Task>) -> PyResult<PyErr> {
 /// Schedules a step in which `error` is raised inside the coroutine.
 pub(crate) fn throw_soon(task: &Bound<'_, Task>, event_loop: &Object<'_>, error: PyErr) -> PyResult<()> {
     let py = task.py();
-    let error = error.into_value(py).into_any();
+    let error = Owned::from(error.into_value(py).into_bound(py).into_any());
     drop(task.value().state.with(py, |state| state.throw_next.replace(error)));
     wake(task, event_loop)
 }
@@ -250,13 +257,13 @@ pub(crate) fn throw_soon(task: &Bound<'_, Task>, event_loop: &Object<'_>, error:
 #[inline]
 pub(super) fn wake(task: &Bound<'_, Task>, event_loop: &Object<'_>) -> PyResult<()> {
     match EventLoop::of(event_loop) {
-        Some(native) => native.schedule(task.py(), Ready::Step(task.clone().unbind())),
+        Some(native) => native.schedule(task.py(), Ready::Step(task.into())),
         None => call_soon(task, event_loop),
     }
 }
 
 /// Schedules a step on a loop that is not ours.
-pub(super) fn call_soon(task: &Bound<'_, Task>, event_loop: &Object<'_>) -> PyResult<()> {
+pub(crate) fn call_soon(task: &Bound<'_, Task>, event_loop: &Object<'_>) -> PyResult<()> {
     let py = task.py();
     let kwargs = PyDict::new(py);
     kwargs.set_item(names::context(py), task.value().context(py))?;

@@ -7,13 +7,13 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::{Context, Task, step};
+use super::{Task, step};
 use crate::cpython::native_class::create;
-use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Parameters, Slots, Visit};
+use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
 use crate::names;
 
 pub(crate) struct TaskWakeup {
-    task: Guarded<Option<Py<Task>>>,
+    task: Guarded<Option<Owned<Task>>>,
     /// Called with the future that is done; else with nothing.
     takes_future: bool,
 }
@@ -46,8 +46,8 @@ impl NativeClass for TaskWakeup {
         );
         slots.getter(c"__self__", |wakeup| {
             let py = wakeup.py();
-            let task = wakeup.value().task.with(py, |task| task.as_ref().map(|task| task.clone_ref(py)));
-            Ok(task.map_or_else(|| py.None().into_bound(py), |task| task.into_bound(py).into_any()))
+            let task = wakeup.value().task.with(py, |task| task.as_ref().map(|task| task.get_bound(py)));
+            Ok(task.map_or_else(|| py.None().into_bound(py), Bound::into_any))
         });
         slots.getter(c"__qualname__", |wakeup| {
             let name = if wakeup.value().takes_future { "Task.task_wakeup" } else { "Task.task_step" };
@@ -56,7 +56,7 @@ impl NativeClass for TaskWakeup {
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        self.task.traverse(0, |task| visit.option(task.as_ref()))
+        self.task.traverse(0, |task| visit.option(task.as_deref()))
     }
 
     fn clear(&self, py: Python<'_>) {
@@ -66,11 +66,11 @@ impl NativeClass for TaskWakeup {
 
 impl TaskWakeup {
     pub(crate) fn create<'py>(task: &Bound<'py, Task>) -> PyResult<Bound<'py, Self>> {
-        create(task.py(), Self { task: Guarded::new(Some(task.clone().unbind())), takes_future: true })
+        create(task.py(), Self { task: Guarded::new(Some(task.into())), takes_future: true })
     }
 
     pub(super) fn create_step<'py>(task: &Bound<'py, Task>) -> PyResult<Bound<'py, Self>> {
-        create(task.py(), Self { task: Guarded::new(Some(task.clone().unbind())), takes_future: false })
+        create(task.py(), Self { task: Guarded::new(Some(task.into())), takes_future: false })
     }
 }
 
@@ -82,15 +82,14 @@ fn call<'py>(wakeup: &Bound<'py, TaskWakeup>, args: Args<'_, 'py>) -> PyResult<O
     if future.is_some() != wakeup.value().takes_future {
         return Err(PyTypeError::new_err("task_wakeup() takes the future that is done"));
     }
-    let task = wakeup.value().task.with(py, |task| task.as_ref().map(|task| task.clone_ref(py)));
+    let task = wakeup.value().task.with(py, |task| task.as_ref().map(|task| task.get_bound(py)));
     let Some(task) = task else { return Ok(py.None().into_bound(py)) };
-    let task = task.bind(py);
     if let Some(future) = future
         && let Err(error) = future.call_method0(names::result(py))
     {
-        let error = error.into_value(py).into_any();
+        let error = Owned::from(error.into_value(py).into_bound(py).into_any());
         drop(task.value().state.with(py, |state| state.throw_next.replace(error)));
     }
-    step(task, Context::Entered)?;
+    step(&task)?;
     Ok(py.None().into_bound(py))
 }

@@ -1,5 +1,16 @@
 //! Transports: how bytes get from a socket to a protocol, and back.
+//!
+//! The meaning is that of CPython 3.15, Lib/asyncio/selector_events.py, on every version. One thing
+//! differs, and shows only in the number of system calls: what is written during a turn of the loop
+//! leaves at the end of that turn, in one piece.
 
+mod attributes;
+mod closing;
+mod flow_control;
+mod methods;
+mod opening;
+mod reading;
 mod socket;
+mod writing;
 
 pub(crate) use socket::SocketTransport;

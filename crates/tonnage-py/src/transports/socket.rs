@@ -1,43 +1,258 @@
 //! SocketTransport: TCP and Unix streams.
+//!
+//! The Python socket object is the one owner of the descriptor. Invariants: the loop watches the socket
+//! for reading exactly while `reading.watched`, and for writing exactly while `sending` is `Blocked`;
+//! `connection_lost` is scheduled once, when `lost` leaves 0; no Python code runs inside the guard.
 
 use std::ffi::CStr;
 
+use pyo3::exceptions::{PyResourceWarning, PyRuntimeError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyDict, PyTuple};
+use tonnage_core::reactor::Fd;
+use tonnage_core::write_queue::WriteQueue;
 
-use crate::cpython::{NativeClass, Slots, Visit};
+use super::flow_control::FlowControl;
+use super::{attributes, methods, opening};
+use crate::cpython::{Guarded, Native, NativeClass, Object, Slots, Visit, context};
+use crate::event_loop::EventLoop;
+use crate::{errors, names};
 
-pub(crate) struct SocketTransport {}
+pub(crate) struct SocketTransport {
+    pub(super) state: Guarded<State>,
+}
+
+pub(super) struct State {
+    /// `None` before `__init__` and after `connection_lost`, as all that follow.
+    pub(super) event_loop: Option<Py<EventLoop>>,
+    pub(super) sock: Option<Py<PyAny>>,
+    pub(super) fd: Fd,
+    pub(super) protocol: Option<Py<PyAny>>,
+    pub(super) server: Option<Py<PyAny>>,
+    /// What `get_extra_info` knows; it stays after the end.
+    pub(super) extra: Option<Py<PyDict>>,
+    /// Where the protocol's methods run.
+    pub(super) context: Option<Py<PyAny>>,
+    pub(super) reading: Reading,
+    pub(super) outgoing: Outgoing,
+    pub(super) ending: Ending,
+}
+
+pub(super) struct Reading {
+    /// Does the protocol lend its own buffer?
+    pub(super) into_buffer: bool,
+    pub(super) paused: bool,
+    pub(super) watched: bool,
+}
+
+/// What is to be sent, and what the writers were told.
+pub(super) struct Outgoing {
+    pub(super) queue: WriteQueue<PyBackedBytes>,
+    pub(super) sending: Sending,
+    pub(super) flow: FlowControl,
+    /// Was `write_eof` called?
+    pub(super) eof: bool,
+    /// The future of a sendfile that waits until the queue is empty.
+    pub(super) empty_waiter: Option<Py<PyAny>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sending {
+    /// Nothing is queued.
+    Idle,
+    /// What is queued leaves when the turn of the loop ends.
+    AtEndOfTurn,
+    /// The socket took no more; it is watched.
+    Blocked,
+}
+
+pub(super) struct Ending {
+    /// Was it closed or aborted?
+    pub(super) closing: bool,
+    /// 0 until `connection_lost` is scheduled; then it counts the writes that came too late.
+    pub(super) lost: u32,
+}
+
+impl State {
+    const fn empty() -> Self {
+        Self {
+            event_loop: None,
+            sock: None,
+            fd: -1,
+            protocol: None,
+            server: None,
+            extra: None,
+            context: None,
+            reading: Reading { into_buffer: false, paused: false, watched: false },
+            outgoing: Outgoing {
+                queue: WriteQueue::new(),
+                sending: Sending::Idle,
+                flow: FlowControl::new(),
+                eof: false,
+                empty_waiter: None,
+            },
+            ending: Ending { closing: false, lost: 0 },
+        }
+    }
+
+    pub(super) fn is_reading(&self) -> bool {
+        !self.ending.closing && !self.reading.paused
+    }
+}
 
 impl NativeClass for SocketTransport {
-    const NAME: &'static CStr = c"tonnage._tonnage.SocketTransport";
-    const DOC: &'static CStr = c"A stream transport over a socket.";
+    const NAME: &'static CStr = c"tonnage.SocketTransport";
+    const DOC: &'static CStr = c"SocketTransport(loop, sock, protocol, waiter=None, extra=None, server=None, \
+        context=None)\n--\n\nA stream transport over a socket.";
+
+    fn needs_finalizer(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.sock.is_some())
+    }
 
     fn empty() -> Option<Self> {
-        Some(Self {})
+        Some(Self { state: Guarded::new(State::empty()) })
     }
 
-    fn slots(_slots: &mut Slots<Self>) {}
-
-    fn traverse(&self, _visit: &Visit<'_>) -> i32 {
-        0
+    fn slots(slots: &mut Slots<Self>) {
+        slots.init(opening::init);
+        slots.finalizer(finalize);
+        slots.repr(attributes::repr);
+        attributes::add(slots);
+        methods::add(slots);
     }
 
-    fn clear(&self, _py: Python<'_>) {}
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.state.traverse(0, |state| {
+            let objects = [
+                state.sock.as_ref(),
+                state.protocol.as_ref(),
+                state.server.as_ref(),
+                state.context.as_ref(),
+                state.outgoing.empty_waiter.as_ref(),
+            ];
+            let mut shown = visit.option(state.event_loop.as_ref());
+            if shown == 0 {
+                shown = visit.option(state.extra.as_ref());
+            }
+            for object in objects.into_iter().flatten() {
+                if shown != 0 {
+                    break;
+                }
+                shown = visit.call(object);
+            }
+            shown
+        })
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        drop(self.state.with(py, |state| std::mem::replace(state, State::empty())));
+    }
 }
 
 impl SocketTransport {
-    /// The socket has bytes, or its end.
-    pub(crate) fn readable(_transport: &Bound<'_, Self>) -> PyResult<()> {
-        Ok(())
+    /// The loop; `None` once the connection is lost.
+    #[inline]
+    pub(super) fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, EventLoop>> {
+        let found = self.state.with(py, |state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)));
+        found.map(|event_loop| event_loop.into_bound(py))
     }
 
-    /// The socket takes bytes again.
-    pub(crate) fn writable(_transport: &Bound<'_, Self>) -> PyResult<()> {
-        Ok(())
+    /// The loop, in methods that need one.
+    pub(super) fn open_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, EventLoop>> {
+        self.event_loop(py).ok_or_else(|| PyRuntimeError::new_err("the transport is closed"))
     }
 
-    /// The turn in which it was written to is over.
-    pub(crate) fn flush(_transport: &Bound<'_, Self>) -> PyResult<()> {
-        Ok(())
+    /// The protocol, or `None`, as an object to be handed out.
+    pub(super) fn protocol<'py>(&self, py: Python<'py>) -> Object<'py> {
+        let found = self.state.with(py, |state| state.protocol.as_ref().map(|protocol| protocol.clone_ref(py)));
+        found.map_or_else(|| py.None().into_bound(py), |protocol| protocol.into_bound(py))
     }
+
+    /// `loop.call_soon(callback, *args, context=...)`, in the transport's context.
+    pub(super) fn call_soon(
+        event_loop: &Bound<'_, EventLoop>,
+        in_context: Option<&Object<'_>>,
+        callback: &Object<'_>,
+        args: &[&Object<'_>],
+    ) -> PyResult<()> {
+        let py = event_loop.py();
+        let kwargs = PyDict::new(py);
+        kwargs.set_item(names::context(py), in_context)?;
+        let args = PyTuple::new(py, std::iter::once(callback).chain(args.iter().copied()))?;
+        event_loop.call_method(names::call_soon(py), args, Some(&kwargs)).map(drop)
+    }
+
+    /// Runs `work` as a callback of the loop would run: in the transport's context, and with errors told
+    /// to the exception handler. Only what must leave the loop comes back.
+    #[inline]
+    pub(super) fn in_context(transport: &Bound<'_, Self>, work: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
+        let py = transport.py();
+        let found = transport.value().state.with(py, |state| state.context.as_ref().map(|found| found.clone_ref(py)));
+        let ran = match &found {
+            Some(found) => context::run(found.bind(py), work),
+            None => work(),
+        };
+        match ran {
+            Ok(()) => Ok(()),
+            Err(error) if errors::is_exit(py, &error) => Err(error),
+            Err(error) => Self::report(transport, "Exception in callback of transport", error),
+        }
+    }
+
+    /// Tells the loop's exception handler.
+    #[cold]
+    pub(super) fn report(transport: &Bound<'_, Self>, message: &str, error: PyErr) -> PyResult<()> {
+        let py = transport.py();
+        let Some(event_loop) = transport.value().event_loop(py) else {
+            error.write_unraisable(py, Some(transport));
+            return Ok(());
+        };
+        let details = PyDict::new(py);
+        details.set_item("message", message)?;
+        details.set_item("exception", error.into_value(py))?;
+        details.set_item("transport", transport)?;
+        details.set_item("protocol", transport.value().protocol(py))?;
+        event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
+    }
+
+    /// In debug mode: `logger.debug(format, transport)`.
+    #[inline]
+    pub(super) fn log(transport: &Bound<'_, Self>, event_loop: &Bound<'_, EventLoop>, format: &str) -> PyResult<()> {
+        if !event_loop.get().debug() {
+            return Ok(());
+        }
+        let py = transport.py();
+        names::asyncio_logger(py)?.call_method1(names::debug(py), (format, transport)).map(drop)
+    }
+}
+
+/// An open transport that nobody holds: warns, and closes the socket.
+fn finalize(transport: &Bound<'_, SocketTransport>) {
+    let py = transport.py();
+    let Some(sock) = transport.value().state.with(py, |state| state.sock.as_ref().map(|sock| sock.clone_ref(py))) else {
+        return;
+    };
+    let warned = warn_unclosed(transport);
+    let closed = sock.bind(py).call_method0(names::close(py)).map(drop);
+    let (sock, server) = transport.value().state.with(py, |state| (state.sock.take(), state.server.take()));
+    let detached = match &server {
+        Some(server) => server.call_method1(py, names::_detach(py), (transport,)).map(drop),
+        None => Ok(()),
+    };
+    drop(sock);
+    for outcome in [warned, closed, detached] {
+        if let Err(error) = outcome {
+            error.write_unraisable(py, Some(transport));
+        }
+    }
+}
+
+fn warn_unclosed(transport: &Bound<'_, SocketTransport>) -> PyResult<()> {
+    let py = transport.py();
+    let text = format!("unclosed transport {}", transport.repr()?);
+    let kwargs = PyDict::new(py);
+    kwargs.set_item("source", transport)?;
+    let category = py.get_type::<PyResourceWarning>();
+    names::warn(py)?.call((text, category), Some(&kwargs)).map(drop)
 }
