@@ -51,6 +51,12 @@ pub fn send_vectored(fd: Fd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     Ok(retry_on_intr(|| net::sendmsg(fd, slices, &mut control, SendFlags::NOSIGNAL))?)
 }
 
+/// Does the kernel lack memory for a write? That passes, so the write is to be tried again.
+#[must_use]
+pub fn is_out_of_memory(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::NOBUFS)
+}
+
 fn borrow(fd: Fd) -> Result<BorrowedFd<'static>, Errno> {
     if fd < 0 {
         return Err(Errno::BADF);

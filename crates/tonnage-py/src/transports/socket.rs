@@ -103,7 +103,8 @@ impl State {
 
 impl NativeClass for SocketTransport {
     const NAME: &'static CStr = c"tonnage.SocketTransport";
-    const DOC: &'static CStr = c"SocketTransport(loop, sock, protocol, waiter=None, extra=None, server=None, \
+    const DOC: &'static CStr =
+        c"SocketTransport(loop, sock, protocol, waiter=None, extra=None, server=None, \
         context=None)\n--\n\nA stream transport over a socket.";
 
     fn needs_finalizer(&self, py: Python<'_>) -> bool {
@@ -154,7 +155,8 @@ impl SocketTransport {
     /// The loop; `None` once the connection is lost.
     #[inline]
     pub(super) fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, EventLoop>> {
-        let found = self.state.with(py, |state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)));
+        let found =
+            self.state.with(py, |state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)));
         found.map(|event_loop| event_loop.into_bound(py))
     }
 
@@ -165,7 +167,8 @@ impl SocketTransport {
 
     /// The protocol, or `None`, as an object to be handed out.
     pub(super) fn protocol<'py>(&self, py: Python<'py>) -> Object<'py> {
-        let found = self.state.with(py, |state| state.protocol.as_ref().map(|protocol| protocol.clone_ref(py)));
+        let found =
+            self.state.with(py, |state| state.protocol.as_ref().map(|protocol| protocol.clone_ref(py)));
         found.map_or_else(|| py.None().into_bound(py), |protocol| protocol.into_bound(py))
     }
 
@@ -179,16 +182,20 @@ impl SocketTransport {
         let py = event_loop.py();
         let kwargs = PyDict::new(py);
         kwargs.set_item(names::context(py), in_context)?;
-        let args = PyTuple::new(py, std::iter::once(callback).chain(args.iter().copied()))?;
+        let args = PyTuple::new(py, [&[callback], args].concat())?;
         event_loop.call_method(names::call_soon(py), args, Some(&kwargs)).map(drop)
     }
 
     /// Runs `work` as a callback of the loop would run: in the transport's context, and with errors told
     /// to the exception handler. Only what must leave the loop comes back.
     #[inline]
-    pub(super) fn in_context(transport: &Bound<'_, Self>, work: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
+    pub(super) fn in_context(
+        transport: &Bound<'_, Self>,
+        work: impl FnOnce() -> PyResult<()>,
+    ) -> PyResult<()> {
         let py = transport.py();
-        let found = transport.value().state.with(py, |state| state.context.as_ref().map(|found| found.clone_ref(py)));
+        let found =
+            transport.value().state.with(py, |state| state.context.as_ref().map(|found| found.clone_ref(py)));
         let ran = match &found {
             Some(found) => context::run(found.bind(py), work),
             None => work(),
@@ -218,7 +225,11 @@ impl SocketTransport {
 
     /// In debug mode: `logger.debug(format, transport)`.
     #[inline]
-    pub(super) fn log(transport: &Bound<'_, Self>, event_loop: &Bound<'_, EventLoop>, format: &str) -> PyResult<()> {
+    pub(super) fn log(
+        transport: &Bound<'_, Self>,
+        event_loop: &Bound<'_, EventLoop>,
+        format: &str,
+    ) -> PyResult<()> {
         if !event_loop.get().debug() {
             return Ok(());
         }
@@ -230,7 +241,9 @@ impl SocketTransport {
 /// An open transport that nobody holds: warns, and closes the socket.
 fn finalize(transport: &Bound<'_, SocketTransport>) {
     let py = transport.py();
-    let Some(sock) = transport.value().state.with(py, |state| state.sock.as_ref().map(|sock| sock.clone_ref(py))) else {
+    let Some(sock) =
+        transport.value().state.with(py, |state| state.sock.as_ref().map(|sock| sock.clone_ref(py)))
+    else {
         return;
     };
     let warned = warn_unclosed(transport);

@@ -1,0 +1,70 @@
+//! Memory of other objects: bytes that are taken, and buffers that are filled.
+
+use std::mem::MaybeUninit;
+use std::slice;
+
+use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::slots::Object;
+
+/// What `object` holds at this moment, as `bytes`: the object itself if it is that, else a copy.
+#[inline]
+pub(crate) fn snapshot<'py>(object: &Object<'py>) -> PyResult<Bound<'py, PyBytes>> {
+    if let Ok(bytes) = object.cast::<PyBytes>() {
+        return Ok(bytes.clone());
+    }
+    // SAFETY: `object` is a valid object; anything without a buffer is refused with an exception.
+    let bytes = unsafe { ffi::PyBytes_FromObject(object.as_ptr()) };
+    // SAFETY: a new reference to a bytes object, or null with an exception set.
+    let bytes = unsafe { Bound::from_owned_ptr_or_err(object.py(), bytes)? };
+    Ok(bytes.cast_into()?)
+}
+
+/// The writable memory that an object lends, given back on drop.
+pub(crate) struct Lent<'py> {
+    py: Python<'py>,
+    view: Box<ffi::Py_buffer>,
+}
+
+impl<'py> Lent<'py> {
+    /// Borrows the memory of `object`, which must be writable and in one piece.
+    pub(crate) fn by(object: &Object<'py>) -> PyResult<Self> {
+        let mut view = Box::new(ffi::Py_buffer::new());
+        let flags = ffi::PyBUF_WRITABLE | ffi::PyBUF_SIMPLE;
+        // SAFETY: `object` is valid, and the view lives in its box for as long as the memory is lent.
+        if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *view, flags) } < 0 {
+            return Err(PyErr::fetch(object.py()));
+        }
+        let lent = Self { py: object.py(), view };
+        if lent.view.buf.is_null() && lent.view.len != 0 {
+            return Err(PyBufferError::new_err("the object lends no memory"));
+        }
+        Ok(lent)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.view.len.cast_unsigned()
+    }
+
+    /// Calls `write` with the memory. `write` must not run Python code.
+    pub(crate) fn fill<R>(&mut self, write: impl FnOnce(&mut [MaybeUninit<u8>]) -> R) -> R {
+        if self.len() == 0 {
+            return write(&mut []);
+        }
+        let start = self.view.buf.cast::<MaybeUninit<u8>>();
+        // SAFETY: the exporter keeps `len` writable bytes at `buf` until the view is released. We hold
+        // the interpreter lock and `write` runs no Python code, so nobody else of Python's uses them.
+        write(unsafe { slice::from_raw_parts_mut(start, self.view.len.cast_unsigned()) })
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let _attached = self.py;
+        // SAFETY: the view was filled by `PyObject_GetBuffer` and is released once.
+        unsafe { ffi::PyBuffer_Release(&raw mut *self.view) };
+    }
+}

@@ -1,0 +1,103 @@
+//! What Python sees of a transport: its class, its repr, and asyncio's attributes.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString};
+
+use super::SocketTransport;
+use super::socket::{Sending, State};
+use crate::cpython::native_class::is_exact;
+use crate::cpython::{Native, Object, Slots};
+use crate::future::to_bool;
+use crate::names;
+
+type Transport<'py> = Bound<'py, SocketTransport>;
+
+pub(super) fn add(slots: &mut Slots<SocketTransport>) {
+    slots.getter(c"__class__", |transport| {
+        let py = transport.py();
+        if is_exact::<SocketTransport>(transport.as_any()) {
+            return names::asyncio_transport(py).cloned();
+        }
+        Ok(transport.get_type().into_any())
+    });
+    slots.getter(c"_loop", |transport| {
+        let py = transport.py();
+        Ok(transport.value().event_loop(py).map_or_else(|| py.None().into_bound(py), Bound::into_any))
+    });
+    slots.getter(c"_sock", |transport| part(transport, |state| state.sock.as_ref()));
+    slots.getter(c"_protocol", |transport| part(transport, |state| state.protocol.as_ref()));
+    slots.getter(c"_server", |transport| part(transport, |state| state.server.as_ref()));
+    slots.getter(c"_extra", |transport| {
+        part(transport, |state| state.extra.as_ref().map(|extra| extra.as_any()))
+    });
+    slots.getter(c"_context", |transport| part(transport, |state| state.context.as_ref()));
+    slots.getter(c"_empty_waiter", |transport| part(transport, |state| state.outgoing.empty_waiter.as_ref()));
+    slots.getter(c"_sock_fd", |transport| number(transport, |state| state.fd.into()));
+    slots.getter(c"_conn_lost", |transport| number(transport, |state| state.ending.lost.into()));
+    slots.getter(c"_high_water", |transport| number(transport, |state| state.outgoing.flow.high));
+    slots.getter(c"_low_water", |transport| number(transport, |state| state.outgoing.flow.low));
+    slots.getter(c"_closing", |transport| flag(transport, |state| state.ending.closing));
+    slots.getter(c"_paused", |transport| flag(transport, |state| state.reading.paused));
+    slots.getter(c"_eof", |transport| flag(transport, |state| state.outgoing.eof));
+    slots.getter(c"_protocol_paused", |transport| flag(transport, |state| state.outgoing.flow.paused));
+    slots.getter(c"_protocol_connected", |transport| flag(transport, |state| state.protocol.is_some()));
+    slots.getter(c"_start_tls_compatible", |transport| flag(transport, |_| true));
+    slots.getter(c"_sendfile_compatible", |transport| {
+        names::sendfile_mode(transport.py())?.getattr("TRY_NATIVE")
+    });
+    slots.getter(c"_buffer", buffer);
+}
+
+fn part<'py>(
+    transport: &Transport<'py>,
+    part: impl FnOnce(&State) -> Option<&Py<PyAny>>,
+) -> PyResult<Object<'py>> {
+    let py = transport.py();
+    let found = transport.value().state.with(py, |state| part(state).map(|object| object.clone_ref(py)));
+    Ok(found.unwrap_or_else(|| py.None()).into_bound(py))
+}
+
+fn flag<'py>(transport: &Transport<'py>, test: impl FnOnce(&State) -> bool) -> PyResult<Object<'py>> {
+    let py = transport.py();
+    Ok(to_bool(py, transport.value().state.with(py, |state| test(state))))
+}
+
+fn number<'py>(transport: &Transport<'py>, read: impl FnOnce(&State) -> i64) -> PyResult<Object<'py>> {
+    let py = transport.py();
+    Ok(transport.value().state.with(py, |state| read(state)).into_pyobject(py)?.into_any())
+}
+
+/// The chunks that are not sent in full, copied: for those who look, as CPython's tests do.
+fn buffer<'py>(transport: &Transport<'py>) -> PyResult<Object<'py>> {
+    let py = transport.py();
+    let chunks: Vec<Vec<u8>> = transport
+        .value()
+        .state
+        .with(py, |state| state.outgoing.queue.iter().map(|chunk| chunk.to_vec()).collect());
+    Ok(PyList::new(py, chunks.iter().map(|chunk| PyBytes::new(py, chunk)))?.into_any())
+}
+
+pub(super) fn repr<'py>(transport: &Transport<'py>) -> PyResult<Object<'py>> {
+    let py = transport.py();
+    let event_loop = transport.value().event_loop(py);
+    let is_open = event_loop.is_some_and(|event_loop| !event_loop.get().is_closed());
+    let name = transport.get_type().name()?;
+    let text = transport.value().state.with(py, |state| {
+        let mut text = format!("<{name}");
+        if state.sock.is_none() {
+            text.push_str(" closed");
+        } else if state.ending.closing {
+            text.push_str(" closing");
+        }
+        text.push_str(&format!(" fd={}", state.fd));
+        if is_open {
+            let read = if state.reading.watched { "polling" } else { "idle" };
+            let write = if state.outgoing.sending == Sending::Blocked { "polling" } else { "idle" };
+            let size = state.outgoing.queue.len_bytes();
+            text.push_str(&format!(" read={read} write=<{write}, bufsize={size}>"));
+        }
+        text.push('>');
+        text
+    });
+    Ok(PyString::new(py, &text).into_any())
+}

@@ -1,0 +1,161 @@
+//! The methods of a transport that Python calls.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::SocketTransport;
+use crate::cpython::{Args, Native, Object, Parameters, Slots};
+use crate::future::to_bool;
+use crate::names;
+
+pub(super) fn add(slots: &mut Slots<SocketTransport>) {
+    slots.with_args(c"write", c"Write some data bytes to the transport.", write);
+    slots.with_args(c"writelines", c"Write a list of data bytes to the transport.", writelines);
+    slots.no_args(c"write_eof", c"Close the write end after flushing buffered data.", |transport| {
+        done(transport, SocketTransport::write_eof(transport))
+    });
+    slots.no_args(c"can_write_eof", c"Return True: this transport supports write_eof().", |transport| {
+        Ok(to_bool(transport.py(), true))
+    });
+    slots.no_args(c"close", c"Close the transport when buffered data is flushed.", |transport| {
+        done(transport, SocketTransport::close(transport))
+    });
+    slots.no_args(c"abort", c"Close the transport immediately.", |transport| {
+        done(transport, SocketTransport::force_close(transport, None))
+    });
+    slots.no_args(c"is_closing", c"Return True if the transport is closing or closed.", |transport| {
+        let py = transport.py();
+        Ok(to_bool(py, transport.value().state.with(py, |state| state.ending.closing)))
+    });
+    slots.no_args(c"is_reading", c"Return True if the transport is receiving.", |transport| {
+        let py = transport.py();
+        Ok(to_bool(py, transport.value().state.with(py, |state| state.is_reading())))
+    });
+    slots.no_args(c"pause_reading", c"Pause the receiving end.", |transport| {
+        done(transport, SocketTransport::pause_reading(transport))
+    });
+    slots.no_args(c"resume_reading", c"Resume the receiving end.", |transport| {
+        done(transport, SocketTransport::resume_reading(transport))
+    });
+    slots.with_args(c"set_protocol", c"Set a new protocol.", set_protocol);
+    slots.no_args(c"get_protocol", c"Return the current protocol.", |transport| {
+        Ok(transport.value().protocol(transport.py()))
+    });
+    slots.with_args(c"get_extra_info", c"Get optional transport information.", get_extra_info);
+    slots.with_args(
+        c"set_write_buffer_limits",
+        c"Set the high- and low-water limits for write flow control.",
+        set_write_buffer_limits,
+    );
+    slots.no_args(
+        c"get_write_buffer_limits",
+        c"Get the high and low watermarks for write flow control.",
+        |transport| {
+            let py = transport.py();
+            let limits =
+                transport.value().state.with(py, |state| (state.outgoing.flow.low, state.outgoing.flow.high));
+            Ok(limits.into_pyobject(py)?.into_any())
+        },
+    );
+    slots.no_args(c"get_write_buffer_size", c"Return the current size of the write buffer.", |transport| {
+        let py = transport.py();
+        let size = transport.value().state.with(py, |state| state.outgoing.queue.len_bytes());
+        Ok(size.into_pyobject(py)?.into_any())
+    });
+    internal(slots);
+}
+
+/// What asyncio's own modules call: the TLS protocol, sendfile, and our callbacks.
+fn internal(slots: &mut Slots<SocketTransport>) {
+    slots.no_args(c"_start_reading", c"Start to read, once connection_made() was called.", |transport| {
+        done(transport, SocketTransport::start_reading(transport))
+    });
+    slots.one_arg(
+        c"_call_connection_lost",
+        c"Tell the protocol, and close the socket.",
+        |transport, exception| done(transport, SocketTransport::call_connection_lost(transport, exception)),
+    );
+    slots.one_arg(
+        c"_force_close",
+        c"Close the transport immediately, because of an error.",
+        |transport, exception| {
+            let exception = (!exception.is_none()).then(|| exception.clone());
+            done(transport, SocketTransport::force_close(transport, exception))
+        },
+    );
+    slots.with_args(c"_fatal_error", c"Report an error, and close the transport.", fatal_error);
+    slots.no_args(c"_make_empty_waiter", c"A future that is done when the buffer is empty.", |transport| {
+        SocketTransport::make_empty_waiter(transport)
+    });
+    slots.no_args(c"_reset_empty_waiter", c"Nobody waits for an empty buffer any more.", |transport| {
+        let py = transport.py();
+        drop(transport.value().state.with(py, |state| state.outgoing.empty_waiter.take()));
+        Ok(py.None().into_bound(py))
+    });
+}
+
+fn done<'py>(transport: &Bound<'py, SocketTransport>, outcome: PyResult<()>) -> PyResult<Object<'py>> {
+    outcome.map(|()| transport.py().None().into_bound(transport.py()))
+}
+
+fn write<'py>(transport: &Bound<'py, SocketTransport>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<1> =
+        Parameters { function: "write", names: ["data"], positional: 1, required: 1 };
+    let [data] = args.parse(&PARAMETERS)?;
+    done(transport, SocketTransport::write(transport, &data.expect("required")))
+}
+
+fn writelines<'py>(transport: &Bound<'py, SocketTransport>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<1> =
+        Parameters { function: "writelines", names: ["list_of_data"], positional: 1, required: 1 };
+    let [lines] = args.parse(&PARAMETERS)?;
+    done(transport, SocketTransport::writelines(transport, &lines.expect("required")))
+}
+
+fn set_protocol<'py>(transport: &Bound<'py, SocketTransport>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<1> =
+        Parameters { function: "set_protocol", names: ["protocol"], positional: 1, required: 1 };
+    let [protocol] = args.parse(&PARAMETERS)?;
+    done(transport, SocketTransport::set_protocol(transport, &protocol.expect("required")))
+}
+
+fn get_extra_info<'py>(
+    transport: &Bound<'py, SocketTransport>,
+    args: Args<'_, 'py>,
+) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<2> =
+        Parameters { function: "get_extra_info", names: ["name", "default"], positional: 2, required: 1 };
+    let py = args.py();
+    let [name, default] = args.parse(&PARAMETERS)?;
+    let extra =
+        transport.value().state.with(py, |state| state.extra.as_ref().map(|extra| extra.clone_ref(py)));
+    let extra = extra.map_or_else(|| PyDict::new(py), |extra| extra.into_bound(py));
+    let found = extra.get_item(name.expect("required"))?;
+    Ok(found.or(default).unwrap_or_else(|| py.None().into_bound(py)))
+}
+
+fn set_write_buffer_limits<'py>(
+    transport: &Bound<'py, SocketTransport>,
+    args: Args<'_, 'py>,
+) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<2> = Parameters {
+        function: "set_write_buffer_limits",
+        names: ["high", "low"],
+        positional: 2,
+        required: 0,
+    };
+    let [high, low] = args.parse(&PARAMETERS)?.map(|limit| limit.filter(|limit| !limit.is_none()));
+    done(transport, SocketTransport::set_limits(transport, high, low))
+}
+
+fn fatal_error<'py>(transport: &Bound<'py, SocketTransport>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<2> =
+        Parameters { function: "_fatal_error", names: ["exc", "message"], positional: 2, required: 1 };
+    let [exception, message] = args.parse(&PARAMETERS)?;
+    let error = PyErr::from_value(exception.expect("required"));
+    let message = match message {
+        Some(message) => message.extract::<String>()?,
+        None => "Fatal error on transport".to_owned(),
+    };
+    done(transport, SocketTransport::fatal_error(transport, error, &message))
+}

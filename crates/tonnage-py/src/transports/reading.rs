@@ -1,0 +1,221 @@
+//! Reading: one `recv` for each time that the loop finds the socket readable, as asyncio.
+//!
+//! Bytes for `data_received` are read into a scratch buffer of the thread, so that the object is as
+//! large as what arrived. A BufferedProtocol lends its own memory.
+
+use std::cell::Cell;
+use std::io;
+use std::mem::MaybeUninit;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use tonnage_core::reactor::{Fd, socket};
+
+use super::SocketTransport;
+use crate::cpython::buffer::Lent;
+use crate::cpython::{Native, Object, Owned};
+use crate::event_loop::Direction;
+use crate::{errors, names};
+
+/// asyncio's `max_size`.
+const READ_MAX: usize = 256 * 1024;
+
+const READ_FAILED: &str = "Fatal read error on socket transport";
+
+thread_local! {
+    /// Taken while it is filled, which runs no Python code.
+    static SCRATCH: Cell<Option<Box<[MaybeUninit<u8>]>>> = const { Cell::new(None) };
+}
+
+/// Reads what the socket has; no bytes are the end of the stream.
+fn receive(py: Python<'_>, fd: Fd) -> io::Result<Bound<'_, PyBytes>> {
+    SCRATCH.with(|scratch| {
+        let mut buffer = scratch.take().unwrap_or_else(|| Box::new_uninit_slice(READ_MAX));
+        let received = socket::recv_uninit(fd, &mut buffer).map(|bytes| PyBytes::new(py, bytes));
+        scratch.set(Some(buffer));
+        received
+    })
+}
+
+fn is_not_ready(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+impl SocketTransport {
+    /// The socket has bytes, or its end. Only what must leave the loop comes back as an error.
+    #[inline]
+    pub(crate) fn readable(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        // Another callback of this turn may have paused or closed it.
+        let (is_wanted, into_buffer) = transport.value().state.with(py, |state| {
+            let is_wanted = state.reading.watched && state.ending.lost == 0;
+            (is_wanted, state.reading.into_buffer)
+        });
+        if !is_wanted {
+            return Ok(());
+        }
+        Self::in_context(transport, || {
+            if into_buffer { Self::read_into_buffer(transport) } else { Self::read_bytes(transport) }
+        })
+    }
+
+    fn read_bytes(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        let fd = transport.value().state.with(py, |state| state.fd);
+        let data = match receive(py, fd) {
+            Ok(data) => data,
+            Err(error) if is_not_ready(&error) => return Ok(()),
+            Err(error) => return Self::fatal_error(transport, errors::os_error(error), READ_FAILED),
+        };
+        if data.as_bytes().is_empty() {
+            return Self::read_end(transport);
+        }
+        match transport.value().protocol(py).call_method1(names::data_received(py), (data,)) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                Self::protocol_failed(transport, error, "Fatal error: protocol.data_received() call failed.")
+            }
+        }
+    }
+
+    fn read_into_buffer(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        let protocol = transport.value().protocol(py);
+        let buffer = match lend(&protocol) {
+            Ok(buffer) => buffer,
+            Err(error) => {
+                return Self::protocol_failed(
+                    transport,
+                    error,
+                    "Fatal error: protocol.get_buffer() call failed.",
+                );
+            }
+        };
+        // `get_buffer` may have done anything.
+        let Some(fd) = transport.value().state.with(py, |state| state.sock.is_some().then_some(state.fd))
+        else {
+            return Ok(());
+        };
+        let received = match Lent::by(&buffer) {
+            Ok(mut lent) => lent.fill(|memory| socket::recv_uninit(fd, memory).map(|bytes| bytes.len())),
+            Err(error) => return Self::protocol_failed(transport, error, READ_FAILED),
+        };
+        let count = match received {
+            Ok(0) => return Self::read_end(transport),
+            Ok(count) => count,
+            Err(error) if is_not_ready(&error) => return Ok(()),
+            Err(error) => return Self::fatal_error(transport, errors::os_error(error), READ_FAILED),
+        };
+        match protocol.call_method1(names::buffer_updated(py), (count,)) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                Self::protocol_failed(transport, error, "Fatal error: protocol.buffer_updated() call failed.")
+            }
+        }
+    }
+
+    /// The peer sends no more.
+    fn read_end(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        let event_loop = transport.value().open_loop(py)?;
+        Self::log(transport, &event_loop, "%r received EOF")?;
+        let keep_open = match transport.value().protocol(py).call_method0(names::eof_received(py)) {
+            Ok(keep_open) => keep_open,
+            Err(error) => {
+                return Self::protocol_failed(
+                    transport,
+                    error,
+                    "Fatal error: protocol.eof_received() call failed.",
+                );
+            }
+        };
+        if keep_open.is_truthy()? { Self::stop_reading(transport) } else { Self::close(transport) }
+    }
+
+    /// An exception of the protocol ends the connection, unless it ends the program.
+    #[cold]
+    fn protocol_failed(transport: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
+        if errors::is_exit(transport.py(), &error) {
+            return Err(error);
+        }
+        Self::fatal_error(transport, error, message)
+    }
+
+    /// Watches the socket for reading, if it is to be read.
+    pub(super) fn start_reading(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        let starts = transport.value().state.with(py, |state| {
+            let starts = state.is_reading() && !state.reading.watched && state.sock.is_some();
+            starts.then_some(state.fd)
+        });
+        let Some(fd) = starts else { return Ok(()) };
+        let event_loop = transport.value().open_loop(py)?;
+        event_loop.get().watch_transport(py, fd, Direction::Read, Owned::from(transport))?;
+        transport.value().state.with(py, |state| state.reading.watched = true);
+        Ok(())
+    }
+
+    /// Watches the socket for reading no more.
+    pub(super) fn stop_reading(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        let stops = transport
+            .value()
+            .state
+            .with(py, |state| std::mem::replace(&mut state.reading.watched, false).then_some(state.fd));
+        match (stops, transport.value().event_loop(py)) {
+            (Some(fd), Some(event_loop)) => event_loop.get().unwatch(py, fd, Direction::Read).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn pause_reading(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        let pauses = transport.value().state.with(py, |state| {
+            let pauses = state.is_reading();
+            state.reading.paused |= pauses;
+            pauses
+        });
+        if !pauses {
+            return Ok(());
+        }
+        Self::stop_reading(transport)?;
+        Self::log(transport, &transport.value().open_loop(py)?, "%r pauses reading")
+    }
+
+    pub(super) fn resume_reading(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        let resumes = transport.value().state.with(py, |state| {
+            let resumes = !state.ending.closing && state.reading.paused;
+            state.reading.paused &= !resumes;
+            resumes
+        });
+        if !resumes {
+            return Ok(());
+        }
+        Self::start_reading(transport)?;
+        Self::log(transport, &transport.value().open_loop(py)?, "%r resumes reading")
+    }
+
+    pub(super) fn set_protocol(transport: &Bound<'_, Self>, protocol: &Object<'_>) -> PyResult<()> {
+        let py = transport.py();
+        let into_buffer = protocol.is_instance(names::buffered_protocol(py)?)?;
+        let protocol = protocol.clone().unbind();
+        let old = transport.value().state.with(py, |state| {
+            state.reading.into_buffer = into_buffer;
+            state.protocol.replace(protocol)
+        });
+        drop(old);
+        Ok(())
+    }
+}
+
+/// Asks the protocol for memory.
+fn lend<'py>(protocol: &Object<'py>) -> PyResult<Object<'py>> {
+    let py = protocol.py();
+    let buffer = protocol.call_method1(names::get_buffer(py), (-1,))?;
+    if buffer.len()? == 0 {
+        return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
+    }
+    Ok(buffer)
+}
