@@ -22,7 +22,7 @@ from steps import BUILD, ROOT, Result, forget, run, say, warn
 
 GROUP = "test"
 CARGO_TIMEOUT_S = 1200
-PYTEST_TIMEOUT_S = 1200
+PYTEST_TIMEOUT_S = 900
 
 
 def cargo() -> None:
@@ -66,7 +66,9 @@ def pytest(version: str, python: Path, arguments: list[str]) -> None:
     xml = BUILD / f"pytest-{version}.xml"
     BUILD.mkdir(exist_ok=True)
     xml.unlink(missing_ok=True)
-    command = [interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={xml}", *arguments]
+    # So many failures have one cause; waiting for the rest would only take time.
+    options = ["-q", "-p", "no:cacheprovider", "--maxfail=40", f"--junitxml={xml}"]
+    command = [interpreter, "-m", "pytest", *options, *arguments]
     code = run(command, timeout_s=PYTEST_TIMEOUT_S)
     result = _read(xml, f"CPython {version}")
     if code and not result.failed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -49,6 +50,10 @@ def saved(group: str | None = None) -> list[Result]:
     """Return the results kept so far, oldest first."""
     paths = sorted(RESULTS.glob(f"{group or '*'}-*.json"), key=lambda path: path.stat().st_mtime_ns)
     return [Result(**json.loads(path.read_text())) for path in paths]
+
+
+# Ends through the `except` of `run`, so that what runs below us ends too.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def say(text: str) -> None:
@@ -96,7 +101,7 @@ def run(
         output, _ = process.communicate(timeout=timeout_s)
     except BaseException as error:
         # The whole session, so that no server or worker of it stays behind.
-        os.killpg(process.pid, 9)
+        os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
         if not isinstance(error, subprocess.TimeoutExpired):
             raise
