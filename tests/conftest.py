@@ -12,24 +12,39 @@ from typing import Any
 import pytest
 import tonnage
 
+FACTORIES = {"asyncio": asyncio.SelectorEventLoop, "tonnage": tonnage.new_event_loop}
 
-@pytest.fixture(params=["asyncio", "tonnage"])
-def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
-    """A new event loop; reports to its exception handler fail the test, unless it asks for `reports`."""
-    new_loop = asyncio.SelectorEventLoop() if request.param == "asyncio" else tonnage.new_event_loop()
+
+@pytest.fixture(params=list(FACTORIES))
+def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
+    """What makes a new event loop: asyncio's, then ours."""
+    return FACTORIES[request.param]
+
+
+@pytest.fixture
+def loop(
+    request: pytest.FixtureRequest, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> Iterator[asyncio.AbstractEventLoop]:
+    """A new event loop.
+
+    Reports to its exception handler fail the test, unless it asks for `reports`; pending tasks at the end do.
+    """
+    new_loop = loop_factory()
     reports: list[dict[str, Any]] = []
     new_loop.set_exception_handler(lambda _, context: reports.append(context))
     new_loop.reports = reports  # type: ignore[attr-defined]
     yield new_loop
+    pending = asyncio.all_tasks(new_loop)
     if not new_loop.is_closed():
         new_loop.run_until_complete(new_loop.shutdown_asyncgens())
         new_loop.run_until_complete(new_loop.shutdown_default_executor())
         new_loop.close()
+    assert not pending
     if "reports" not in request.fixturenames:
         assert not reports
     reports.clear()
     with warnings.catch_warnings():
-        if request.param == "asyncio":
+        if loop_factory is FACTORIES["asyncio"]:
             # What the oracle leaves behind is not judged.
             warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()

@@ -12,6 +12,7 @@ import tempfile
 from asyncio import constants
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -19,7 +20,7 @@ import pytest
 class Recorder(asyncio.Protocol):
     """Keeps what happens to one connection."""
 
-    made: list[Recorder] = []
+    made: ClassVar[list[Recorder]] = []
 
     def __init__(self) -> None:
         self.made.append(self)
