@@ -110,14 +110,15 @@ class _Worker:
             _kill_group(process.pid)
             self._exit_code = process.wait()
             log.seek(0)
-            self.log = log.read().decode(errors="replace")[-LOG_MAX:]
+            self.log = log.read().decode(errors="replace").strip()[-LOG_MAX:]
         return finished
 
     def blame(self) -> Outcome:
         """Return the outcome of the test during or after which the process ended."""
         if self._killed or "Timeout (" in self.log:
             return Outcome("timeout", f"{self.log}\nit hung")
-        return Outcome("crash", f"{self.log}\nit ended the process, exit code {self._exit_code}")
+        last = self.log.rpartition("\n")[2]
+        return Outcome("crash", f"{self.log}\nit ended the process, exit code {self._exit_code}: {last}")
 
     def _follow(self, process: subprocess.Popen[bytes], reading: int) -> bool:
         lines: queue.SimpleQueue[str] = queue.SimpleQueue()

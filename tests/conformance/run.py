@@ -16,6 +16,7 @@ import importlib
 import json
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -51,18 +52,24 @@ def main() -> int:
     reasons = expected.read_list() if implementation == "tonnage" else {}
     print(f"CPython {sys.version.split()[0]}, its test_asyncio on {implementation or 'asyncio'}")
     started_s = time.monotonic()
-    results = _run_files(files, job, options.j)
-    verdicts = {
-        test: expected.verdict(outcome, reasons.get(test))
-        for outcomes in results.values()
-        for test, outcome in outcomes.items()
-    }
-    if set(job.parts) != set(substitution.PARTS):
-        # The list is for both parts together; one alone may pass more.
-        verdicts = {test: "passed" if v == "stale" else v for test, v in verdicts.items()}
+    results: Results = {}
+    verdicts: dict[str, str] = {}
+    count: collections.Counter[str] = collections.Counter()
+    _print_row("file", COLUMNS)
+    for file, outcomes in _run_files(files, job, options.j):
+        results[file] = outcomes
+        found = {test: expected.verdict(outcome, reasons.get(test)) for test, outcome in outcomes.items()}
+        if set(job.parts) != set(substitution.PARTS):
+            # The list is for both parts together; one alone may pass more.
+            found = {test: "passed" if v == "stale" else v for test, v in found.items()}
+        verdicts.update(found)
+        count.update(found.values())
+        if outcomes:
+            tally = collections.Counter(found.values())
+            _print_row(file, [tally[column] for column in COLUMNS])
+    _print_row("total", [count[column] for column in COLUMNS])
     if options.json:
         _write_json(Path(options.json), job, results, verdicts)
-    count = _print_table(results, verdicts)
     _print_failures(results, verdicts, reasons if options.verbose else {}, options.verbose)
     failed = count["failed"] + count["stale"]
     print(f"{count['expected']} failed as expected; {time.monotonic() - started_s:.0f} s")
@@ -85,30 +92,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run_files(files: list[str], job: Job, at_once: int) -> Results:
+def _run_files(files: list[str], job: Job, at_once: int) -> Iterator[tuple[str, dict[str, Outcome]]]:
+    """Yield each file with its outcomes, as they are there."""
     order = sorted(files, key=lambda file: file not in LONG)
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-        outcomes = pool.map(lambda file: run_file(file, job), order)
-        return dict(sorted(zip(order, outcomes, strict=True)))
+        running = {pool.submit(run_file, file, job): file for file in order}
+        for done in concurrent.futures.as_completed(running):
+            yield running[done], done.result()
 
 
-def _print_table(results: Results, verdicts: dict[str, str]) -> collections.Counter[str]:
-    print(f"{'file':28}" + "".join(f"{column:>10}" for column in COLUMNS))
-    total: collections.Counter[str] = collections.Counter()
-    for file, outcomes in results.items():
-        count = collections.Counter(verdicts[test] for test in outcomes)
-        total += count
-        if outcomes:
-            print(f"{file:28}" + "".join(f"{count[column]:10}" for column in COLUMNS))
-    print(f"{'total':28}" + "".join(f"{total[column]:10}" for column in COLUMNS))
-    return total
+def _print_row(name: str, cells: Iterable[object]) -> None:
+    print(f"{name:28}" + "".join(f"{cell!s:>10}" for cell in cells), flush=True)
 
 
 def _print_failures(
     results: Results, verdicts: dict[str, str], reasons: dict[str, str], verbose: bool
 ) -> None:
-    for outcomes in results.values():
-        for test, outcome in outcomes.items():
+    for file in sorted(results):
+        for test, outcome in results[file].items():
             verdict = verdicts[test]
             lines = outcome.detail.strip().splitlines() or [""]
             if verdict == "failed":
