@@ -25,6 +25,7 @@ from .executor import Executing
 from .listen import Listening
 from .process import Spawning
 from .signals import Signalling
+from .sock import SocketOperations
 
 __all__ = ("EventLoop", "new_event_loop")
 
@@ -37,6 +38,7 @@ class EventLoop(
     Resolving,
     Executing,
     Spawning,
+    SocketOperations,
     asyncio.SelectorEventLoop,
 ):
     """asyncio's event loop, in Rust."""

@@ -1,0 +1,159 @@
+"""The loop's `sock_*` methods: single operations on the user's own non-blocking sockets.
+
+Each operation is tried at once. If the socket is not ready, the coroutine waits for readiness only, and
+tries again when it runs, so that a cancelled wait has taken nothing from the socket. Checks, their order
+and their texts are those of CPython 3.15, Lib/asyncio/selector_events.py, on every version.
+"""
+
+from __future__ import annotations
+
+import socket
+from asyncio import base_events
+from typing import TYPE_CHECKING, Any
+
+from .inherited import InheritedLoop
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from typing_extensions import Buffer
+
+__all__ = ("SocketOperations",)
+
+_NOT_READY = (BlockingIOError, InterruptedError)
+_INTERNET_FAMILIES = frozenset(
+    getattr(socket, name) for name in ("AF_INET", "AF_INET6") if hasattr(socket, name)
+)
+
+
+class SocketOperations(InheritedLoop):
+    """The part of the event loop that works on the user's sockets."""
+
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+        """Receive up to `n` bytes."""
+        self._check_socket(sock)
+        while True:
+            try:
+                return sock.recv(n)
+            except _NOT_READY:
+                await self._until_readable(sock)
+
+    async def sock_recv_into(self, sock: socket.socket, buf: Buffer) -> int:
+        """Receive into `buf`, and return the number of bytes."""
+        self._check_socket(sock)
+        while True:
+            try:
+                return sock.recv_into(buf)
+            except _NOT_READY:
+                await self._until_readable(sock)
+
+    async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+        """Receive a datagram, and return it with the address of its sender."""
+        self._check_socket(sock)
+        while True:
+            try:
+                return sock.recvfrom(bufsize)
+            except _NOT_READY:
+                await self._until_readable(sock)
+
+    async def sock_recvfrom_into(self, sock: socket.socket, buf: Buffer, nbytes: int = 0) -> tuple[int, Any]:
+        """Receive a datagram into `buf`, and return its length with the address of its sender."""
+        self._check_socket(sock)
+        if not nbytes:
+            nbytes = len(buf)  # type: ignore[arg-type]
+        while True:
+            try:
+                return sock.recvfrom_into(buf, nbytes)
+            except _NOT_READY:
+                await self._until_readable(sock)
+
+    async def sock_sendall(self, sock: socket.socket, data: Buffer) -> None:
+        """Send all of `data`; after an error or a cancellation, nobody knows how much was sent."""
+        self._check_socket(sock)
+        try:
+            sent = sock.send(data)
+        except _NOT_READY:
+            sent = 0
+        if sent == len(data):  # type: ignore[arg-type]
+            return
+        with memoryview(data).cast("B") as unsent:
+            while sent < len(unsent):
+                await self._until_writable(sock)
+                try:
+                    sent += sock.send(unsent[sent:])
+                except _NOT_READY:
+                    continue
+
+    async def sock_sendto(self, sock: socket.socket, data: Buffer, address: Any) -> int:
+        """Send a datagram to `address`, and return the number of bytes sent."""
+        self._check_socket(sock)
+        while True:
+            try:
+                return sock.sendto(data, address)
+            except _NOT_READY:
+                await self._until_writable(sock)
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect to `address`, of which a host name is resolved first."""
+        self._check_socket(sock)
+        if sock.family in _INTERNET_FAMILIES:
+            infos = await self._ensure_resolved(
+                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
+            )
+            address = infos[0][4]
+        try:
+            sock.connect(address)
+        except _NOT_READY:
+            # An interrupted connect goes on in the background, too.
+            await self._until_writable(sock)
+        else:
+            return
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error != 0:
+            raise OSError(error, f"Connect call failed {address}")
+
+    async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
+        """Accept a connection, and return its non-blocking socket with the address of the peer."""
+        self._check_socket(sock)
+        while True:
+            try:
+                connection, address = sock.accept()
+            except _NOT_READY:
+                await self._until_readable(sock)
+            else:
+                connection.setblocking(False)
+                return connection, address
+
+    def _check_socket(self, sock: socket.socket) -> None:
+        base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
+        if self._debug and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
+
+    async def _until_readable(self, sock: socket.socket) -> None:
+        await self._until_ready(sock, self._add_reader, self._remove_reader)
+
+    async def _until_writable(self, sock: socket.socket) -> None:
+        await self._until_ready(sock, self._add_writer, self._remove_writer)
+
+    async def _until_ready(
+        self,
+        sock: socket.socket,
+        watch: Callable[..., asyncio.Handle],
+        unwatch: Callable[[int], bool],
+    ) -> None:
+        fd = sock.fileno()
+        self._ensure_fd_no_transport(fd)
+        ready: asyncio.Future[None] = self.create_future()
+        handle = watch(fd, _wake, ready)
+        try:
+            await ready
+        finally:
+            # Another watcher of the same socket has cancelled ours, and keeps its own.
+            if not handle.cancelled():
+                unwatch(fd)
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
