@@ -428,7 +428,11 @@ def contexts(tmp_path_factory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     folder = tmp_path_factory.mktemp("certificate")
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     subprocess.run(
-        [program, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
+        [
+            program,
+            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate),
+        ],
         check=True,
         capture_output=True,
     )
@@ -582,7 +586,8 @@ def test_start_tls_takes_bytes_that_the_stream_has_read_already(loop, run, conte
             transport = await loop.start_tls(
                 writer.transport, writer.transport.get_protocol(), contexts[0], server_side=True
             )
-            transport.close()
+            reader._transport = writer._transport = transport
+            writer.close()
             done.set_result(None)
 
         server = await asyncio.start_server(handle, "127.0.0.1", 0)
