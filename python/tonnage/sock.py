@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import socket
 from asyncio import base_events
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .inherited import InheritedLoop
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from typing_extensions import Buffer
 
 __all__ = ("SocketOperations",)
 
+_ResultT = TypeVar("_ResultT")
 _NOT_READY = (BlockingIOError, InterruptedError)
 _INTERNET_FAMILIES = frozenset(
     getattr(socket, name) for name in ("AF_INET", "AF_INET6") if hasattr(socket, name)
@@ -33,40 +35,24 @@ class SocketOperations(InheritedLoop):
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         """Receive up to `n` bytes."""
         self._check_socket(sock)
-        while True:
-            try:
-                return sock.recv(n)
-            except _NOT_READY:
-                await self._until_readable(sock)
+        return await _retry(sock.recv, n, until=partial(self._until_readable, sock))
 
     async def sock_recv_into(self, sock: socket.socket, buf: Buffer) -> int:
         """Receive into `buf`, and return the number of bytes."""
         self._check_socket(sock)
-        while True:
-            try:
-                return sock.recv_into(buf)
-            except _NOT_READY:
-                await self._until_readable(sock)
+        return await _retry(sock.recv_into, buf, until=partial(self._until_readable, sock))
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram, and return it with the address of its sender."""
         self._check_socket(sock)
-        while True:
-            try:
-                return sock.recvfrom(bufsize)
-            except _NOT_READY:
-                await self._until_readable(sock)
+        return await _retry(sock.recvfrom, bufsize, until=partial(self._until_readable, sock))
 
     async def sock_recvfrom_into(self, sock: socket.socket, buf: Buffer, nbytes: int = 0) -> tuple[int, Any]:
         """Receive a datagram into `buf`, and return its length with the address of its sender."""
         self._check_socket(sock)
         if not nbytes:
             nbytes = len(buf)  # type: ignore[arg-type]
-        while True:
-            try:
-                return sock.recvfrom_into(buf, nbytes)
-            except _NOT_READY:
-                await self._until_readable(sock)
+        return await _retry(sock.recvfrom_into, buf, nbytes, until=partial(self._until_readable, sock))
 
     async def sock_sendall(self, sock: socket.socket, data: Buffer) -> None:
         """Send all of `data`; after an error or a cancellation, nobody knows how much was sent."""
@@ -88,11 +74,7 @@ class SocketOperations(InheritedLoop):
     async def sock_sendto(self, sock: socket.socket, data: Buffer, address: Any) -> int:
         """Send a datagram to `address`, and return the number of bytes sent."""
         self._check_socket(sock)
-        while True:
-            try:
-                return sock.sendto(data, address)
-            except _NOT_READY:
-                await self._until_writable(sock)
+        return await _retry(sock.sendto, data, address, until=partial(self._until_writable, sock))
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect to `address`, of which a host name is resolved first."""
@@ -116,14 +98,9 @@ class SocketOperations(InheritedLoop):
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection, and return its non-blocking socket with the address of the peer."""
         self._check_socket(sock)
-        while True:
-            try:
-                connection, address = sock.accept()
-            except _NOT_READY:
-                await self._until_readable(sock)
-            else:
-                connection.setblocking(False)
-                return connection, address
+        connection, address = await _retry(sock.accept, until=partial(self._until_readable, sock))
+        connection.setblocking(False)
+        return connection, address
 
     def _check_socket(self, sock: socket.socket) -> None:
         base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
@@ -152,6 +129,16 @@ class SocketOperations(InheritedLoop):
             # Another watcher of the same socket has cancelled ours, and keeps its own.
             if not handle.cancelled():
                 unwatch(fd)
+
+
+async def _retry(
+    operation: Callable[..., _ResultT], *args: Any, until: Callable[[], Awaitable[None]]
+) -> _ResultT:
+    while True:
+        try:
+            return operation(*args)
+        except _NOT_READY:  # noqa: PERF203
+            await until()
 
 
 def _wake(ready: asyncio.Future[None]) -> None:
