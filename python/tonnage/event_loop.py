@@ -9,6 +9,7 @@ is no Python selector; inherited code reaches the reactor through `_add_reader` 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import sys
 import threading
@@ -26,6 +27,7 @@ from .listen import Listening
 from .process import Spawning
 from .signals import Signalling
 from .sock import SocketOperations
+from .watched import WatchedDescriptors
 
 __all__ = ("EventLoop", "new_event_loop")
 
@@ -42,6 +44,9 @@ class EventLoop(
     asyncio.SelectorEventLoop,
 ):
     """asyncio's event loop, in Rust."""
+
+    # For inherited transports, which name the events that they wait for in their repr.
+    _selector = functools.cached_property(WatchedDescriptors)
 
     def __init__(self) -> None:
         # Not the selector loop's: that would open a selector and a pair of sockets.
