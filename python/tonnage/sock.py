@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import socket
 from asyncio import base_events
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .inherited import InheritedLoop
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ("SocketOperations",)
 
-_ResultT = TypeVar("_ResultT")
 _NOT_READY = (BlockingIOError, InterruptedError)
 _INTERNET_FAMILIES = frozenset(
     getattr(socket, name) for name in ("AF_INET", "AF_INET6") if hasattr(socket, name)
@@ -35,7 +33,7 @@ class SocketOperations(InheritedLoop):
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         """Receive up to `n` bytes."""
         self._check_socket(sock)
-        return await _retry(sock.recv, n, until=partial(self._until_readable, sock))
+        return await _retry(self._until_readable, sock, "recv", n)
 
     async def sock_recv_into(self, sock: socket.socket, buf: Buffer) -> int:
         """Receive into `buf`, and return the number of bytes."""
@@ -74,7 +72,7 @@ class SocketOperations(InheritedLoop):
     async def sock_sendto(self, sock: socket.socket, data: Buffer, address: Any) -> int:
         """Send a datagram to `address`, and return the number of bytes sent."""
         self._check_socket(sock)
-        return await _retry(sock.sendto, data, address, until=partial(self._until_writable, sock))
+        return await _retry(self._until_writable, sock, "sendto", data, address)
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect to `address`, of which a host name is resolved first."""
@@ -98,7 +96,7 @@ class SocketOperations(InheritedLoop):
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection, and return its non-blocking socket with the address of the peer."""
         self._check_socket(sock)
-        connection, address = await _retry(sock.accept, until=partial(self._until_readable, sock))
+        connection, address = await _retry(self._until_readable, sock, "accept")
         connection.setblocking(False)
         return connection, address
 
@@ -132,13 +130,13 @@ class SocketOperations(InheritedLoop):
 
 
 async def _retry(
-    operation: Callable[..., _ResultT], *args: Any, until: Callable[[], Awaitable[None]]
-) -> _ResultT:
+    until_ready: Callable[[socket.socket], Awaitable[None]], sock: socket.socket, operation: str, *args: Any
+) -> Any:
     while True:
         try:
-            return operation(*args)
+            return getattr(sock, operation)(*args)
         except _NOT_READY:  # noqa: PERF203
-            await until()
+            await until_ready(sock)
 
 
 def _wake(ready: asyncio.Future[None]) -> None:
