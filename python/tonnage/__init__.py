@@ -12,15 +12,8 @@ import asyncio as _asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from tonnage._tonnage import (
-    Future,
-    Handle,
-    Task,
-    TimerHandle,
-    __version__ as __version__,
-    create_eager_task_factory,
-    eager_task_factory,
-)
+from tonnage._tonnage import Future, Handle, Task, TimerHandle, __version__ as __version__
+from tonnage.eager import create_eager_task_factory, eager_task_factory
 from tonnage.event_loop import EventLoop, new_event_loop
 from tonnage.install import install
 from tonnage.runner import Runner, run
