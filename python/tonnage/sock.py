@@ -38,19 +38,19 @@ class SocketOperations(InheritedLoop):
     async def sock_recv_into(self, sock: socket.socket, buf: Buffer) -> int:
         """Receive into `buf`, and return the number of bytes."""
         self._check_socket(sock)
-        return await _retry(sock.recv_into, buf, until=partial(self._until_readable, sock))
+        return await _retry(self._until_readable, sock, "recv_into", buf)
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram, and return it with the address of its sender."""
         self._check_socket(sock)
-        return await _retry(sock.recvfrom, bufsize, until=partial(self._until_readable, sock))
+        return await _retry(self._until_readable, sock, "recvfrom", bufsize)
 
     async def sock_recvfrom_into(self, sock: socket.socket, buf: Buffer, nbytes: int = 0) -> tuple[int, Any]:
         """Receive a datagram into `buf`, and return its length with the address of its sender."""
         self._check_socket(sock)
         if not nbytes:
             nbytes = len(buf)  # type: ignore[arg-type]
-        return await _retry(sock.recvfrom_into, buf, nbytes, until=partial(self._until_readable, sock))
+        return await _retry(self._until_readable, sock, "recvfrom_into", buf, nbytes)
 
     async def sock_sendall(self, sock: socket.socket, data: Buffer) -> None:
         """Send all of `data`; after an error or a cancellation, nobody knows how much was sent."""
