@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import signal
@@ -20,24 +19,11 @@ SMALL = ["--files", "50", "--quick", "--capacity", "16", "--at-once", "8"]
 ON_ASYNCIO = [sys.executable, PROGRAM]
 ON_TONNAGE = [sys.executable, "-m", "tonnage", "run", PROGRAM]
 
-
-def has_tonnage() -> bool:
-    try:
-        importlib.import_module("tonnage")
-    except ModuleNotFoundError:
-        return False
-    return True
-
-
-needs_tonnage = pytest.mark.skipif(
-    not has_tonnage(),
-    reason="tonnage's extension is not built for this Python: run `make build`",
-)
 on_each_loop = pytest.mark.parametrize(
     ("command", "loop_name"),
     [
         pytest.param(ON_ASYNCIO, "asyncio", id="asyncio"),
-        pytest.param(ON_TONNAGE, "tonnage", id="tonnage", marks=needs_tonnage),
+        pytest.param(ON_TONNAGE, "tonnage", id="tonnage"),
     ],
 )
 
@@ -74,7 +60,6 @@ def test_bounded_ways_fetch_every_file(command: list[str], loop_name: str) -> No
 
 
 @pytest.mark.slow
-@needs_tonnage
 def test_compare_shows_both_loops() -> None:
     result = run([*ON_ASYNCIO, "--compare", *SMALL])
 

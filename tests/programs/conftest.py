@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from .loops import Loop, loops
+from .loops import LOOPS, Loop
 
 
-@pytest.fixture(scope="session", params=loops())
+@pytest.fixture(scope="session", params=LOOPS, ids=lambda loop: loop.name)
 def loop(request: pytest.FixtureRequest) -> Loop:
     """The loop that the program under test runs on."""
     return request.param

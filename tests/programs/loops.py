@@ -6,13 +6,12 @@ asyncio's comes first, and proves the test itself.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import pytest
+import tonnage
 
 T = TypeVar("T")
 
@@ -48,13 +47,7 @@ class Loop:
                 loop.close()
 
 
-def loops() -> list[Any]:
-    """Return one parameter for each loop; tonnage's is skipped, with the reason, if it is not built."""
-    on_asyncio = Loop("asyncio", asyncio.SelectorEventLoop, (sys.executable,))
-    try:
-        new_event_loop = importlib.import_module("tonnage").new_event_loop
-    except ModuleNotFoundError as error:
-        skip = pytest.mark.skip(reason=f"{error}: run `make build`")
-        return [pytest.param(on_asyncio, id="asyncio"), pytest.param(None, id="tonnage", marks=skip)]
-    on_tonnage = Loop("tonnage", new_event_loop, (sys.executable, "-m", "tonnage", "run"))
-    return [pytest.param(on_asyncio, id="asyncio"), pytest.param(on_tonnage, id="tonnage")]
+LOOPS = [
+    Loop("asyncio", asyncio.SelectorEventLoop, (sys.executable,)),
+    Loop("tonnage", tonnage.new_event_loop, (sys.executable, "-m", "tonnage", "run")),
+]
