@@ -84,6 +84,24 @@ impl<'a, 'py> Args<'a, 'py> {
         self.py
     }
 
+    /// The positional arguments.
+    #[inline]
+    pub(crate) fn positional(&self) -> &'a [Object<'py>] {
+        &self.values[..self.positional]
+    }
+
+    /// The one keyword argument that there may be beside positional ones.
+    pub(crate) fn only_keyword(&self, function: &'static str, wanted: &'static str) -> PyResult<Option<Object<'py>>> {
+        if matches!(self.keywords, Keywords::None) {
+            return Ok(None);
+        }
+        let mut found = [None];
+        let parameters = Parameters { function, names: [wanted], positional: 0, required: 0 };
+        self.match_keywords(&parameters, &mut found)?;
+        let [value] = found;
+        Ok(value.filter(|value| !value.is_none()))
+    }
+
     /// Matches the arguments with the parameters; a missing optional one is `None`.
     pub(crate) fn parse<const N: usize>(&self, parameters: &Parameters<N>) -> PyResult<[Option<Object<'py>>; N]> {
         let mut found = [const { None }; N];
@@ -94,19 +112,7 @@ impl<'a, 'py> Args<'a, 'py> {
         for (place, value) in found.iter_mut().zip(&self.values[..self.positional]) {
             *place = Some(value.clone());
         }
-        match &self.keywords {
-            Keywords::None => {}
-            Keywords::Names(names) => {
-                for (name, value) in names.iter().zip(&self.values[self.positional..]) {
-                    Self::keyword(parameters, &mut found, &name, value.clone())?;
-                }
-            }
-            Keywords::Dict(dict) => {
-                for (name, value) in dict.iter() {
-                    Self::keyword(parameters, &mut found, &name, value)?;
-                }
-            }
-        }
+        self.match_keywords(parameters, &mut found)?;
         for (index, place) in found.iter().enumerate().take(parameters.required) {
             if place.is_none() {
                 let Parameters { function, names, .. } = parameters;
@@ -118,6 +124,42 @@ impl<'a, 'py> Args<'a, 'py> {
             }
         }
         Ok(found)
+    }
+
+    /// All keyword arguments, in a new dictionary.
+    pub(crate) fn keywords(&self) -> PyResult<Bound<'py, PyDict>> {
+        match &self.keywords {
+            Keywords::None => Ok(PyDict::new(self.py)),
+            Keywords::Dict(dict) => dict.copy(),
+            Keywords::Names(names) => {
+                let dict = PyDict::new(self.py);
+                for (name, value) in names.iter().zip(&self.values[self.positional..]) {
+                    dict.set_item(name, value)?;
+                }
+                Ok(dict)
+            }
+        }
+    }
+
+    fn match_keywords<const N: usize>(
+        &self,
+        parameters: &Parameters<N>,
+        found: &mut [Option<Object<'py>>; N],
+    ) -> PyResult<()> {
+        match &self.keywords {
+            Keywords::None => {}
+            Keywords::Names(names) => {
+                for (name, value) in names.iter().zip(&self.values[self.positional..]) {
+                    Self::keyword(parameters, found, &name, value.clone())?;
+                }
+            }
+            Keywords::Dict(dict) => {
+                for (name, value) in dict.iter() {
+                    Self::keyword(parameters, found, &name, value)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn keyword<const N: usize>(

@@ -4,7 +4,6 @@ use std::ptr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 
 use super::slots::Object;
 
@@ -25,14 +24,4 @@ pub(crate) fn one_arg<'py>(callable: &Object<'py>, arg: &Object<'py>) -> PyResul
     let result = unsafe { ffi::PyObject_Vectorcall(callable.as_ptr(), args.as_ptr(), args.len(), ptr::null_mut()) };
     // SAFETY: a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), result) }
-}
-
-/// `callable(*args)`.
-#[inline]
-pub(crate) fn tuple<'py>(callable: &Object<'py>, args: &Bound<'py, PyTuple>) -> PyResult<Object<'py>> {
-    match args.len() {
-        0 => no_args(callable),
-        1 => one_arg(callable, &args.get_item(0)?),
-        _ => callable.call1(args),
-    }
 }

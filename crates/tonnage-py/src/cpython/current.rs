@@ -3,6 +3,8 @@
 //! Up to 3.13 that is a dictionary from loop to task; from 3.14 on a field of the thread, reached
 //! through `_asyncio._swap_current_task`.
 
+#[cfg(not(Py_3_14))]
+use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 #[cfg(not(Py_3_14))]
 use pyo3::types::PyDict;
@@ -21,8 +23,12 @@ pub(crate) fn enter(event_loop: &Object<'_>, task: &Object<'_>) -> PyResult<()> 
 #[cfg(not(Py_3_14))]
 #[inline]
 pub(crate) fn leave(event_loop: &Object<'_>) -> PyResult<()> {
-    let tasks = tasks(event_loop.py())?;
-    if tasks.contains(event_loop)? { tasks.del_item(event_loop) } else { Ok(()) }
+    let py = event_loop.py();
+    match tasks(py)?.del_item(event_loop) {
+        // Somebody else left it already.
+        Err(error) if error.is_instance_of::<PyKeyError>(py) => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// The running task of `event_loop`.

@@ -20,5 +20,5 @@ pub(crate) use args::{Args, Parameters};
 pub(crate) use guarded::Guarded;
 pub(crate) use native_class::{Native, NativeClass, Visit};
 pub(crate) use owned::Owned;
-pub(crate) use slots::{Object, Slots, Step};
+pub(crate) use slots::{Methods, Object, Slots, Step, add_methods};
 pub(crate) use thread::thread_id;

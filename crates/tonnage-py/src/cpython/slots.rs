@@ -5,29 +5,29 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::type_object::PyTypeInfo;
 
 use super::args::Args;
 use super::native_class::{NativeClass, is_instance};
 
 pub(crate) type Object<'py> = Bound<'py, PyAny>;
 
-pub(crate) struct Slots<T> {
-    slots: Vec<ffi::PyType_Slot>,
-    methods: Vec<ffi::PyMethodDef>,
-    attributes: Vec<ffi::PyGetSetDef>,
-    members: Vec<ffi::PyMemberDef>,
+/// Methods, of a native class or of one of PyO3's.
+pub(crate) struct Methods<T> {
+    table: Vec<ffi::PyMethodDef>,
     class: PhantomData<T>,
 }
 
-impl<T: NativeClass> Slots<T> {
-    pub(super) fn new() -> Self {
-        Self { slots: vec![], methods: vec![], attributes: vec![], members: vec![], class: PhantomData }
+impl<T: 'static> Methods<T> {
+    fn new() -> Self {
+        Self { table: vec![], class: PhantomData }
     }
 
     pub(crate) fn no_args<F>(&mut self, name: &'static CStr, doc: &'static CStr, _body: F)
@@ -54,10 +54,73 @@ impl<T: NativeClass> Slots<T> {
         self.method(name, doc, call, ffi::METH_FASTCALL | ffi::METH_KEYWORDS);
     }
 
+    /// The table that a type keeps a pointer to: types live for ever.
+    fn leak(mut self) -> &'static mut [ffi::PyMethodDef] {
+        self.table.push(ffi::PyMethodDef::zeroed());
+        Box::leak(self.table.into_boxed_slice())
+    }
+
+    fn method(&mut self, name: &'static CStr, doc: &'static CStr, call: ffi::PyMethodDefPointer, flags: c_int) {
+        self.table.push(ffi::PyMethodDef {
+            ml_name: name.as_ptr(),
+            ml_meth: call,
+            ml_flags: flags,
+            ml_doc: doc.as_ptr(),
+        });
+    }
+}
+
+/// Adds methods to a class of PyO3, whose own methods cost more for each call.
+pub(crate) fn add_methods<T: PyTypeInfo + 'static>(py: Python<'_>, define: impl FnOnce(&mut Methods<T>)) -> PyResult<()> {
+    let mut methods = Methods::<T>::new();
+    define(&mut methods);
+    let class = py.get_type::<T>();
+    let table = methods.leak();
+    for method in table.iter_mut().take_while(|method| !method.ml_name.is_null()) {
+        // SAFETY: the definition lives for ever, and its function takes receivers of this class only,
+        // which the descriptor checks.
+        let descriptor = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), method) };
+        // SAFETY: a new reference, or null with an exception set.
+        let descriptor = unsafe { Bound::from_owned_ptr_or_err(py, descriptor)? };
+        // SAFETY: the name is a string that lives for ever.
+        let name = unsafe { CStr::from_ptr(method.ml_name) };
+        let name = name.to_str().map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        class.setattr(name, descriptor)?;
+    }
+    Ok(())
+}
+
+pub(crate) struct Slots<T> {
+    slots: Vec<ffi::PyType_Slot>,
+    methods: Methods<T>,
+    attributes: Vec<ffi::PyGetSetDef>,
+    members: Vec<ffi::PyMemberDef>,
+    class: PhantomData<T>,
+}
+
+impl<T> Deref for Slots<T> {
+    type Target = Methods<T>;
+
+    fn deref(&self) -> &Methods<T> {
+        &self.methods
+    }
+}
+
+impl<T> DerefMut for Slots<T> {
+    fn deref_mut(&mut self) -> &mut Methods<T> {
+        &mut self.methods
+    }
+}
+
+impl<T: NativeClass> Slots<T> {
+    pub(super) fn new() -> Self {
+        Self { slots: vec![], methods: Methods::new(), attributes: vec![], members: vec![], class: PhantomData }
+    }
+
     /// `Class[int]`, as `types.GenericAlias`.
     pub(crate) fn class_getitem(&mut self) {
         let call = ffi::PyMethodDefPointer { PyCFunction: class_getitem };
-        self.method(c"__class_getitem__", c"See PEP 585", call, ffi::METH_O | ffi::METH_CLASS);
+        self.methods.method(c"__class_getitem__", c"See PEP 585", call, ffi::METH_O | ffi::METH_CLASS);
     }
 
     pub(crate) fn getter<G>(&mut self, name: &'static CStr, _get: G)
@@ -151,7 +214,6 @@ impl<T: NativeClass> Slots<T> {
 
     /// The table for `PyType_FromSpec`. What the type keeps pointers to is leaked: types live for ever.
     pub(super) fn finish(mut self) -> Vec<ffi::PyType_Slot> {
-        self.methods.push(ffi::PyMethodDef::zeroed());
         self.attributes.push(ffi::PyGetSetDef::default());
         self.members.push(ffi::PyMemberDef {
             name: ptr::null(),
@@ -160,7 +222,7 @@ impl<T: NativeClass> Slots<T> {
             flags: 0,
             doc: ptr::null(),
         });
-        let methods = Box::leak(self.methods.into_boxed_slice()).as_mut_ptr();
+        let methods = self.methods.leak().as_mut_ptr();
         let attributes = Box::leak(self.attributes.into_boxed_slice()).as_mut_ptr();
         let members = Box::leak(self.members.into_boxed_slice()).as_mut_ptr();
         let mut slots = self.slots;
@@ -169,15 +231,6 @@ impl<T: NativeClass> Slots<T> {
         slots.push(ffi::PyType_Slot { slot: ffi::Py_tp_members, pfunc: members.cast() });
         slots.push(ffi::PyType_Slot { slot: 0, pfunc: ptr::null_mut() });
         slots
-    }
-
-    fn method(&mut self, name: &'static CStr, doc: &'static CStr, call: ffi::PyMethodDefPointer, flags: c_int) {
-        self.methods.push(ffi::PyMethodDef {
-            ml_name: name.as_ptr(),
-            ml_meth: call,
-            ml_flags: flags,
-            ml_doc: doc.as_ptr(),
-        });
     }
 
     fn attribute(&mut self, name: &'static CStr, get: ffi::getter, set: Option<ffi::setter>) {
@@ -234,14 +287,14 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> PyErr {
 /// # Safety
 /// `object` is a valid object of class `T`, borrowed for the call.
 #[inline]
-unsafe fn receiver<'a, 'py, T: NativeClass>(py: Python<'py>, object: &'a *mut ffi::PyObject) -> &'a Bound<'py, T> {
+unsafe fn receiver<'a, 'py, T>(py: Python<'py>, object: &'a *mut ffi::PyObject) -> &'a Bound<'py, T> {
     // SAFETY: CPython checks the receiver's type before it calls a slot or a method of it.
     unsafe { Bound::ref_from_ptr(py, object).cast_unchecked::<T>() }
 }
 
 unsafe extern "C" fn no_args<T, F>(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject
 where
-    T: NativeClass,
+    T: 'static,
     F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
 {
     run(ptr::null_mut(), |py| {
@@ -253,7 +306,7 @@ where
 
 unsafe extern "C" fn one_arg<T, F>(object: *mut ffi::PyObject, arg: *mut ffi::PyObject) -> *mut ffi::PyObject
 where
-    T: NativeClass,
+    T: 'static,
     F: for<'a, 'py> Fn(&'a Bound<'py, T>, &'a Object<'py>) -> PyResult<Object<'py>> + Copy + 'static,
 {
     run(ptr::null_mut(), |py| {
@@ -272,7 +325,7 @@ unsafe extern "C" fn with_args<T, F>(
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject
 where
-    T: NativeClass,
+    T: 'static,
     F: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
 {
     run(ptr::null_mut(), |py| {

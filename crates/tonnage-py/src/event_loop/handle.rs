@@ -20,13 +20,63 @@ pub(crate) struct Handle {
 
 pub(super) struct HandleState {
     /// `None` once it is cancelled.
-    callback: Option<(Owned, Owned<PyTuple>)>,
+    callback: Option<(Owned, CallArgs)>,
     context: Option<Owned>,
     event_loop: Option<Owned>,
     source_traceback: Option<Owned>,
     /// The repr from before it was cancelled, in debug mode.
     repr: Option<Owned>,
     cancelled: bool,
+}
+
+/// The arguments of a callback: most have none or one, which need no tuple.
+pub(crate) enum CallArgs {
+    None,
+    One(Owned),
+    Many(Owned<PyTuple>),
+}
+
+impl CallArgs {
+    pub(crate) fn new<'py>(py: Python<'py>, args: &[Object<'py>]) -> PyResult<Self> {
+        Ok(match args {
+            [] => Self::None,
+            [one] => Self::One(one.into()),
+            many => Self::Many(PyTuple::new(py, many)?.into()),
+        })
+    }
+
+    fn share(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::One(one) => Self::One(one.share(py)),
+            Self::Many(many) => Self::Many(many.share(py)),
+        }
+    }
+
+    fn as_tuple<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        match self {
+            Self::None => Ok(PyTuple::empty(py)),
+            Self::One(one) => PyTuple::new(py, [one.bind(py)]),
+            Self::Many(many) => Ok(many.get_bound(py)),
+        }
+    }
+
+    fn call<'py>(&self, callback: &Object<'py>) -> PyResult<Object<'py>> {
+        let py = callback.py();
+        match self {
+            Self::None => call::no_args(callback),
+            Self::One(one) => call::one_arg(callback, one.bind(py)),
+            Self::Many(many) => callback.call1(many.bind(py)),
+        }
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        match self {
+            Self::None => 0,
+            Self::One(one) => visit.call(one),
+            Self::Many(many) => visit.call(many),
+        }
+    }
 }
 
 #[repr(C)]
@@ -38,10 +88,10 @@ pub(crate) struct TimerHandle {
 }
 
 impl Handle {
-    fn new(event_loop: &Object<'_>, callback: Object<'_>, args: Bound<'_, PyTuple>, in_context: Object<'_>) -> Self {
+    fn new(event_loop: &Object<'_>, callback: Object<'_>, args: CallArgs, in_context: Object<'_>) -> Self {
         Self {
             state: Guarded::new(HandleState {
-                callback: Some((callback.into(), args.into())),
+                callback: Some((callback.into(), args)),
                 context: Some(in_context.into()),
                 event_loop: Some(event_loop.into()),
                 source_traceback: None,
@@ -54,7 +104,7 @@ impl Handle {
     pub(crate) fn create<'py>(
         event_loop: &Object<'py>,
         callback: Object<'py>,
-        args: Bound<'py, PyTuple>,
+        args: CallArgs,
         in_context: Option<Object<'py>>,
     ) -> PyResult<Bound<'py, Self>> {
         let py = event_loop.py();
@@ -86,7 +136,7 @@ impl TimerHandle {
         event_loop: &Object<'py>,
         when: f64,
         callback: Object<'py>,
-        args: Bound<'py, PyTuple>,
+        args: CallArgs,
         in_context: Option<Object<'py>>,
     ) -> PyResult<Bound<'py, Self>> {
         let py = event_loop.py();
@@ -131,10 +181,16 @@ impl NativeClass for Handle {
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         self.state.traverse(0, |state| {
-            let callback = state.callback.as_ref();
+            if let Some((callback, args)) = &state.callback {
+                let shown = match visit.call(callback) {
+                    0 => args.traverse(visit),
+                    shown => shown,
+                };
+                if shown != 0 {
+                    return shown;
+                }
+            }
             let all = [
-                callback.map(|(callback, _)| &**callback),
-                callback.map(|(_, args)| args.as_any()),
                 state.context.as_deref(),
                 state.event_loop.as_deref(),
                 state.source_traceback.as_deref(),
@@ -197,7 +253,10 @@ fn attributes(slots: &mut Slots<Handle>) {
     });
     slots.getter(c"_cancelled", |handle| Ok(future::to_bool(handle.py(), handle.value().is_cancelled(handle.py()))));
     slots.getter(c"_callback", |handle| part(handle, |state| state.callback.as_ref().map(|(callback, _)| &**callback)));
-    slots.getter(c"_args", |handle| part(handle, |state| state.callback.as_ref().map(|(_, args)| args.as_any())));
+    slots.getter(c"_args", |handle| {
+        let args = shared_args(handle);
+        args.map_or_else(|| Ok(handle.py().None().into_bound(handle.py())), |args| Ok(args.as_tuple(handle.py())?.into_any()))
+    });
     slots.getter(c"_context", |handle| part(handle, |state| state.context.as_deref()));
     slots.getter(c"_loop", |handle| part(handle, |state| state.event_loop.as_deref()));
     slots.getter(c"_repr", |handle| part(handle, |state| state.repr.as_deref()));
@@ -219,6 +278,11 @@ fn part<'py>(
     let py = handle.py();
     let found = handle.value().state.with(py, |state| part(state).map(|object| object.bind(py).clone()));
     Ok(found.unwrap_or_else(|| py.None().into_bound(py)))
+}
+
+fn shared_args(handle: &Bound<'_, Handle>) -> Option<CallArgs> {
+    let py = handle.py();
+    handle.value().state.with(py, |state| state.callback.as_ref().map(|(_, args)| args.share(py)))
 }
 
 fn debug(handle: &Bound<'_, Handle>) -> PyResult<bool> {
@@ -262,16 +326,16 @@ pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
     let py = handle.py();
     let taken = handle.value().state.with(py, |state| match (&state.callback, &state.context) {
         (Some((callback, args)), Some(in_context)) => {
-            Some((callback.get_bound(py), args.get_bound(py), in_context.get_bound(py)))
+            Some((callback.get_bound(py), args.share(py), in_context.get_bound(py)))
         }
         _ => None,
     });
     let Some((callback, args, in_context)) = taken else { return Ok(()) };
-    let ran = context::run(&in_context, || call::tuple(&callback, &args).map(drop));
+    let ran = context::run(&in_context, || args.call(&callback).map(drop));
     match ran {
         Ok(()) => Ok(()),
         Err(error) if errors::is_exit(py, &error) => Err(error),
-        Err(error) => report(handle, &callback, &args, error),
+        Err(error) => report(handle, &callback, &args.as_tuple(py)?, error),
     }
 }
 
@@ -305,9 +369,10 @@ pub(super) fn report_callback<'py>(
     future: Object<'py>,
     (in_context, error): (Object<'py>, PyErr),
 ) -> PyResult<()> {
-    let args = PyTuple::new(event_loop.py(), [future])?;
-    let handle = Handle::create(event_loop, callback.clone(), args.clone(), Some(in_context))?;
-    report(&handle, &callback, &args, error)
+    let args = CallArgs::One(future.into());
+    let tuple = args.as_tuple(event_loop.py())?;
+    let handle = Handle::create(event_loop, callback.clone(), args, Some(in_context))?;
+    report(&handle, &callback, &tuple, error)
 }
 
 fn callback_source<'py>(
@@ -346,9 +411,8 @@ fn repr_info<'py>(handle: &Bound<'py, Handle>, when: Option<f64>) -> PyResult<Bo
         info.append(format!("when={}", when.into_pyobject(py)?.repr()?))?;
     }
     let callback = part(handle, |state| state.callback.as_ref().map(|(callback, _)| &**callback))?;
-    let args = part(handle, |state| state.callback.as_ref().map(|(_, args)| args.as_any()))?;
-    if let Ok(args) = args.cast::<PyTuple>() {
-        info.append(callback_source(handle, &callback, args)?)?;
+    if let Some(args) = shared_args(handle) {
+        info.append(callback_source(handle, &callback, &args.as_tuple(py)?)?)?;
     }
     let traceback = part(handle, |state| state.source_traceback.as_deref())?;
     if !traceback.is_none()

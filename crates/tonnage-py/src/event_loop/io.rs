@@ -6,6 +6,7 @@ use pyo3::types::PyTuple;
 use tonnage_core::reactor::Fd;
 
 use super::sources::{Direction, Watcher};
+use super::handle::CallArgs;
 use super::{EventLoop, Handle, handle};
 use crate::cpython::{Native, Object, Owned};
 use crate::transports::SocketTransport;
@@ -103,7 +104,7 @@ fn add<'py>(
         return Err(errors::loop_is_closed());
     }
     let fd = to_fd(fd)?;
-    let handle = Handle::create(slf.as_any(), callback, args, None)?;
+    let handle = Handle::create(slf.as_any(), callback, CallArgs::new(py, args.as_slice())?, None)?;
     if event_loop.debug() {
         handle.value().set_source_traceback(py)?;
     }

@@ -11,6 +11,7 @@ mod io;
 mod pending;
 mod ready;
 mod run;
+mod scheduling;
 mod sources;
 
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use tonnage_core::timers::{TimerKey, Timers};
 
 pub(crate) use handle::{Handle, TimerHandle};
 pub(crate) use ready::Ready;
+pub(crate) use scheduling::methods;
 pub(crate) use sources::{Direction, Watcher};
 
 use crate::cpython::{Guarded, Object, Owned, current, thread_id};

@@ -200,7 +200,7 @@ impl EventLoop {
             Ready::Step(task) => task.bind(py).clone().into_any(),
             Ready::Handle(handle) => handle.bind(py).clone().into_any(),
             Ready::Callback { callback, future, context } => {
-                let args = pyo3::types::PyTuple::new(py, [future.bind(py)])?;
+                let args = handle::CallArgs::One(future.bind(py).clone().into_any().into());
                 let context = Some(context.bind(py).clone());
                 Handle::create(slf, callback.bind(py).clone(), args, context)?.into_any()
             }

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyDeprecationWarning, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
@@ -80,6 +80,11 @@ fn throw<'py>(iter: &Bound<'py, FutureIter>, args: Args<'_, 'py>) -> PyResult<Ob
         Parameters { function: "throw", names: ["type", "value", "traceback"], positional: 3, required: 1 };
     let py = iter.py();
     let [class, value, traceback] = args.parse(&PARAMETERS)?;
+    if value.is_some() && py.version_info() >= (3, 12) {
+        // Same text and versions as asyncio: CPython 3.12, Modules/_asynciomodule.c, FutureIter_throw.
+        let text = c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.";
+        PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), text, 1)?;
+    }
     let class = class.expect("required");
     let value = value.filter(|value| !value.is_none());
     let traceback = traceback.filter(|traceback| !traceback.is_none());

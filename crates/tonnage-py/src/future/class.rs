@@ -95,7 +95,10 @@ fn methods(slots: &mut Slots<Future>) {
     slots.one_arg(
         c"remove_done_callback",
         c"Remove all instances of a callback from the \"call when done\" list.",
-        |future, callback| Ok(callbacks::remove(future, callback)?.into_pyobject(future.py())?.into_any()),
+        |future, callback| {
+            check_initialised(future)?;
+            Ok(callbacks::remove(future, callback)?.into_pyobject(future.py())?.into_any())
+        },
     );
     slots.with_args(c"cancel", c"Cancel the future and schedule callbacks.", cancel);
     slots.no_args(c"cancelled", c"Return True if the future was cancelled.", |future| {
@@ -279,7 +282,6 @@ fn exception<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
         Done(Option<Bound<'py, PyAny>>),
     }
     let py = future.py();
-    check_initialised(future)?;
     let found = future.value().state.with(py, |state| {
         let found = match &state.outcome {
             Outcome::Pending => Found::Pending,

@@ -248,10 +248,7 @@ fn start<'py>(
     if options.eager_start && is_running(event_loop)? {
         return start_eagerly(task, event_loop);
     }
-    if let Err(error) = step::wake(task, event_loop) {
-        task.value().state.with(py, |state| state.log_destroy_pending = false);
-        return Err(error);
-    }
+    step::wake(task, event_loop)?;
     Task::register(task, event_loop)
 }
 

@@ -1,0 +1,214 @@
+//! `call_soon` and its relatives, `create_task` and `create_future`: what programs call most.
+//!
+//! They are methods of the fence's making: PyO3's own take arguments into a tuple at each call.
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tonnage_core::clock;
+
+use super::handle::CallArgs;
+use super::{EventLoop, Handle, Ready, TimerHandle};
+use crate::cpython::{Args, Methods, Native, Object, Owned, Parameters};
+use crate::task::{self, TaskOptions};
+use crate::{errors, future, names};
+
+pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
+    methods.with_args(c"call_soon", c"Run a callback in the loop's next turn.", |event_loop, args| {
+        event_loop.get().check_scheduling(None)?;
+        let handle = new_handle(event_loop, &args, "call_soon")?;
+        event_loop.get().ready.with(args.py(), |queue| queue.push_back(Ready::Handle((&handle).into())));
+        Ok(handle.into_any())
+    });
+    methods.with_args(c"call_soon_threadsafe", c"Run a callback in the loop's next turn, and wake the loop; any thread may call it.", |event_loop, args| {
+        let handle = new_handle(event_loop, &args, "call_soon_threadsafe")?;
+        event_loop.get().schedule_threadsafe(args.py(), Ready::Handle((&handle).into()))?;
+        Ok(handle.into_any())
+    });
+    methods.with_args(c"call_later", c"Run a callback after a delay.", |event_loop, args| {
+        let Some(delay) = args.positional().first().filter(|delay| !delay.is_none()) else {
+            return Err(PyTypeError::new_err("delay must not be None"));
+        };
+        let delay = delay.extract::<f64>()?;
+        schedule_at(event_loop, &args, (seconds(clock::now_ns()) + delay, "call_later"))
+    });
+    methods.with_args(c"call_at", c"Run a callback at a time of the loop's clock.", |event_loop, args| {
+        let Some(when) = args.positional().first().filter(|when| !when.is_none()) else {
+            return Err(PyTypeError::new_err("when cannot be None"));
+        };
+        let when = when.extract::<f64>()?;
+        schedule_at(event_loop, &args, (when, "call_at"))
+    });
+    methods.no_args(c"time", c"Return the time of the loop's clock, in seconds; it is `time.monotonic()`.", |event_loop| {
+        Ok(seconds(clock::now_ns()).into_pyobject(event_loop.py())?.into_any())
+    });
+    methods.no_args(c"create_future", c"Return a new future of this loop.", |event_loop| {
+        Ok(future::create_native(event_loop)?.into_any())
+    });
+    methods.with_args(c"create_task", c"Run a coroutine as a task of this loop.", create_task);
+}
+
+const NS_PER_S: f64 = 1e9;
+
+/// The first nanosecond of the clock at which `loop.time()` is not less than `when`.
+fn deadline_ns(when: f64) -> u64 {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, which is wanted")]
+    let mut deadline = (when * NS_PER_S).ceil() as u64;
+    while deadline < u64::MAX && seconds(deadline) < when {
+        deadline += 1;
+    }
+    deadline
+}
+
+#[allow(clippy::cast_precision_loss, reason = "as time.monotonic() does it")]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / NS_PER_S
+}
+
+/// A handle for the callback that follows `skipped` leading arguments.
+fn new_handle<'py>(event_loop: &Bound<'py, EventLoop>, args: &Args<'_, 'py>, method: &'static str) -> PyResult<Bound<'py, Handle>> {
+    let Some((callback, rest)) = args.positional().split_first() else { return Err(no_callback(method)) };
+    event_loop.get().check_scheduling(Some((callback, method)))?;
+    let context = args.only_keyword(method, "context")?;
+    let handle = Handle::create(event_loop.as_any(), callback.clone(), CallArgs::new(args.py(), rest)?, context)?;
+    if event_loop.get().debug() {
+        handle.value().set_source_traceback(args.py())?;
+    }
+    Ok(handle)
+}
+
+#[cold]
+fn no_callback(method: &str) -> PyErr {
+    PyTypeError::new_err(format!("{method}() missing 1 required positional argument: 'callback'"))
+}
+
+fn schedule_at<'py>(
+    event_loop: &Bound<'py, EventLoop>,
+    args: &Args<'_, 'py>,
+    (when, method): (f64, &'static str),
+) -> PyResult<Object<'py>> {
+    let py = args.py();
+    let Some((callback, rest)) = args.positional()[1..].split_first() else { return Err(no_callback(method)) };
+    let native = event_loop.get();
+    native.check_scheduling(None)?;
+    if when.is_nan() {
+        return Err(PyValueError::new_err(format!("{method}() needs a time, got nan")));
+    }
+    native.check_scheduling(Some((callback, method)))?;
+    let context = args.only_keyword(method, "context")?;
+    let timer = TimerHandle::create(event_loop.as_any(), when, callback.clone(), CallArgs::new(py, rest)?, context)?;
+    if native.debug() {
+        TimerHandle::as_handle(&timer).value().set_source_traceback(py)?;
+    }
+    let kept = Owned::from(&timer);
+    let key = native.timers.with(py, |timers| timers.insert(deadline_ns(when), kept));
+    timer.value().key.with(py, |slot| *slot = Some(key));
+    Ok(timer.into_any())
+}
+
+impl EventLoop {
+    /// The loop is open; in debug mode, this is its thread (but for the thread-safe method), and the
+    /// callback is one.
+    #[inline]
+    fn check_scheduling(&self, callback: Option<(&Object<'_>, &str)>) -> PyResult<()> {
+        if self.is_closed() {
+            return Err(errors::loop_is_closed());
+        }
+        if !self.debug() {
+            return Ok(());
+        }
+        match callback {
+            None => self.check_thread(),
+            Some((callback, method)) => check_callback(callback, method),
+        }
+    }
+}
+
+/// In debug mode: a coroutine is no callback, and neither is what cannot be called.
+fn check_callback(callback: &Object<'_>, method: &str) -> PyResult<()> {
+    let py = callback.py();
+    if names::is_coroutine(py)?.call1((callback,))?.is_truthy()?
+        || names::is_coroutine_function(py)?.call1((callback,))?.is_truthy()?
+    {
+        return Err(PyTypeError::new_err(format!("coroutines cannot be used with {method}()")));
+    }
+    if !callback.is_callable() {
+        let text = format!("a callable object was expected by {method}(), got {}", callback.repr()?);
+        return Err(PyTypeError::new_err(text));
+    }
+    Ok(())
+}
+
+fn create_task<'py>(event_loop: &Bound<'py, EventLoop>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<4> = Parameters {
+        function: "create_task",
+        names: ["coro", "name", "context", "eager_start"],
+        positional: 1,
+        required: 1,
+    };
+    let py = args.py();
+    let native = event_loop.get();
+    if native.is_closed() {
+        return Err(errors::loop_is_closed());
+    }
+    let factory = native.task_factory.with(py, |factory| factory.as_ref().map(|factory| factory.get_bound(py)));
+    if let Some(factory) = factory {
+        return task_by_factory(event_loop, &factory, &args);
+    }
+    let [coro, name, context, eager_start] = args.parse(&PARAMETERS)?;
+    let eager_start = match eager_start {
+        Some(eager_start) => eager_start.is_truthy()?,
+        None => false,
+    };
+    let options = TaskOptions { name, context, eager_start };
+    Ok(task::create_native(event_loop, &coro.expect("required"), options)?.into_any())
+}
+
+/// Hands the factory the arguments that were given. Before 3.13.3 asyncio sets the name itself, and
+/// leaves out what is None, so that factories there need not know these arguments.
+fn task_by_factory<'py>(
+    event_loop: &Bound<'py, EventLoop>,
+    factory: &Object<'py>,
+    args: &Args<'_, 'py>,
+) -> PyResult<Object<'py>> {
+    let py = args.py();
+    let kwargs = args.keywords()?;
+    let coro = match args.positional() {
+        [coro] => coro.clone(),
+        [] => match kwargs.get_item("coro")? {
+            Some(coro) => coro,
+            None => return Err(PyTypeError::new_err("create_task() missing 1 required positional argument: 'coro'")),
+        },
+        _ => return Err(PyTypeError::new_err("create_task() takes exactly 1 positional argument")),
+    };
+    if factories_take_names(py) {
+        return factory.call((event_loop, coro), Some(&kwargs));
+    }
+    let name = take(&kwargs, names::name(py).as_any())?;
+    for optional in [names::context(py), names::eager_start(py)] {
+        if let Some(value) = take(&kwargs, optional.as_any())? {
+            kwargs.set_item(optional, value)?;
+        }
+    }
+    let task = factory.call((event_loop, coro), Some(&kwargs))?;
+    if let Some(name) = name
+        && let Some(set_name) = task.getattr_opt(names::set_name(py))?
+    {
+        set_name.call1((name,))?;
+    }
+    Ok(task)
+}
+
+/// Takes an argument out; what is None was not given.
+fn take<'py>(kwargs: &Bound<'py, PyDict>, name: &Object<'py>) -> PyResult<Option<Object<'py>>> {
+    let value = kwargs.get_item(name)?;
+    if value.is_some() {
+        kwargs.del_item(name)?;
+    }
+    Ok(value.filter(|value| !value.is_none()))
+}
+
+fn factories_take_names(py: Python<'_>) -> bool {
+    let version = py.version_info();
+    (version.major, version.minor, version.patch) >= (3, 13, 3)
+}
