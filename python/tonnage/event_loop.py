@@ -45,8 +45,8 @@ class EventLoop(
 ):
     """asyncio's event loop, in Rust."""
 
-    # For inherited transports, which name the events that they wait for in their repr.
-    _selector = functools.cached_property(WatchedDescriptors)
+    # For inherited transports, which name the events that they wait for in their repr. None once closed.
+    _selector: Any = functools.cached_property(WatchedDescriptors)
 
     def __init__(self) -> None:
         # Not the selector loop's: that would open a selector and a pair of sockets.
@@ -91,6 +91,7 @@ class EventLoop(
                 watch.stop()
             self._acceptors.clear()
             self._close()
+            self._selector = None
             self._executor_shutdown_called = True
             executor, self._default_executor = self._default_executor, None
             if executor is not None:
