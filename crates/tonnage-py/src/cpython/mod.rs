@@ -15,6 +15,7 @@ mod owned;
 mod slots;
 pub(crate) mod stop_iteration;
 mod thread;
+mod trash;
 
 pub(crate) use args::{Args, Parameters};
 pub(crate) use guarded::Guarded;

@@ -19,6 +19,7 @@ use pyo3::types::PyType;
 use super::guarded::Guarded;
 use super::owned::Owned;
 use super::slots::Slots;
+use super::trash;
 
 /// How many dead objects of a class are kept for the next ones.
 const FREE_MAX: usize = 256;
@@ -315,7 +316,7 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
         }
     }
     // SAFETY: nobody can reach the object any more; the value is dropped once.
-    unsafe { ptr::drop_in_place(&raw mut (*body).value) };
+    unsafe { trash::drop_value(&raw mut (*body).value) };
     // SAFETY: the dictionary is ours or null.
     unsafe { ffi::Py_CLEAR(&raw mut (*body).dict) };
     // SAFETY: asks for a bit in the collector's head of a valid object.

@@ -1,0 +1,52 @@
+//! Dropping deep structures without a deep stack.
+//!
+//! A future whose result is a future whose result is a future, a hundred thousand times: dropping the
+//! first drops all. Beyond `DEPTH_MAX` levels a value is put aside, and dropped by the outermost level of
+//! the same thread. CPython's containers do the same, each for itself.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::ptr;
+
+/// As CPython's `PyTrash_UNWIND_LEVEL`.
+const DEPTH_MAX: u32 = 50;
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// Bounded by what is alive: each value was the body of an object that is freed.
+    static PUT_ASIDE: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Drops the value in place, at once or by the outermost caller of this function.
+///
+/// # Safety
+/// As for `ptr::drop_in_place`. The value stays valid when it is moved.
+#[inline]
+pub(super) unsafe fn drop_value<T: 'static>(value: *mut T) {
+    let depth = DEPTH.get();
+    if depth >= DEPTH_MAX {
+        // SAFETY: the caller gives the value away, and does not touch it again.
+        let value = unsafe { ptr::read(value) };
+        return put_aside(Box::new(value));
+    }
+    DEPTH.set(depth + 1);
+    // SAFETY: the caller's promise.
+    unsafe { ptr::drop_in_place(value) };
+    if depth == 0 {
+        drop_what_was_put_aside();
+    }
+    DEPTH.set(depth);
+}
+
+#[cold]
+fn put_aside(value: Box<dyn Any>) {
+    PUT_ASIDE.with_borrow_mut(|values| values.push(value));
+}
+
+#[inline]
+fn drop_what_was_put_aside() {
+    // Dropping one may put others aside, so nothing is borrowed meanwhile.
+    while let Some(value) = PUT_ASIDE.with_borrow_mut(Vec::pop) {
+        drop(value);
+    }
+}
