@@ -170,13 +170,24 @@ def test_connection_takes_over_a_connected_socket(loop, run):
         transport.write(b"x")
         await asyncio.sleep(0)
         assert peer.recv(1) == b"x"
-        with pytest.raises(RuntimeError, match="is used by transport"):
-            await loop.create_connection(Lines, sock=transport.get_extra_info("socket")._sock)
         peer.close()
         await end(transport)
 
-    if isinstance(loop, tonnage.EventLoop) or sys.version_info < (3, 14):
-        run(main())
+    run(main())
+
+
+def test_socket_of_a_transport_cannot_be_taken_over(loop, run, asyncio_since):
+    asyncio_since(3, 13)
+
+    async def main():
+        ours, peer = socket.socketpair()
+        transport, _ = await loop.create_connection(Lines, sock=ours)
+        with pytest.raises(RuntimeError, match="is used by transport"):
+            loop._make_socket_transport(ours, Lines())
+        peer.close()
+        await end(transport)
+
+    run(main())
 
 
 def test_local_address_is_bound(loop, run):
@@ -471,6 +482,7 @@ def test_tls_carries_data_both_ways(loop, run, contexts):
         transport.close()
         assert await asyncio.wait_for(client.lost, 5) is None
         await asyncio.wait_for(accepted[0].lost, 5)
+        accepted[0].transport.close()
         server.close()
         await asyncio.sleep(0.01)
 

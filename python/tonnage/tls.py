@@ -122,6 +122,20 @@ class Encrypting(InheritedLoop):
         return upgraded
 
 
+if sys.version_info >= (3, 11):
+    SSLProtocol = sslproto.SSLProtocol
+else:
+
+    class SSLProtocol(sslproto.SSLProtocol):
+        """CPython 3.10's protocol, which forgets that a transport is closed if the peer closed it."""
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """End the connection; a transport without one needs no warning that it is unclosed."""
+            if self._app_transport is not None:
+                self._app_transport._closed = True
+            super().connection_lost(exc)
+
+
 def _ssl_protocol(
     loop: asyncio.AbstractEventLoop,
     protocol: asyncio.BaseProtocol,
@@ -136,4 +150,4 @@ def _ssl_protocol(
         options["ssl_shutdown_timeout"] = ssl_shutdown_timeout
     elif ssl_shutdown_timeout is not None and ssl_shutdown_timeout <= 0:
         raise ValueError(f"ssl_shutdown_timeout should be a positive number, got {ssl_shutdown_timeout}")
-    return sslproto.SSLProtocol(loop, protocol, sslcontext, waiter, **options)  # type: ignore[arg-type]
+    return SSLProtocol(loop, protocol, sslcontext, waiter, **options)  # type: ignore[arg-type]
