@@ -16,6 +16,7 @@ from typing import Any, Literal, TextIO, TypeAlias, TypeVar
 from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base, final
 
 __all__ = [
+    "BUILD_PROFILE",
     "EventLoop",
     "Future",
     "FutureIter",
@@ -25,11 +26,10 @@ __all__ = [
     "TaskWakeup",
     "TimerHandle",
     "__version__",
-    "create_eager_task_factory",
-    "eager_task_factory",
 ]
 
 __version__: str
+BUILD_PROFILE: str
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -511,26 +511,3 @@ class SocketTransport(asyncio.Transport):
         context: Context | None,
         /,
     ) -> None: ...
-
-def eager_task_factory(
-    loop: asyncio.AbstractEventLoop,
-    coro: _Coro[_T],
-    **kwargs: Any,
-) -> Task[_T]:
-    """Create a task that starts running at once; for `loop.set_task_factory()`.
-
-    A coroutine that does not wait is then done before `create_task()` returns. This changes the order in
-    which things run, so it is opt-in.
-
-    Example:
-        asyncio.get_running_loop().set_task_factory(tonnage.eager_task_factory)
-    """
-
-def create_eager_task_factory(
-    custom_task_constructor: Callable[..., asyncio.Task[Any]],
-) -> Callable[..., asyncio.Task[Any]]:
-    """Return a task factory that starts tasks of another class eagerly.
-
-    Args:
-        custom_task_constructor: Called with what `tonnage.Task` takes.
-    """

@@ -29,7 +29,6 @@ fn _tonnage(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<transports::SocketTransport>(module)?;
     module.add_class::<event_loop::EventLoop>()?;
     cpython::add_methods::<event_loop::EventLoop>(module.py(), event_loop::methods)?;
-    module.add_function(wrap_pyfunction!(task::eager::eager_task_factory, module)?)?;
-    module.add_function(wrap_pyfunction!(task::eager::create_eager_task_factory, module)?)?;
-    module.add("__version__", env!("CARGO_PKG_VERSION"))
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("BUILD_PROFILE", if cfg!(debug_assertions) { "debug" } else { "release" })
 }

@@ -25,12 +25,6 @@ attribute_names!(
     _call_connection_lost, _start_reading,
 );
 
-/// The argument `loop`.
-#[inline]
-pub(crate) fn r#loop(py: Python<'_>) -> &Bound<'_, PyString> {
-    pyo3::intern!(py, "loop")
-}
-
 macro_rules! imported {
     ($($(#[$meta:meta])* $name:ident = $module:literal, $attribute:literal;)*) => {
         $(

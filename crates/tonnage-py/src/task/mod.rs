@@ -6,7 +6,6 @@
 
 mod cancel;
 mod class;
-pub(crate) mod eager;
 mod finalizer;
 mod step;
 mod wakeup;
