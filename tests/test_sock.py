@@ -1,0 +1,311 @@
+"""The loop's `sock_*` methods, on the user's own sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+
+import pytest
+import tonnage
+
+BIG = b"0123456789abcdef" * (1024 * 1024 // 16)
+
+
+@pytest.fixture
+def pair():
+    """Two connected non-blocking stream sockets."""
+    ours, peer = socket.socketpair()
+    for sock in (ours, peer):
+        sock.setblocking(False)
+    yield ours, peer
+    ours.close()
+    peer.close()
+
+
+@pytest.fixture
+def datagram_pair():
+    """Two non-blocking datagram sockets with addresses."""
+    pair = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    for sock in pair:
+        sock.bind(("127.0.0.1", 0))
+        sock.setblocking(False)
+    yield pair
+    for sock in pair:
+        sock.close()
+
+
+@pytest.fixture
+def listener():
+    """A non-blocking socket that listens."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.setblocking(False)
+        yield sock
+
+
+def watched(loop, sock):
+    """What the loop waits for on the socket: nothing is 0."""
+    if isinstance(loop, tonnage.EventLoop):
+        return loop._watched_events(sock.fileno())
+    key = loop._selector.get_map().get(sock.fileno())
+    return 0 if key is None else key.events
+
+
+def test_bytes_that_are_there_come_at_once(loop, pair, run):
+    ours, peer = pair
+    peer.send(b"hello")
+    operation = loop.sock_recv(ours, 3)
+    with pytest.raises(StopIteration) as stopped:
+        operation.send(None)
+    assert stopped.value.value == b"hel"
+    assert run(loop.sock_recv(ours, 100)) == b"lo"
+
+
+def test_operation_acts_when_it_is_awaited(loop, pair, run):
+    ours, peer = pair
+    peer.send(b"1")
+    operation = loop.sock_recv(ours, 100)
+    peer.send(b"2")
+    assert run(operation) == b"12"
+
+
+def test_bytes_are_waited_for(loop, pair, run):
+    ours, peer = pair
+    loop.call_later(0.01, peer.send, b"late")
+    assert run(loop.sock_recv(ours, 100)) == b"late"
+    peer.close()
+    assert run(loop.sock_recv(ours, 100)) == b""
+
+
+def test_bytes_are_put_into_a_buffer(loop, pair, run):
+    ours, peer = pair
+    buffer = bytearray(8)
+    peer.send(b"now")
+    assert run(loop.sock_recv_into(ours, buffer)) == 3
+    loop.call_later(0.01, peer.send, b"later")
+    assert run(loop.sock_recv_into(ours, memoryview(buffer)[3:])) == 5
+    assert buffer == b"nowlater"
+
+
+def test_datagrams_come_with_their_sender(loop, datagram_pair, run, asyncio_since):
+    asyncio_since(3, 11)
+    ours, peer = datagram_pair
+    assert run(loop.sock_sendto(peer, b"first", ours.getsockname())) == 5
+    assert run(loop.sock_recvfrom(ours, 100)) == (b"first", peer.getsockname())
+    loop.call_later(0.01, peer.sendto, b"second", ours.getsockname())
+    assert run(loop.sock_recvfrom(ours, 100)) == (b"second", peer.getsockname())
+    buffer = bytearray(10)
+    loop.call_later(0.01, peer.sendto, b"third", ours.getsockname())
+    assert run(loop.sock_recvfrom_into(ours, buffer)) == (5, peer.getsockname())
+    loop.call_later(0.01, peer.sendto, b"fourth", ours.getsockname())
+    assert run(loop.sock_recvfrom_into(ours, buffer, 3)) == (3, peer.getsockname())
+    assert buffer[:5] == b"fourd"
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_everything_is_sent(loop, pair, run, kind):
+    ours, peer = pair
+
+    async def main():
+        sending = loop.create_task(loop.sock_sendall(ours, kind(BIG)))
+        received = bytearray()
+        while len(received) < len(BIG):
+            received += await loop.sock_recv(peer, 65536)
+        assert await sending is None
+        assert received == BIG
+
+    run(main())
+
+
+def test_buffer_of_larger_items_is_sent(loop, pair, run, asyncio_since):
+    asyncio_since()
+    ours, peer = pair
+    numbers = memoryview(bytearray(range(16))).cast("I")
+    run(loop.sock_sendall(ours, numbers))
+    assert peer.recv(100) == bytes(range(16))
+
+
+def test_client_connects_and_server_accepts(loop, listener, run):
+    async def main():
+        accepting = loop.create_task(loop.sock_accept(listener))
+        await asyncio.sleep(0)
+        client = socket.socket()
+        client.setblocking(False)
+        assert await loop.sock_connect(client, ("localhost", listener.getsockname()[1])) is None
+        connection, address = await accepting
+        assert address == client.getsockname()
+        assert connection.gettimeout() == 0
+        await loop.sock_sendall(client, b"hello")
+        assert await loop.sock_recv(connection, 100) == b"hello"
+        client.close()
+        connection.close()
+
+    run(main())
+
+
+def test_refused_connection_names_its_address(loop, run):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = unused.getsockname()
+        with socket.socket() as client:
+            client.setblocking(False)
+            with pytest.raises(ConnectionRefusedError) as caught:
+                run(loop.sock_connect(client, address))
+            assert caught.value.errno == errno.ECONNREFUSED
+            assert str(address) in str(caught.value)
+            assert watched(loop, client) == 0
+
+
+def test_unix_socket_connects(loop, run, tmp_path):
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        server.bind(str(tmp_path / "socket"))
+        server.listen()
+        client.setblocking(False)
+        run(loop.sock_connect(client, str(tmp_path / "socket")))
+
+
+OPERATIONS = [
+    ("sock_recv", (1,)),
+    ("sock_recv_into", (bytearray(1),)),
+    ("sock_recvfrom", (1,)),
+    ("sock_recvfrom_into", (bytearray(1),)),
+    ("sock_sendall", (b"x",)),
+    ("sock_sendto", (b"x", ("127.0.0.1", 1))),
+    ("sock_connect", (("127.0.0.1", 1),)),
+    ("sock_accept", ()),
+]
+
+
+@pytest.mark.parametrize(("method", "args"), OPERATIONS)
+def test_blocking_socket_is_refused_in_debug_mode(loop, run, asyncio_since, method, args):
+    asyncio_since(3, 11)
+    loop.set_debug(True)
+    with socket.socket() as sock, pytest.raises(ValueError, match="the socket must be non-blocking"):
+        run(getattr(loop, method)(sock, *args))
+
+
+@pytest.mark.parametrize(("method", "args"), OPERATIONS)
+def test_tls_socket_is_refused(loop, run, asyncio_since, method, args):
+    asyncio_since(3, 11)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    with (
+        context.wrap_socket(socket.socket()) as sock,
+        pytest.raises(TypeError, match="Socket cannot be of type SSLSocket"),
+    ):
+        run(getattr(loop, method)(sock, *args))
+
+
+@pytest.mark.parametrize("method", ["sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into"])
+def test_cancelled_wait_leaves_no_watcher_and_no_loss(loop, pair, run, asyncio_since, method):
+    asyncio_since(3, 11)
+    ours, peer = pair
+    argument = bytearray(100) if method.endswith("into") else 100
+
+    async def main():
+        task = loop.create_task(getattr(loop, method)(ours, argument))
+        await asyncio.sleep(0.001)
+        assert watched(loop, ours) == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0)
+        assert watched(loop, ours) == 0
+        peer.send(b"kept")
+        assert await loop.sock_recv(ours, 100) == b"kept"
+
+    run(main())
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_cancellation_after_the_bytes_came_loses_none(loop, pair, run, asyncio_since, turns):
+    asyncio_since()
+    ours, peer = pair
+
+    async def main():
+        task = loop.create_task(loop.sock_recv(ours, 100))
+        await asyncio.sleep(0.001)
+        peer.send(b"kept")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        if task.cancelled():
+            assert ours.recv(100) == b"kept"
+        else:
+            assert task.result() == b"kept"
+
+    run(main())
+
+
+def test_cancelled_send_leaves_no_watcher(loop, pair, run):
+    ours, _ = pair
+
+    async def main():
+        task = loop.create_task(loop.sock_sendall(ours, BIG))
+        await asyncio.sleep(0.001)
+        assert watched(loop, ours) == 2
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0)
+        assert watched(loop, ours) == 0
+
+    run(main())
+
+
+def test_reading_and_writing_wait_side_by_side(loop, pair, run):
+    ours, peer = pair
+
+    async def main():
+        receiving = loop.create_task(loop.sock_recv(ours, 100))
+        sending = loop.create_task(loop.sock_sendall(ours, BIG))
+        await asyncio.sleep(0.001)
+        assert watched(loop, ours) == 3
+        received = 0
+        while received < len(BIG):
+            received += len(await loop.sock_recv(peer, 65536))
+        await sending
+        await loop.sock_sendall(peer, b"answer")
+        assert await receiving == b"answer"
+        await asyncio.sleep(0)
+        assert watched(loop, ours) == 0
+
+    run(main())
+
+
+def test_second_wait_replaces_the_first(loop, pair, run):
+    ours, peer = pair
+
+    async def main():
+        first = loop.create_task(loop.sock_recv(ours, 100))
+        await asyncio.sleep(0.001)
+        second = loop.create_task(loop.sock_recv(ours, 100))
+        await asyncio.sleep(0.001)
+        first.cancel()
+        await asyncio.sleep(0.001)
+        peer.send(b"x")
+        assert await second == b"x"
+
+    run(main())
+
+
+def test_socket_of_a_transport_is_refused(loop, run):
+    async def main():
+        ours, peer = socket.socketpair()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        with pytest.raises(RuntimeError, match="is used by transport"):
+            await loop.sock_recv(ours, 100)
+        transport.abort()
+        peer.close()
+        await asyncio.sleep(0)
+
+    run(main())
+
+
+def test_error_of_the_socket_is_raised(loop, pair, run):
+    ours, _ = pair
+    ours.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        run(loop.sock_recv(ours, 100))
