@@ -40,9 +40,7 @@ def resident_bytes(field: str) -> int:
     raise KeyError(field)
 
 
-async def wait_on_own(futures: list[asyncio.Future[None] | None], index: int) -> None:
-    future = asyncio.get_running_loop().create_future()
-    futures[index] = future
+async def wait(future: asyncio.Future[None]) -> None:
     await future
 
 
@@ -54,18 +52,18 @@ async def fill(count: int) -> dict[str, float]:
     gc.collect()
     before = resident_bytes("VmRSS")
     for index in range(count):
-        tasks[index] = loop.create_task(wait_on_own(futures, index))
+        futures[index] = future = loop.create_future()
+        tasks[index] = loop.create_task(wait(future))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     now, most = resident_bytes("VmRSS"), resident_bytes("VmHWM")
     started = process_time_ns()
     gc.collect()
     collected_ns = process_time_ns() - started
-    for future in futures:
-        assert future is not None
-        future.set_result(None)
-    for task in tasks:
+    for waited, task in zip(futures, tasks, strict=True):
+        assert waited is not None
         assert task is not None
+        waited.set_result(None)
         await task
     return {
         "bytes_per_task": round((now - before) / count),
