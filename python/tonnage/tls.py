@@ -129,7 +129,7 @@ else:
     class SSLProtocol(sslproto.SSLProtocol):
         """CPython 3.10's protocol, which forgets that a transport is closed if the peer closed it."""
 
-        def connection_lost(self, exc: Exception | None) -> None:
+        def connection_lost(self, exc: BaseException | None) -> None:
             """End the connection; a transport without one needs no warning that it is unclosed."""
             if self._app_transport is not None:
                 self._app_transport._closed = True
