@@ -264,7 +264,9 @@ def test_error_in_connection_made_is_reported(run, connect, reports):
     assert str(report["exception"]) == "no"
 
 
-def test_reading_paused_in_connection_made_stays_paused(run, connect):
+def test_reading_paused_in_connection_made_stays_paused(run, connect, asyncio_since):
+    asyncio_since(3, 11)
+
     class Protocol(Recorder):
         def connection_made(self, transport):
             super().connection_made(transport)
