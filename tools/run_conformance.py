@@ -9,8 +9,8 @@ import argparse
 import re
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import build
@@ -23,38 +23,43 @@ TIMEOUT_S = 1800
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.MULTILINE)
 
 
-def conformance(version: str, python: Path, arguments: list[str]) -> None:
-    """Run the suite on one CPython; its last line tells the counts."""
-    started = time.monotonic()
-    name = f"CPython {version}"
+def built(version: str, python: Path) -> Path | None:
+    """Return the interpreter to run the suite with, or None if the extension does not build."""
     try:
-        interpreter = build.develop(version, python)
+        return build.develop(version, python)
     except SystemExit:
-        Result(GROUP, name, failed=1, note="the extension does not build").save()
-        return
+        Result(GROUP, f"CPython {version}", failed=1, note="the extension does not build").save()
+        return None
+
+
+def conformance(version: str, interpreter: Path, arguments: list[str]) -> None:
+    """Run the suite on one CPython; its last line tells the counts."""
     say(f"CPython {version}'s test_asyncio on tonnage")
-    if "-j" not in arguments:
-        arguments = ["-j", "2", *arguments]
-    lines: list[str] = []
+    started = time.monotonic()
     command = [interpreter, ROOT / "tests" / "conformance" / "run.py", *arguments]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
-    ) as process:
-        assert process.stdout is not None
-        deadline = threading.Timer(TIMEOUT_S, process.kill)
-        deadline.start()
-        for line in process.stdout:
-            sys.stdout.write(line)
-            sys.stdout.flush()
-            lines.append(line)
-        code = process.wait()
-        deadline.cancel()
-    counts = CLOSING.findall("".join(lines))
+    try:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        output, code = done.stdout, done.returncode
+    except subprocess.TimeoutExpired as error:
+        output, code = f"{error}\n", 124
+    counts = CLOSING.findall(output)
     passed, failed, skipped = map(int, counts[-1]) if counts else (0, 0, 0)
     note = ""
-    if code and not failed:
+    if (code or not counts) and not failed:
         failed, note = 1, f"ended with exit code {code}"
-    Result(GROUP, name, passed, failed, skipped, time.monotonic() - started, note).save()
+    # In one piece, because two suites run at once.
+    print(f"== CPython {version}\n{output}", end="", flush=True)
+    Result(GROUP, f"CPython {version}", passed, failed, skipped, time.monotonic() - started, note).save()
 
 
 def main() -> int:
@@ -63,10 +68,18 @@ def main() -> int:
     parser.add_argument("--py", default="", help="only these Pythons, for example 3.13")
     options, arguments = parser.parse_known_args()
     forget(GROUP)
-    for version, python in pythons.present(options.py).items():
-        if version in pythons.BUILT_ONLY and not options.py:
-            continue
-        conformance(version, python, arguments)
+    if "-j" not in arguments:
+        arguments = ["-j", "2", *arguments]
+    ready = {
+        version: interpreter
+        for version, python in pythons.present(options.py).items()
+        if options.py or version not in pythons.BUILT_ONLY
+        if (interpreter := built(version, python))
+    }
+    # The suite mostly waits, so two of them share a small machine well.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for version, interpreter in ready.items():
+            pool.submit(conformance, version, interpreter, arguments)
     if not options.py and pythons.absent():
         warn(f"not run, because absent: CPython {', '.join(pythons.absent())}")
     return report.show(GROUP)
