@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import inspect
 import os
 import signal
 import sys
 import warnings
+from asyncio import coroutines
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from types import FrameType
 
 __all__ = ("Signalling",)
+
+
+# asyncio's own question, which also knows the functions that asyncio has marked; public before 3.14.
+_is_coroutine_function: Callable[[object], bool] = getattr(
+    coroutines, "_iscoroutinefunction", coroutines.iscoroutinefunction
+)
 
 
 def _do_nothing(signum: int, frame: FrameType | None) -> None:
@@ -46,7 +52,7 @@ class Signalling(InheritedLoop):
     ) -> None:
         """Call `callback(*args)` in the loop whenever the process gets the signal `sig`."""
         target: Any = callback
-        if asyncio.iscoroutine(target) or inspect.iscoroutinefunction(target):
+        if asyncio.iscoroutine(target) or _is_coroutine_function(target):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         self._check_signal(sig)
         self._check_closed()

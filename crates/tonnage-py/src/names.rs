@@ -73,7 +73,11 @@ imported! {
     task_get_stack = "asyncio.base_tasks", "_task_get_stack";
     task_print_stack = "asyncio.base_tasks", "_task_print_stack";
     is_coroutine = "asyncio.coroutines", "iscoroutine";
-    is_coroutine_function = "inspect", "iscoroutinefunction";
+    /// Also knows functions that asyncio has marked: those of `@asyncio.coroutine` on 3.10, and mocks.
+    #[cfg(not(Py_3_14))]
+    is_coroutine_function = "asyncio.coroutines", "iscoroutinefunction";
+    #[cfg(Py_3_14)]
+    is_coroutine_function = "asyncio.coroutines", "_iscoroutinefunction";
     register_task = "asyncio.tasks", "_register_task";
     unregister_task = "asyncio.tasks", "_unregister_task";
     is_future = "asyncio.futures", "isfuture";
