@@ -58,7 +58,7 @@ impl EventLoop {
         })
     }
 
-    /// Run a callback in the loop's next turn.
+    /// Set what `create_task()` makes tasks with; None is tonnage's own Task.
     #[pyo3(signature = (factory))]
     fn set_task_factory(&self, py: Python<'_>, factory: Option<Object<'_>>) -> PyResult<()> {
         if factory.as_ref().is_some_and(|factory| !factory.is_callable()) {
