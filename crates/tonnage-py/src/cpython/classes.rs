@@ -1,5 +1,7 @@
 //! The native classes and their layouts: the promises that `native_class` builds on, in one list.
 
+use std::mem::offset_of;
+
 use pyo3::prelude::*;
 use pyo3::types::DerefToPyAny;
 use pyo3::{PyTypeCheck, ffi};
@@ -11,23 +13,27 @@ use crate::task::{Task, TaskWakeup};
 use crate::transports::SocketTransport;
 
 macro_rules! native_class {
-    ($class:ident) => {
-        native_class!(@layout $class);
+    // `extras`: its objects take attributes and weak references.
+    ($class:ident $(, $extras:ident)?) => {
+        native_class!(@layout $class, [native_class!(@offset $class $(, $extras)?)]);
         native_class!(@python $class);
     };
     // The base is the first field, and the class is `repr(C)`.
     ($class:ident: $base:ident, first field $field:ident) => {
-        native_class!(@layout $class, fn base(py: Python<'_>) -> Option<*mut ffi::PyTypeObject> {
-            const { assert!(std::mem::offset_of!($class, $field) == 0, "the base comes first") }
+        native_class!(@layout $class, [<$base as NativeLayout>::EXTRAS], fn base(py: Python<'_>) -> Option<*mut ffi::PyTypeObject> {
+            const { assert!(offset_of!($class, $field) == 0, "the base comes first") }
             Some(type_ptr::<$base>(py))
         });
         native_class!(@python $class);
         // SAFETY: checked above; the base type is handed to CPython.
         unsafe impl Extends<$base> for $class {}
     };
-    (@layout $class:ident $(, $base:item)?) => {
+    (@offset $class:ident) => { None };
+    (@offset $class:ident, $extras:ident) => { Some(offset_of!($class, $extras)) };
+    (@layout $class:ident, [$extras:expr] $(, $base:item)?) => {
         // SAFETY: the cell is this class's own; a base is checked to be the first field.
         unsafe impl NativeLayout for $class {
+            const EXTRAS: Option<usize> = $extras;
             fn cell() -> &'static ClassCell {
                 static CELL: ClassCell = ClassCell::new();
                 &CELL
@@ -51,10 +57,10 @@ macro_rules! native_class {
     };
 }
 
-native_class!(Future);
+native_class!(Future, extras);
 native_class!(FutureIter);
 native_class!(Task: Future, first field future);
 native_class!(TaskWakeup);
-native_class!(Handle);
+native_class!(Handle, extras);
 native_class!(TimerHandle: Handle, first field handle);
-native_class!(SocketTransport);
+native_class!(SocketTransport, extras);

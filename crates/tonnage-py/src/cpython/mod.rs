@@ -10,6 +10,7 @@ pub(crate) mod context;
 pub(crate) mod coroutine;
 pub(crate) mod current;
 mod guarded;
+mod loop_ref;
 pub(crate) mod native_class;
 mod owned;
 mod slots;
@@ -19,7 +20,8 @@ mod trash;
 
 pub(crate) use args::{Args, Parameters};
 pub(crate) use guarded::Guarded;
-pub(crate) use native_class::{Native, NativeClass, Visit};
+pub(crate) use loop_ref::{LoopOf, LoopRef, Mark};
+pub(crate) use native_class::{Extras, Native, NativeClass, Visit};
 pub(crate) use owned::Owned;
 pub(crate) use slots::{Methods, Object, Slots, Step, add_methods};
 pub(crate) use thread::thread_id;

@@ -6,7 +6,7 @@
 //! before its object is tracked or seen by Python, and dropped once; a subclass in Rust begins with
 //! its base's value (`repr(C)`), so that an object of the subclass is one of the base.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::offset_of;
 use std::ptr;
@@ -27,9 +27,35 @@ const FREE_MAX: usize = 256;
 #[repr(C)]
 pub(super) struct NativeObject<T> {
     base: ffi::PyObject,
-    dict: *mut ffi::PyObject,
-    weakrefs: *mut ffi::PyObject,
     pub(super) value: T,
+}
+
+/// A field of those classes whose objects take attributes of their own and weak references. CPython
+/// finds it by its offset, and makes the dictionary when the first attribute is set.
+#[repr(C)]
+pub(crate) struct Extras {
+    dict: Cell<*mut ffi::PyObject>,
+    weakrefs: Cell<*mut ffi::PyObject>,
+}
+
+// SAFETY: both pointers are used under the interpreter lock only, by CPython and by this file.
+unsafe impl Send for Extras {}
+// SAFETY: as above.
+unsafe impl Sync for Extras {}
+
+impl Extras {
+    pub(crate) const fn new() -> Self {
+        Self { dict: Cell::new(ptr::null_mut()), weakrefs: Cell::new(ptr::null_mut()) }
+    }
+}
+
+/// The extras of an object, if its class has them.
+#[inline]
+unsafe fn extras<'a, T: NativeClass>(object: *mut ffi::PyObject) -> Option<&'a Extras> {
+    let offset = T::EXTRAS?;
+    let body = object.cast::<NativeObject<T>>();
+    // SAFETY: the caller hands in an object of this layout; the offset is that of the field (`EXTRAS`).
+    Some(unsafe { &*(&raw const (*body).value).byte_add(offset).cast::<Extras>() })
 }
 
 /// The type object and the free list of one native class.
@@ -58,8 +84,9 @@ impl ClassCell {
 ///
 /// # Safety
 /// `cell` returns the same cell at each call and no other class's. If `base` is the type of some class
-/// `B`, then `Self` is `repr(C)` and its first field is a `B`.
+/// `B`, then `Self` is `repr(C)` and its first field is a `B`. `EXTRAS` is the offset of an `Extras`.
 pub(crate) unsafe trait NativeLayout: Sized + Send + Sync + 'static {
+    const EXTRAS: Option<usize>;
     fn cell() -> &'static ClassCell;
     fn base(_py: Python<'_>) -> Option<*mut ffi::PyTypeObject> {
         None
@@ -100,12 +127,20 @@ impl<'a> Visit<'a> {
         Self::Class { visit, stopped: RefCell::new(None) }
     }
 
+    /// As `call`, for a reference that the fence keeps as a pointer.
+    pub(super) fn pointer(&self, object: *mut ffi::PyObject) -> c_int {
+        match self {
+            // SAFETY: the pair was handed to `tp_traverse`, in which we are, and `object` is alive.
+            Self::Slot { visit, arg } => unsafe { visit(object, *arg) },
+            Self::Class { .. } => 0,
+        }
+    }
+
     /// Shows one reference; the result is to be returned at once if it is not 0.
     #[inline]
     pub(crate) fn call<T>(&self, object: &Py<T>) -> c_int {
         match self {
-            // SAFETY: the pair was handed to `tp_traverse`, in which we are, and `object` is alive.
-            Self::Slot { visit, arg } => unsafe { visit(object.as_ptr(), *arg) },
+            Self::Slot { .. } => self.pointer(object.as_ptr()),
             Self::Class { visit, stopped } => match visit.call(object) {
                 Ok(()) => 0,
                 Err(stop) => {
@@ -178,9 +213,9 @@ pub(crate) fn is_exact<T: NativeClass>(object: &Bound<'_, PyAny>) -> bool {
 
 /// Were attributes set on the object itself?
 pub(crate) fn has_instance_dict<T: NativeClass>(object: &Bound<'_, T>) -> bool {
-    let body = object.as_ptr().cast::<NativeObject<T>>();
-    // SAFETY: the object is alive; the field is read under the interpreter lock.
-    unsafe { !(*body).dict.is_null() }
+    // SAFETY: the object is alive, and of T's layout.
+    let extras = unsafe { extras::<T>(object.as_ptr()) };
+    extras.is_some_and(|extras| !extras.dict.get().is_null())
 }
 
 pub(crate) fn type_object<T: NativeClass>(py: Python<'_>) -> Bound<'_, PyType> {
@@ -227,8 +262,6 @@ pub(crate) fn create<T: NativeClass>(py: Python<'_>, value: T) -> PyResult<Bound
     let body = object.cast::<NativeObject<T>>();
     // SAFETY: the object is ours alone and large enough; nothing was written behind its head yet.
     unsafe {
-        (&raw mut (*body).dict).write(ptr::null_mut());
-        (&raw mut (*body).weakrefs).write(ptr::null_mut());
         (&raw mut (*body).value).write(value);
     }
     // SAFETY: all fields are valid now, so the collector may look at the object.
@@ -249,8 +282,11 @@ pub(crate) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResul
         slots.function(ffi::Py_tp_new, new::<T> as *mut c_void);
     }
     slots.function(ffi::Py_tp_doc, T::DOC.as_ptr() as *mut c_void);
-    slots.member(c"__dictoffset__", offset_of!(NativeObject<T>, dict));
-    slots.member(c"__weaklistoffset__", offset_of!(NativeObject<T>, weakrefs));
+    if let Some(extras) = T::EXTRAS {
+        let extras = offset_of!(NativeObject<T>, value) + extras;
+        slots.member(c"__dictoffset__", extras + offset_of!(Extras, dict));
+        slots.member(c"__weaklistoffset__", extras + offset_of!(Extras, weakrefs));
+    }
     let mut flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC;
     if T::SUBCLASSED {
         flags |= ffi::Py_TPFLAGS_BASETYPE;
@@ -309,16 +345,17 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     }
     // SAFETY: the object is one with a collector's head; untracking twice is allowed.
     unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
-    // SAFETY: the weak references are ours, and are cleared before the value goes.
-    unsafe {
-        if !(*body).weakrefs.is_null() {
-            ffi::PyObject_ClearWeakRefs(object);
-        }
+    // SAFETY: the object is of T's layout, and alive until it is freed below.
+    let extras = unsafe { extras::<T>(object) };
+    if extras.is_some_and(|extras| !extras.weakrefs.get().is_null()) {
+        // SAFETY: the weak references are the object's, and are cleared before the value goes.
+        unsafe { ffi::PyObject_ClearWeakRefs(object) };
     }
+    let dict = extras.map_or(ptr::null_mut(), |extras| extras.dict.replace(ptr::null_mut()));
     // SAFETY: nobody can reach the object any more; the value is dropped once.
     unsafe { trash::drop_value(&raw mut (*body).value) };
-    // SAFETY: the dictionary is ours or null.
-    unsafe { ffi::Py_CLEAR(&raw mut (*body).dict) };
+    // SAFETY: the dictionary was the object's, or is null.
+    unsafe { ffi::Py_XDECREF(dict) };
     // SAFETY: asks for a bit in the collector's head of a valid object.
     let finalized = unsafe { ffi::PyObject_GC_IsFinalized(object) } != 0;
     let kept = exact
@@ -350,8 +387,8 @@ unsafe extern "C" fn traverse<T: NativeClass>(
     if shown != 0 {
         return shown;
     }
-    // SAFETY: a valid object; its dictionary is valid or null.
-    let dict = unsafe { (*body).dict };
+    // SAFETY: a valid object of T's layout; its dictionary is valid or null.
+    let dict = unsafe { extras::<T>(object) }.map_or(ptr::null_mut(), |extras| extras.dict.get());
     if !dict.is_null() {
         // SAFETY: as above.
         let shown = unsafe { visit(dict, arg) };
@@ -370,7 +407,10 @@ unsafe extern "C" fn clear<T: NativeClass>(object: *mut ffi::PyObject) -> c_int 
     let py = unsafe { Python::assume_attached() };
     // SAFETY: the collector hands in a valid object.
     unsafe { &(*body).value }.clear(py);
-    // SAFETY: the dictionary is ours or null.
-    unsafe { ffi::Py_CLEAR(&raw mut (*body).dict) };
+    // SAFETY: the object is of T's layout.
+    let extras = unsafe { extras::<T>(object) };
+    let dict = extras.map_or(ptr::null_mut(), |extras| extras.dict.replace(ptr::null_mut()));
+    // SAFETY: the dictionary was the object's, or is null.
+    unsafe { ffi::Py_XDECREF(dict) };
     0
 }

@@ -9,12 +9,13 @@ use tonnage_core::timers::TimerKey;
 use super::EventLoop;
 use crate::cpython::native_class::{create, is_exact, upcast};
 use crate::cpython::{
-    Guarded, Native, NativeClass, Object, Owned, Slots, Visit, call, context,
+    Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, call, context,
     };
 use crate::{errors, future, names};
 
 #[repr(C)]
 pub(crate) struct Handle {
+    pub(crate) extras: Extras,
     pub(super) state: Guarded<HandleState>,
 }
 
@@ -90,6 +91,7 @@ pub(crate) struct TimerHandle {
 impl Handle {
     fn new(event_loop: &Object<'_>, callback: Object<'_>, args: CallArgs, in_context: Object<'_>) -> Self {
         Self {
+            extras: Extras::new(),
             state: Guarded::new(HandleState {
                 callback: Some((callback.into(), args)),
                 context: Some(in_context.into()),

@@ -23,7 +23,7 @@ use tonnage_core::reactor::{Poller, Waker};
 use tonnage_core::timers::{TimerKey, Timers};
 
 pub(crate) use handle::{Handle, TimerHandle};
-pub(crate) use ready::Ready;
+pub(crate) use ready::{DoneCallback, Ready};
 pub(crate) use scheduling::methods;
 pub(crate) use sources::{Direction, Watcher};
 

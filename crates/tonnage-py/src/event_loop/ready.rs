@@ -12,11 +12,18 @@ pub(crate) enum Ready {
     /// A callback that a user scheduled, a timer, or a watched descriptor.
     Handle(Owned<Handle>),
     /// A done callback of a future.
-    Callback { callback: Owned, future: Owned<Future>, context: Owned },
+    Callback(Box<DoneCallback>),
     /// A transport whose socket has bytes.
     Readable(Owned<SocketTransport>),
     /// A transport whose socket takes bytes.
     Writable(Owned<SocketTransport>),
+}
+
+/// A done callback and its argument. Boxed, so that a ready thing is two words.
+pub(crate) struct DoneCallback {
+    pub(crate) callback: Owned,
+    pub(crate) future: Owned<Future>,
+    pub(crate) context: Owned,
 }
 
 impl Ready {
@@ -24,8 +31,8 @@ impl Ready {
         match self {
             Self::Step(task) => visit.call(task),
             Self::Handle(handle) => visit.call(handle),
-            Self::Callback { callback, future, context } => match (visit.call(callback), visit.call(future)) {
-                (0, 0) => visit.call(context),
+            Self::Callback(done) => match (visit.call(&done.callback), visit.call(&done.future)) {
+                (0, 0) => visit.call(&done.context),
                 (0, shown) | (shown, _) => shown,
             },
             Self::Readable(transport) | Self::Writable(transport) => visit.call(transport),

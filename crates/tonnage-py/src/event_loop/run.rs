@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use tonnage_core::clock;
 use tonnage_core::reactor::Poller;
 
-use super::{EventLoop, Handle, Ready, TimerHandle, handle};
+use super::{DoneCallback, EventLoop, Handle, Ready, TimerHandle, handle};
 use crate::cpython::{Native, Object, Owned};
 use crate::event_loop::sources::Watcher;
 use crate::transports::SocketTransport;
@@ -18,6 +18,12 @@ use crate::{errors, future, names, task};
 /// Passes over the ready queue between two polls, while there is work. A prime, so that it does not
 /// fall into step with a program's own period.
 const PASSES_MAX: u32 = 61;
+
+/// Passes over the ready queue between two looks at the coarse clock.
+const PASSES_UNTIMED: u32 = 8;
+
+/// Places of the ready queue that are kept for the next burst.
+const READY_KEPT: usize = 4096;
 
 /// The longest wait in one go: a day, as asyncio.
 const WAIT_MAX_NS: u64 = 24 * 3600 * clock::NS_PER_S;
@@ -51,7 +57,8 @@ fn pass(slf: &Bound<'_, EventLoop>, polled: &mut Polled) -> PyResult<()> {
     let py = slf.py();
     let event_loop = slf.get();
     let has_work = event_loop.ready.with(py, |queue| !queue.is_empty());
-    if !has_work || polled.passes >= PASSES_MAX || clock::coarse_ns() != polled.at_coarse_ns {
+    let timed = polled.passes % PASSES_UNTIMED == 0;
+    if !has_work || polled.passes >= PASSES_MAX || (timed && clock::coarse_ns() != polled.at_coarse_ns) {
         event_loop.poll(slf, has_work)?;
         *polled = Polled { passes: 0, at_coarse_ns: clock::coarse_ns() };
     }
@@ -82,6 +89,12 @@ impl EventLoop {
         self.leave_task(slf.as_any())?;
         let stopping = self.flags.stopping.load(Ordering::Relaxed);
         let timeout_ns = if has_work || stopping { Some(0) } else { self.until_next_timer(py) };
+        // The memory of a burst goes back.
+        self.ready.with(py, |queue| {
+            if queue.capacity() > READY_KEPT && queue.len() < queue.capacity() / 8 {
+                queue.shrink_to(READY_KEPT);
+            }
+        });
         let Some(mut poller) = self.poller.with(py, Option::take) else {
             return Err(errors::lost_reactor());
         };
@@ -147,7 +160,8 @@ impl EventLoop {
                 self.leave_task(slf.as_any())?;
                 handle::run(&handle.into_bound(py))
             }
-            Ready::Callback { callback, future, context } => {
+            Ready::Callback(done) => {
+                let DoneCallback { callback, future, context } = *done;
                 self.leave_task(slf.as_any())?;
                 let callback = callback.into_bound(py);
                 let future = future.into_bound(py).into_any();
@@ -199,10 +213,10 @@ impl EventLoop {
         Ok(match ready {
             Ready::Step(task) => task.bind(py).clone().into_any(),
             Ready::Handle(handle) => handle.bind(py).clone().into_any(),
-            Ready::Callback { callback, future, context } => {
-                let args = handle::CallArgs::One(future.bind(py).clone().into_any().into());
-                let context = Some(context.bind(py).clone());
-                Handle::create(slf, callback.bind(py).clone(), args, context)?.into_any()
+            Ready::Callback(done) => {
+                let args = handle::CallArgs::One(done.future.bind(py).clone().into_any().into());
+                let context = Some(done.context.get_bound(py));
+                Handle::create(slf, done.callback.get_bound(py), args, context)?.into_any()
             }
             Ready::Readable(transport) | Ready::Writable(transport) => transport.bind(py).clone().into_any(),
         })

@@ -8,7 +8,7 @@ use pyo3::types::PyType;
 
 use super::{Future, Polled};
 use crate::cpython::native_class::create;
-use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Step, Visit};
+use crate::cpython::{Args, Guarded, Mark, Native, NativeClass, Object, Owned, Parameters, Slots, Step, Visit};
 
 pub(crate) struct FutureIter {
     /// `None` once it has ended.
@@ -51,9 +51,9 @@ fn next<'py>(iter: &Bound<'py, FutureIter>) -> PyResult<Step<'py>> {
     let future = iter.value().future.with(py, |future| future.as_ref().map(|future| future.get_bound(py)));
     let Some(future) = future else { return Ok(Step::Returned(py.None().into_bound(py))) };
     let first = future.value().state.with(py, |state| {
-        let first = state.is_pending() && !state.blocking;
+        let first = state.is_pending() && !state.event_loop.has(Mark::Blocking);
         if first {
-            state.blocking = true;
+            state.event_loop.mark(Mark::Blocking, true);
         }
         first
     });

@@ -5,9 +5,9 @@ use std::mem;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::{Future, LoopRef};
-use crate::cpython::{Native, Object, Owned, Visit, call, context};
-use crate::event_loop::Ready;
+use super::Future;
+use crate::cpython::{LoopOf, LoopRef, Native, Object, Owned, Visit, call, context};
+use crate::event_loop::{DoneCallback, Ready};
 use crate::task::{Task, TaskWakeup, step_soon};
 use crate::{errors, names};
 
@@ -119,17 +119,18 @@ pub(super) fn schedule(future: &Bound<'_, Future>, callbacks: Callbacks, event_l
 #[inline]
 fn schedule_one(future: &Bound<'_, Future>, callback: Callback, event_loop: &LoopRef) -> PyResult<()> {
     let py = future.py();
-    match (callback, event_loop) {
-        (_, LoopRef::None) => Err(errors::not_initialised("Future")),
-        (Callback::Wakeup(task), LoopRef::Native(native)) => native.get().schedule(py, Ready::Step(task)),
-        (Callback::Wakeup(task), LoopRef::Foreign(event_loop)) => step_soon(task.bind(py), event_loop.bind(py)),
-        (Callback::Call { callback, context }, LoopRef::Native(native)) => {
-            native.get().schedule(py, Ready::Callback { callback, future: future.into(), context })
+    match (callback, event_loop.get(py)) {
+        (_, LoopOf::None) => Err(errors::not_initialised("Future")),
+        (Callback::Wakeup(task), LoopOf::Native(native)) => native.schedule(py, Ready::Step(task)),
+        (Callback::Wakeup(task), LoopOf::Foreign(event_loop)) => step_soon(task.bind(py), &event_loop),
+        (Callback::Call { callback, context }, LoopOf::Native(native)) => {
+            let done = Box::new(DoneCallback { callback, future: future.into(), context });
+            native.schedule(py, Ready::Callback(done))
         }
-        (Callback::Call { callback, context }, LoopRef::Foreign(event_loop)) => {
+        (Callback::Call { callback, context }, LoopOf::Foreign(event_loop)) => {
             let kwargs = PyDict::new(py);
             kwargs.set_item(names::context(py), &*context)?;
-            event_loop.bind(py).call_method(names::call_soon(py), (&*callback, future), Some(&kwargs)).map(drop)
+            event_loop.call_method(names::call_soon(py), (&*callback, future), Some(&kwargs)).map(drop)
         }
     }
 }

@@ -6,9 +6,9 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFrozenSet, PyList, PyString};
 
-use super::{Future, FutureIter, LoopRef, Outcome, Polled, callbacks, finalizer};
+use super::{Future, FutureIter, Outcome, Polled, callbacks, finalizer};
 use crate::cpython::native_class::{create, is_exact};
-use crate::cpython::{Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
+use crate::cpython::{Args, LoopRef, Mark, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
 use crate::event_loop::EventLoop;
 use crate::{errors, names};
 
@@ -21,7 +21,7 @@ impl NativeClass for Future {
     }
 
     fn needs_finalizer(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.log_traceback)
+        self.state.with(py, |state| state.event_loop.has(Mark::LogTraceback))
     }
 
     fn slots(slots: &mut Slots<Self>) {
@@ -57,6 +57,8 @@ impl NativeClass for Future {
                     &rare.cancelled_error,
                     &rare.exception_traceback,
                     &rare.awaited_by,
+                    &rare.throw_next,
+                    &rare.name,
                 ];
                 for object in all.into_iter().flatten() {
                     let shown = visit.call(object);
@@ -75,8 +77,8 @@ impl NativeClass for Future {
                 Outcome::Pending => None,
                 _ => Some(std::mem::replace(&mut state.outcome, Outcome::Cancelled)),
             };
-            state.log_traceback = false;
-            (outcome, state.callbacks.take(), state.rare.take(), std::mem::replace(&mut state.event_loop, LoopRef::None))
+            state.event_loop.mark(Mark::LogTraceback, false);
+            (outcome, state.callbacks.take(), state.rare.take(), std::mem::replace(&mut state.event_loop, LoopRef::NONE))
         });
         drop(gone);
     }
@@ -141,24 +143,24 @@ fn attributes(slots: &mut Slots<Future>) {
     });
     slots.attribute_pair(
         c"_asyncio_future_blocking",
-        |future| Ok(to_bool(future.py(), future.value().state.with(future.py(), |state| state.blocking && !state.event_loop.is_none()))),
+        |future| Ok(to_bool(future.py(), future.value().state.with(future.py(), |state| state.event_loop.has(Mark::Blocking) && !state.event_loop.is_none()))),
         |future, value| {
             let blocking = value.is_truthy()?;
             if future.value().state.with(future.py(), |state| state.event_loop.is_none()) {
                 return Err(errors::not_initialised("Future"));
             }
-            future.value().state.with(future.py(), |state| state.blocking = blocking);
+            future.value().state.with(future.py(), |state| state.event_loop.mark(Mark::Blocking, blocking));
             Ok(())
         },
     );
     slots.attribute_pair(
         c"_log_traceback",
-        |future| Ok(to_bool(future.py(), future.value().state.with(future.py(), |state| state.log_traceback))),
+        |future| Ok(to_bool(future.py(), future.value().state.with(future.py(), |state| state.event_loop.has(Mark::LogTraceback)))),
         |future, value| {
             if value.is_truthy()? {
                 return Err(PyValueError::new_err("_log_traceback can only be set to False"));
             }
-            future.value().state.with(future.py(), |state| state.log_traceback = false);
+            future.value().state.with(future.py(), |state| state.event_loop.mark(Mark::LogTraceback, false));
             Ok(())
         },
     );
@@ -290,7 +292,7 @@ fn exception<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
             Outcome::Exception(exception) => Found::Done(Some(exception.get_bound(py))),
         };
         if matches!(found, Found::Done(_)) {
-            state.log_traceback = false;
+            state.event_loop.mark(Mark::LogTraceback, false);
         }
         found
     });
@@ -358,7 +360,7 @@ fn get_loop<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
 pub(crate) fn create_native<'py>(event_loop: &Bound<'py, EventLoop>) -> PyResult<Bound<'py, Future>> {
     let py = event_loop.py();
     if event_loop.get().is_plain_and_quiet() {
-        return create(py, Future::of_native_loop(event_loop.into()));
+        return create(py, Future::of_native_loop(event_loop));
     }
     let future = create(py, Future::empty())?;
     future.value().initialise(py, Some(event_loop.clone().into_any()), &future.get_type())?;

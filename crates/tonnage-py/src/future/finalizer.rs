@@ -4,15 +4,15 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::{Future, Outcome};
-use crate::cpython::{Native, Object};
+use crate::cpython::{Mark, Native, Object};
 use crate::names;
 
 pub(crate) fn report_unretrieved(future: &Bound<'_, Future>) {
     let py = future.py();
     let unseen = future.value().state.with(py, |state| match &state.outcome {
-        Outcome::Exception(exception) if state.log_traceback => {
+        Outcome::Exception(exception) if state.event_loop.has(Mark::LogTraceback) => {
             let exception = exception.get_bound(py);
-            state.log_traceback = false;
+            state.event_loop.mark(Mark::LogTraceback, false);
             Some(exception)
         }
         _ => None,

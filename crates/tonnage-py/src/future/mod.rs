@@ -18,12 +18,13 @@ pub(crate) use callbacks::{Callbacks, add_waiting_task, run as run_callback};
 pub(crate) use class::{CANCEL, create_native, named_repr, to_bool};
 pub(crate) use finalizer::{add_source_traceback, report_unretrieved};
 
-use crate::cpython::{Guarded, Native, Object, Owned, Visit};
+use crate::cpython::{Extras, Guarded, LoopRef, Mark, Native, Object, Owned};
 use crate::event_loop::EventLoop;
 use crate::{errors, names};
 
 #[repr(C)]
 pub(crate) struct Future {
+    pub(crate) extras: Extras,
     pub(crate) state: Guarded<FutureState>,
 }
 
@@ -32,59 +33,6 @@ pub(crate) struct FutureState {
     pub(crate) outcome: Outcome,
     pub(crate) callbacks: Callbacks,
     pub(crate) rare: Option<Box<Rare>>,
-    /// Set by awaiting, so that a task can tell `await future` from `yield future`.
-    pub(crate) blocking: bool,
-    /// Is there an exception that nobody has looked at?
-    pub(crate) log_traceback: bool,
-}
-
-/// The loop that a future is bound to.
-pub(crate) enum LoopRef {
-    /// `__init__` has not run.
-    None,
-    /// One of ours: scheduling needs no call through Python.
-    Native(Owned<EventLoop>),
-    Foreign(Owned),
-}
-
-impl LoopRef {
-    fn of(event_loop: Object<'_>) -> Self {
-        if EventLoop::of(&event_loop).is_none() {
-            return Self::Foreign(event_loop.into());
-        }
-        match event_loop.cast_into::<EventLoop>() {
-            Ok(native) => Self::Native(native.into()),
-            Err(error) => Self::Foreign(error.into_inner().into()),
-        }
-    }
-
-    pub(crate) fn is_none(&self) -> bool {
-        matches!(self, Self::None)
-    }
-
-    pub(crate) fn is(&self, event_loop: &Object<'_>) -> bool {
-        match self {
-            Self::None => false,
-            Self::Native(own) => own.is(event_loop),
-            Self::Foreign(own) => own.is(event_loop),
-        }
-    }
-
-    pub(crate) fn share(&self, py: Python<'_>) -> Self {
-        match self {
-            Self::None => Self::None,
-            Self::Native(event_loop) => Self::Native(event_loop.share(py)),
-            Self::Foreign(event_loop) => Self::Foreign(event_loop.share(py)),
-        }
-    }
-
-    pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        match self {
-            Self::None => 0,
-            Self::Native(event_loop) => visit.call(event_loop),
-            Self::Foreign(event_loop) => visit.call(event_loop),
-        }
-    }
 }
 
 pub(crate) enum Outcome {
@@ -103,6 +51,10 @@ pub(crate) struct Rare {
     pub(crate) cancelled_error: Option<Owned>,
     /// The exception's traceback when it was set: each `result` starts from it.
     pub(crate) exception_traceback: Option<Owned>,
+    /// The name that a task was given.
+    pub(crate) name: Option<Owned>,
+    /// Raised inside the coroutine of a task at its next step.
+    pub(crate) throw_next: Option<Owned>,
     /// Who awaits it, for the call graph.
     pub(crate) awaited_by: Option<Owned>,
 }
@@ -110,12 +62,10 @@ pub(crate) struct Rare {
 impl FutureState {
     const fn empty() -> Self {
         Self {
-            event_loop: LoopRef::None,
+            event_loop: LoopRef::NONE,
             outcome: Outcome::Pending,
             callbacks: Callbacks::None,
             rare: None,
-            blocking: false,
-            log_traceback: false,
         }
     }
 
@@ -138,15 +88,15 @@ pub(crate) enum Polled<'py> {
 
 impl Future {
     pub(crate) const fn empty() -> Self {
-        Self { state: Guarded::new(FutureState::empty()) }
+        Self { extras: Extras::new(), state: Guarded::new(FutureState::empty()) }
     }
 
     /// A pending future of `event_loop`, which is one of ours.
     #[inline]
-    pub(crate) fn of_native_loop(event_loop: Owned<EventLoop>) -> Self {
+    pub(crate) fn of_native_loop(event_loop: &Bound<'_, EventLoop>) -> Self {
         let mut state = FutureState::empty();
-        state.event_loop = LoopRef::Native(event_loop);
-        Self { state: Guarded::new(state) }
+        state.event_loop = LoopRef::native(event_loop);
+        Self { extras: Extras::new(), state: Guarded::new(state) }
     }
 
     pub(crate) fn is_pending(&self, py: Python<'_>) -> bool {
@@ -154,11 +104,7 @@ impl Future {
     }
 
     pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
-        let found = match self.state.with(py, |state| state.event_loop.share(py)) {
-            LoopRef::None => None,
-            LoopRef::Native(event_loop) => Some(event_loop.into_bound(py).into_any()),
-            LoopRef::Foreign(event_loop) => Some(event_loop.into_bound(py)),
-        };
+        let found = self.state.with(py, |state| state.event_loop.get_bound(py));
         found.ok_or_else(|| errors::not_initialised("Future"))
     }
 
@@ -177,7 +123,7 @@ impl Future {
             None => event_loop.call_method0(names::get_debug(py))?.is_truthy()?,
         };
         let source_traceback = if debug { Some(Owned::from(names::extract_stack(py)?.call0()?)) } else { None };
-        let event_loop = LoopRef::of(event_loop);
+        let event_loop = LoopRef::of(&event_loop);
         self.state.with(py, |state| {
             state.event_loop = event_loop;
             if source_traceback.is_some() {
@@ -200,7 +146,7 @@ impl Future {
             Outcome::Cancelled => Found::Cancelled,
             Outcome::Result(value) => {
                 let value = value.share(py);
-                state.log_traceback = false;
+                state.event_loop.mark(Mark::LogTraceback, false);
                 Found::Result(value)
             }
             Outcome::Exception(exception) => {
@@ -209,7 +155,7 @@ impl Future {
                     .rare
                     .as_ref()
                     .and_then(|rare| rare.exception_traceback.as_ref().map(|traceback| traceback.share(py)));
-                state.log_traceback = false;
+                state.event_loop.mark(Mark::LogTraceback, false);
                 Found::Exception(exception, traceback)
             }
         });
@@ -266,7 +212,7 @@ pub(crate) fn settle(future: &Bound<'_, Future>, outcome: Outcome) -> PyResult<b
         }
     };
     if failed {
-        future.value().state.with(py, |state| state.log_traceback = true);
+        future.value().state.with(py, |state| state.event_loop.mark(Mark::LogTraceback, true));
     }
     scheduled?;
     Ok(true)
@@ -276,7 +222,7 @@ pub(crate) fn settle(future: &Bound<'_, Future>, outcome: Outcome) -> PyResult<b
 pub(crate) fn cancel(future: &Bound<'_, Future>, message: Option<Owned>) -> PyResult<bool> {
     let py = future.py();
     let old = future.value().state.with(py, |state| {
-        state.log_traceback = false;
+        state.event_loop.mark(Mark::LogTraceback, false);
         if !state.is_pending() || (message.is_none() && state.rare.is_none()) {
             return message;
         }

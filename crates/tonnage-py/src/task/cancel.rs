@@ -6,7 +6,7 @@ use pyo3::types::PyDict;
 
 use super::Task;
 use crate::cpython::native_class::{has_instance_dict, is_exact};
-use crate::cpython::{Native, Object, Owned};
+use crate::cpython::{Mark, Native, Object, Owned};
 use crate::future::{self, Future};
 use crate::names;
 
@@ -52,7 +52,7 @@ pub(crate) fn cancel(task: &Bound<'_, Task>, message: Option<Owned>) -> PyResult
 fn request(task: &Bound<'_, Task>) -> bool {
     let py = task.py();
     let pending = task.value().future.state.with(py, |state| {
-        state.log_traceback = false;
+        state.event_loop.mark(Mark::LogTraceback, false);
         state.is_pending()
     });
     if pending {

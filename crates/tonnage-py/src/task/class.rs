@@ -45,7 +45,7 @@ impl NativeClass for Task {
             return shown;
         }
         self.state.traverse(0, |state| {
-            let all = [&state.coro, &state.context, &state.waiter, &state.throw_next, &state.name];
+            let all = [&state.coro, &state.context, &state.waiter];
             all.into_iter().flatten().map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0)
         })
     }
@@ -53,7 +53,7 @@ impl NativeClass for Task {
     fn clear(&self, py: Python<'_>) {
         self.future.clear(py);
         let gone = self.state.with(py, |state| {
-            (state.coro.take(), state.context.take(), state.waiter.take(), state.throw_next.take())
+            (state.coro.take(), state.context.take(), state.waiter.take())
         });
         drop(gone);
     }
@@ -139,18 +139,20 @@ fn coro<'py>(task: &Bound<'py, Task>) -> PyResult<Object<'py>> {
 
 fn name<'py>(task: &Bound<'py, Task>) -> PyResult<Object<'py>> {
     let py = task.py();
-    let (name, number) =
-        task.value().state.with(py, |state| (state.name.as_ref().map(|name| name.get_bound(py)), state.number));
-    match name {
-        Some(name) => Ok(name),
-        None => Ok(PyString::new(py, &format!("Task-{number}")).into_any()),
+    let given = task.value().future.state.with(py, |state| {
+        state.rare.as_ref().and_then(|rare| rare.name.as_ref().map(|name| name.get_bound(py)))
+    });
+    if let Some(given) = given {
+        return Ok(given);
     }
+    let number = task.value().state.with(py, |state| state.number);
+    Ok(PyString::new(py, &format!("Task-{number}")).into_any())
 }
 
 fn set_name<'py>(task: &Bound<'py, Task>, value: &Object<'py>) -> PyResult<Object<'py>> {
     let py = task.py();
     let value = Owned::from(value.str()?.into_any());
-    drop(task.value().state.with(py, |state| state.name.replace(value)));
+    drop(task.value().future.state.with(py, |state| state.rare().name.replace(value)));
     Ok(py.None().into_bound(py))
 }
 
@@ -203,7 +205,7 @@ pub(crate) fn create_native<'py>(
     let py = event_loop.py();
     let mut value = Task::empty();
     let task = if event_loop.get().is_plain_and_quiet() {
-        value.future = Future::of_native_loop(event_loop.into());
+        value.future = Future::of_native_loop(event_loop);
         create(py, value)?
     } else {
         let task = create(py, value)?;
@@ -242,9 +244,12 @@ fn start<'py>(
     let context = Owned::from(context);
     let replaced = task.value().state.with(py, |state| {
         state.number = number;
-        (state.coro.replace(coro), state.context.replace(context), std::mem::replace(&mut state.name, name))
+        (state.coro.replace(coro), state.context.replace(context))
     });
     drop(replaced);
+    if name.is_some() {
+        drop(task.value().future.state.with(py, |state| std::mem::replace(&mut state.rare().name, name)));
+    }
     if options.eager_start && is_running(event_loop)? {
         return start_eagerly(task, event_loop);
     }

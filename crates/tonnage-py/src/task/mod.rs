@@ -10,7 +10,7 @@ mod finalizer;
 mod step;
 mod wakeup;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::prelude::*;
 
@@ -35,11 +35,8 @@ pub(crate) struct TaskState {
     pub(crate) context: Option<Owned>,
     /// What it waits for.
     pub(crate) waiter: Option<Owned>,
-    /// Raised inside the coroutine at the next step.
-    pub(crate) throw_next: Option<Owned>,
-    /// `None`: named by its number, which is formatted when somebody asks.
-    pub(crate) name: Option<Owned>,
-    pub(crate) number: u64,
+    /// Its name, unless it was given one: formatted when somebody asks.
+    pub(crate) number: u32,
     pub(crate) cancels_requested: u32,
     /// Where the loop keeps it while it is pending.
     pub(crate) kept_at: Option<KeptAt>,
@@ -51,10 +48,11 @@ pub(crate) struct TaskState {
 #[derive(Clone, Copy)]
 pub(crate) struct KeptAt(pub(crate) std::num::NonZeroU32);
 
-static NUMBERS: AtomicU64 = AtomicU64::new(0);
+/// Wraps after four billion tasks; a number is a name for people, and no identity.
+static NUMBERS: AtomicU32 = AtomicU32::new(0);
 
-fn next_number() -> u64 {
-    NUMBERS.fetch_add(1, Ordering::Relaxed) + 1
+fn next_number() -> u32 {
+    NUMBERS.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
 }
 
 impl Task {
@@ -65,8 +63,6 @@ impl Task {
                 coro: None,
                 context: None,
                 waiter: None,
-                throw_next: None,
-                name: None,
                 number: 0,
                 cancels_requested: 0,
                 kept_at: None,

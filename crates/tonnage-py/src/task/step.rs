@@ -6,9 +6,9 @@ use pyo3::types::PyDict;
 
 use super::{Task, TaskWakeup, cancel};
 use crate::cpython::native_class::is_exact;
-use crate::cpython::{Native, Object, Owned, Step, context, coroutine, current};
+use crate::cpython::{Mark, Native, Object, Owned, Step, context, coroutine, current};
 use crate::event_loop::{EventLoop, Ready};
-use crate::future::{self, Future, LoopRef, Outcome, Polled};
+use crate::future::{self, Future, Outcome, Polled};
 use crate::{errors, names};
 
 /// Is the task's context entered already, as by the handle of a foreign loop?
@@ -45,7 +45,6 @@ struct Due<'py> {
     coro: Option<Object<'py>>,
     context: Option<Object<'py>>,
     waiter: Option<Owned>,
-    throw: Option<Owned>,
     must_cancel: bool,
 }
 
@@ -56,17 +55,19 @@ pub(super) fn resume<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, ent
         coro: state.coro.as_ref().map(|coro| coro.get_bound(py)),
         context: state.context.as_ref().map(|context| context.get_bound(py)),
         waiter: state.waiter.take(),
-        throw: state.throw_next.take(),
         must_cancel: std::mem::take(&mut state.must_cancel),
     });
     let (Some(coro), Some(in_context)) = (due.coro, due.context) else {
         return Err(errors::not_initialised("Task"));
     };
-    if !task.value().future.is_pending(py) {
+    let (pending, throw) = task.value().future.state.with(py, |state| {
+        (state.is_pending(), state.rare.as_mut().and_then(|rare| rare.throw_next.take()))
+    });
+    if !pending {
         let repr = task.repr()?;
         return Err(errors::invalid_state(py, format!("__step(): already done: {repr}, None")));
     }
-    let mut throw = match (due.throw, due.waiter) {
+    let mut throw = match (throw, due.waiter) {
         (Some(error), _) => Some(error.into_bound(py)),
         (None, Some(waiter)) => error_of(waiter.bind(py)),
         (None, None) => None,
@@ -169,11 +170,11 @@ fn wait_for_native<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value
     let future = value.cast::<Future>()?;
     let (same_loop, blocking, native) = future.value().state.with(py, |state| {
         let same = state.event_loop.is(event_loop);
-        let blocking = state.blocking;
+        let blocking = state.event_loop.has(Mark::Blocking);
         if same && blocking && !value.is(task) {
-            state.blocking = false;
+            state.event_loop.mark(Mark::Blocking, false);
         }
-        (same, blocking, matches!(state.event_loop, LoopRef::Native(_)))
+        (same, blocking, state.event_loop.is_native())
     });
     if !same_loop {
         return throw_soon(task, event_loop, other_loop(task, value)?);
@@ -249,7 +250,7 @@ fn awaits_itself(task: &Bound<'_, Task>) -> PyResult<PyErr> {
 pub(crate) fn throw_soon(task: &Bound<'_, Task>, event_loop: &Object<'_>, error: PyErr) -> PyResult<()> {
     let py = task.py();
     let error = Owned::from(error.into_value(py).into_bound(py).into_any());
-    drop(task.value().state.with(py, |state| state.throw_next.replace(error)));
+    drop(task.value().future.state.with(py, |state| state.rare().throw_next.replace(error)));
     wake(task, event_loop)
 }
 

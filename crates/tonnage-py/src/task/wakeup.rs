@@ -88,7 +88,7 @@ fn call<'py>(wakeup: &Bound<'py, TaskWakeup>, args: Args<'_, 'py>) -> PyResult<O
         && let Err(error) = future.call_method0(names::result(py))
     {
         let error = Owned::from(error.into_value(py).into_bound(py).into_any());
-        drop(task.value().state.with(py, |state| state.throw_next.replace(error)));
+        drop(task.value().future.state.with(py, |state| state.rare().throw_next.replace(error)));
     }
     step(&task)?;
     Ok(py.None().into_bound(py))

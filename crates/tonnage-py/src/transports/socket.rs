@@ -15,11 +15,12 @@ use tonnage_core::write_queue::WriteQueue;
 
 use super::flow_control::FlowControl;
 use super::{attributes, methods, opening};
-use crate::cpython::{Guarded, Native, NativeClass, Object, Slots, Visit, context};
+use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Slots, Visit, context};
 use crate::event_loop::EventLoop;
 use crate::{errors, names};
 
 pub(crate) struct SocketTransport {
+    pub(crate) extras: Extras,
     pub(super) state: Guarded<State>,
 }
 
@@ -112,7 +113,7 @@ impl NativeClass for SocketTransport {
     }
 
     fn empty() -> Option<Self> {
-        Some(Self { state: Guarded::new(State::empty()) })
+        Some(Self { extras: Extras::new(), state: Guarded::new(State::empty()) })
     }
 
     fn slots(slots: &mut Slots<Self>) {

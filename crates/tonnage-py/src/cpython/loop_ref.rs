@@ -1,0 +1,132 @@
+//! `LoopRef`: the loop of a future and two marks of the future, in one word.
+//!
+//! Bit 0 says that the loop is one of ours, so that scheduling needs no call through Python, and no
+//! check of the type. Bits 1 and 2 are marks, which in a field of their own would cost each future and
+//! task 16 bytes. Objects are aligned to 16 bytes, so the bits are free. The collector sees the address
+//! without them (`traverse`).
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::native_class::Visit;
+use super::slots::Object;
+use crate::event_loop::EventLoop;
+
+const NATIVE: usize = 1;
+const BITS: usize = 0b111;
+
+/// What a future remembers beside its loop.
+#[derive(Clone, Copy)]
+pub(crate) enum Mark {
+    /// Set by awaiting, so that a task can tell `await future` from `yield future`.
+    Blocking = 0b010,
+    /// There is an exception that nobody has looked at.
+    LogTraceback = 0b100,
+}
+
+/// A strong reference to a loop of any kind, or none.
+pub(crate) struct LoopRef(usize);
+
+/// The loop behind a `LoopRef`.
+pub(crate) enum LoopOf<'a, 'py> {
+    None,
+    /// One of ours.
+    Native(&'a EventLoop),
+    Foreign(Object<'py>),
+}
+
+impl LoopRef {
+    pub(crate) const NONE: Self = Self(0);
+
+    /// A loop of ours whose scheduling nobody overrides is `Native`.
+    pub(crate) fn of(event_loop: &Object<'_>) -> Self {
+        let tag = if EventLoop::of(event_loop).is_some() { NATIVE } else { 0 };
+        Self::tagged(event_loop, tag)
+    }
+
+    #[inline]
+    pub(crate) fn native(event_loop: &Bound<'_, EventLoop>) -> Self {
+        Self::tagged(event_loop.as_any(), NATIVE)
+    }
+
+    #[inline]
+    fn tagged(event_loop: &Object<'_>, tag: usize) -> Self {
+        Self(event_loop.clone().into_ptr() as usize | tag)
+    }
+
+    #[inline]
+    pub(crate) fn is_none(&self) -> bool {
+        self.0 & !BITS == 0
+    }
+
+    #[inline]
+    pub(crate) fn is_native(&self) -> bool {
+        self.0 & NATIVE != 0
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, mark: Mark) -> bool {
+        self.0 & mark as usize != 0
+    }
+
+    #[inline]
+    pub(crate) fn mark(&mut self, mark: Mark, on: bool) {
+        if on {
+            self.0 |= mark as usize;
+        } else {
+            self.0 &= !(mark as usize);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is(&self, event_loop: &Object<'_>) -> bool {
+        self.address() == Some(event_loop.as_ptr())
+    }
+
+    #[inline]
+    fn address(&self) -> Option<*mut ffi::PyObject> {
+        if self.is_none() { None } else { Some((self.0 & !BITS) as *mut ffi::PyObject) }
+    }
+
+    /// The loop, as an object for use on the stack.
+    #[inline]
+    pub(crate) fn get_bound<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
+        // SAFETY: the word owns a reference, so the object is alive.
+        self.address().map(|address| unsafe { Bound::from_borrowed_ptr(py, address) })
+    }
+
+    #[inline]
+    pub(crate) fn share(&self, py: Python<'_>) -> Self {
+        if let Some(event_loop) = self.get_bound(py) {
+            let tag = if self.is_native() { NATIVE } else { 0 };
+            return Self::tagged(&event_loop, tag);
+        }
+        Self::NONE
+    }
+
+    #[inline]
+    pub(crate) fn get<'a, 'py>(&'a self, py: Python<'py>) -> LoopOf<'a, 'py> {
+        let Some(object) = self.address() else { return LoopOf::None };
+        if !self.is_native() {
+            return self.get_bound(py).map_or(LoopOf::None, LoopOf::Foreign);
+        }
+        // SAFETY: the place of a `Bound` is one pointer, and the object is alive as long as `self`.
+        let event_loop = unsafe { Bound::ref_from_ptr(py, &object) };
+        // SAFETY: the bit was set after the type was checked. The loop lives as long as `self` owns it.
+        LoopOf::Native(unsafe { &*std::ptr::from_ref(event_loop.cast_unchecked::<EventLoop>().get()) })
+    }
+
+    pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.address().map_or(0, |address| visit.pointer(address))
+    }
+}
+
+impl Drop for LoopRef {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(address) = self.address() {
+            // SAFETY: the one reference that the word owns; dropped while attached, as `Owned`.
+            unsafe { ffi::Py_DECREF(address) };
+        }
+    }
+}
