@@ -91,7 +91,11 @@ impl<'a, 'py> Args<'a, 'py> {
     }
 
     /// The one keyword argument that there may be beside positional ones.
-    pub(crate) fn only_keyword(&self, function: &'static str, wanted: &'static str) -> PyResult<Option<Object<'py>>> {
+    pub(crate) fn only_keyword(
+        &self,
+        function: &'static str,
+        wanted: &'static str,
+    ) -> PyResult<Option<Object<'py>>> {
         if matches!(self.keywords, Keywords::None) {
             return Ok(None);
         }
@@ -103,7 +107,10 @@ impl<'a, 'py> Args<'a, 'py> {
     }
 
     /// Matches the arguments with the parameters; a missing optional one is `None`.
-    pub(crate) fn parse<const N: usize>(&self, parameters: &Parameters<N>) -> PyResult<[Option<Object<'py>>; N]> {
+    pub(crate) fn parse<const N: usize>(
+        &self,
+        parameters: &Parameters<N>,
+    ) -> PyResult<[Option<Object<'py>>; N]> {
         let mut found = [const { None }; N];
         let allowed = parameters.positional;
         if self.positional > allowed {
@@ -171,7 +178,9 @@ impl<'a, 'py> Args<'a, 'py> {
         let name = name.cast::<PyString>()?.to_str()?;
         let function = parameters.function;
         let Some(index) = parameters.names.iter().position(|known| *known == name) else {
-            return Err(PyTypeError::new_err(format!("{function}() got an unexpected keyword argument '{name}'")));
+            return Err(PyTypeError::new_err(format!(
+                "{function}() got an unexpected keyword argument '{name}'"
+            )));
         };
         if found[index].is_some() {
             return Err(PyTypeError::new_err(format!(

@@ -21,7 +21,8 @@ pub(crate) fn no_args<'py>(callable: &Object<'py>) -> PyResult<Object<'py>> {
 pub(crate) fn one_arg<'py>(callable: &Object<'py>, arg: &Object<'py>) -> PyResult<Object<'py>> {
     let args = [arg.as_ptr()];
     // SAFETY: `callable` and the argument are bound, so they outlive the call.
-    let result = unsafe { ffi::PyObject_Vectorcall(callable.as_ptr(), args.as_ptr(), args.len(), ptr::null_mut()) };
+    let result =
+        unsafe { ffi::PyObject_Vectorcall(callable.as_ptr(), args.as_ptr(), args.len(), ptr::null_mut()) };
     // SAFETY: a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), result) }
 }

@@ -101,6 +101,8 @@ pub(crate) trait NativeClass: NativeLayout {
     const DOC: &'static CStr;
     /// May Python classes inherit from it?
     const SUBCLASSED: bool = true;
+    /// May objects of it form chains so long that dropping one would overflow the stack?
+    const DEEP: bool = true;
     /// Has a finalizer work to do? Asked at deallocation, so that most objects skip it.
     fn needs_finalizer(&self, _py: Python<'_>) -> bool {
         false
@@ -353,7 +355,7 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     }
     let dict = extras.map_or(ptr::null_mut(), |extras| extras.dict.replace(ptr::null_mut()));
     // SAFETY: nobody can reach the object any more; the value is dropped once.
-    unsafe { trash::drop_value(&raw mut (*body).value) };
+    unsafe { drop_value::<T>(&raw mut (*body).value) };
     // SAFETY: the dictionary was the object's, or is null.
     unsafe { ffi::Py_XDECREF(dict) };
     // SAFETY: asks for a bit in the collector's head of a valid object.
@@ -374,6 +376,19 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     // SAFETY: an object of a heap type owns a reference to its type; `PyObject_Init` takes a new
     // one when the memory is used again.
     unsafe { ffi::Py_DECREF(type_object.cast()) };
+}
+
+/// # Safety
+/// As for `ptr::drop_in_place`.
+#[inline]
+unsafe fn drop_value<T: NativeClass>(value: *mut T) {
+    if T::DEEP {
+        // SAFETY: the caller's promise.
+        unsafe { trash::drop_value(value) };
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { ptr::drop_in_place(value) };
+    }
 }
 
 unsafe extern "C" fn traverse<T: NativeClass>(

@@ -60,7 +60,13 @@ impl<T: 'static> Methods<T> {
         Box::leak(self.table.into_boxed_slice())
     }
 
-    fn method(&mut self, name: &'static CStr, doc: &'static CStr, call: ffi::PyMethodDefPointer, flags: c_int) {
+    fn method(
+        &mut self,
+        name: &'static CStr,
+        doc: &'static CStr,
+        call: ffi::PyMethodDefPointer,
+        flags: c_int,
+    ) {
         self.table.push(ffi::PyMethodDef {
             ml_name: name.as_ptr(),
             ml_meth: call,
@@ -71,7 +77,10 @@ impl<T: 'static> Methods<T> {
 }
 
 /// Adds methods to a class of PyO3, whose own methods cost more for each call.
-pub(crate) fn add_methods<T: PyTypeInfo + 'static>(py: Python<'_>, define: impl FnOnce(&mut Methods<T>)) -> PyResult<()> {
+pub(crate) fn add_methods<T: PyTypeInfo + 'static>(
+    py: Python<'_>,
+    define: impl FnOnce(&mut Methods<T>),
+) -> PyResult<()> {
     let mut methods = Methods::<T>::new();
     define(&mut methods);
     let class = py.get_type::<T>();
@@ -114,7 +123,13 @@ impl<T> DerefMut for Slots<T> {
 
 impl<T: NativeClass> Slots<T> {
     pub(super) fn new() -> Self {
-        Self { slots: vec![], methods: Methods::new(), attributes: vec![], members: vec![], class: PhantomData }
+        Self {
+            slots: vec![],
+            methods: Methods::new(),
+            attributes: vec![],
+            members: vec![],
+            class: PhantomData,
+        }
     }
 
     /// `Class[int]`, as `types.GenericAlias`.
@@ -337,7 +352,10 @@ where
     })
 }
 
-unsafe extern "C" fn class_getitem(class: *mut ffi::PyObject, item: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn class_getitem(
+    class: *mut ffi::PyObject,
+    item: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     // SAFETY: both are valid objects for the call.
     unsafe { ffi::Py_GenericAlias(class, item) }
 }
@@ -371,7 +389,11 @@ where
     })
 }
 
-unsafe extern "C" fn init<T, F>(object: *mut ffi::PyObject, args: *mut ffi::PyObject, kwargs: *mut ffi::PyObject) -> c_int
+unsafe extern "C" fn init<T, F>(
+    object: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+    kwargs: *mut ffi::PyObject,
+) -> c_int
 where
     T: NativeClass,
     F: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<()> + Copy + 'static,
@@ -467,7 +489,11 @@ impl Store for (*mut ffi::PyObject, ffi::PySendResult) {
     }
 }
 
-unsafe extern "C" fn compare<T, F>(left: *mut ffi::PyObject, right: *mut ffi::PyObject, operation: c_int) -> *mut ffi::PyObject
+unsafe extern "C" fn compare<T, F>(
+    left: *mut ffi::PyObject,
+    right: *mut ffi::PyObject,
+    operation: c_int,
+) -> *mut ffi::PyObject
 where
     T: NativeClass,
     F: for<'a, 'py> Fn(&'a Bound<'py, T>, &'a Bound<'py, T>) -> PyResult<bool> + Copy + 'static,

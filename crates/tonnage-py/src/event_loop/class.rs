@@ -36,7 +36,11 @@ impl EventLoop {
     #[new]
     #[classmethod]
     #[pyo3(signature = (*_args, **_kwargs))]
-    fn new(class: &Bound<'_, PyType>, _args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+    fn new(
+        class: &Bound<'_, PyType>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
         let reactor = Reactor::new().map_err(errors::os_error)?;
         Ok(Self {
             ready: Guarded::new(VecDeque::new()),
@@ -166,7 +170,8 @@ impl EventLoop {
 
     /// The pending tasks of this loop.
     fn _pending_tasks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PySet>> {
-        let tasks: Vec<_> = self.pending.with(py, |pending| pending.iter().map(|task| task.clone_ref(py)).collect());
+        let tasks: Vec<_> =
+            self.pending.with(py, |pending| pending.iter().map(|task| task.clone_ref(py)).collect());
         PySet::new(py, tasks)
     }
 

@@ -8,9 +8,7 @@ use tonnage_core::timers::TimerKey;
 
 use super::EventLoop;
 use crate::cpython::native_class::{create, is_exact, upcast};
-use crate::cpython::{
-    Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, call, context,
-    };
+use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, call, context};
 use crate::{errors, future, names};
 
 #[repr(C)]
@@ -155,7 +153,7 @@ impl TimerHandle {
 impl NativeClass for Handle {
     const NAME: &'static CStr = c"tonnage.Handle";
     const DOC: &'static CStr = c"A callback scheduled by call_soon() and its relatives.";
-    const SUBCLASSED: bool = true;
+    const DEEP: bool = false;
 
     fn empty() -> Option<Self> {
         None
@@ -177,7 +175,9 @@ impl NativeClass for Handle {
             run(handle)?;
             Ok(handle.py().None().into_bound(handle.py()))
         });
-        slots.no_args(c"_repr_info", c"The parts of the repr.", |handle| repr_info(handle, None).map(Bound::into_any));
+        slots.no_args(c"_repr_info", c"The parts of the repr.", |handle| {
+            repr_info(handle, None).map(Bound::into_any)
+        });
         attributes(slots);
     }
 
@@ -192,23 +192,24 @@ impl NativeClass for Handle {
                     return shown;
                 }
             }
-            let all = [
-                state.context.as_deref(),
-                state.event_loop.as_deref(),
-                state.source_traceback.as_deref(),
-            ];
+            let all =
+                [state.context.as_deref(), state.event_loop.as_deref(), state.source_traceback.as_deref()];
             all.into_iter().flatten().map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0)
         })
     }
 
     fn clear(&self, py: Python<'_>) {
-        drop(self.state.with(py, |state| (state.callback.take(), state.context.take(), state.event_loop.take())));
+        drop(
+            self.state
+                .with(py, |state| (state.callback.take(), state.context.take(), state.event_loop.take())),
+        );
     }
 }
 
 impl NativeClass for TimerHandle {
     const NAME: &'static CStr = c"tonnage.TimerHandle";
     const DOC: &'static CStr = c"A callback scheduled by call_later() or call_at().";
+    const DEEP: bool = false;
 
     fn empty() -> Option<Self> {
         None
@@ -253,11 +254,18 @@ fn attributes(slots: &mut Slots<Handle>) {
         }
         Ok(handle.get_type().into_any())
     });
-    slots.getter(c"_cancelled", |handle| Ok(future::to_bool(handle.py(), handle.value().is_cancelled(handle.py()))));
-    slots.getter(c"_callback", |handle| part(handle, |state| state.callback.as_ref().map(|(callback, _)| &**callback)));
+    slots.getter(c"_cancelled", |handle| {
+        Ok(future::to_bool(handle.py(), handle.value().is_cancelled(handle.py())))
+    });
+    slots.getter(c"_callback", |handle| {
+        part(handle, |state| state.callback.as_ref().map(|(callback, _)| &**callback))
+    });
     slots.getter(c"_args", |handle| {
         let args = shared_args(handle);
-        args.map_or_else(|| Ok(handle.py().None().into_bound(handle.py())), |args| Ok(args.as_tuple(handle.py())?.into_any()))
+        args.map_or_else(
+            || Ok(handle.py().None().into_bound(handle.py())),
+            |args| Ok(args.as_tuple(handle.py())?.into_any()),
+        )
     });
     slots.getter(c"_context", |handle| part(handle, |state| state.context.as_deref()));
     slots.getter(c"_loop", |handle| part(handle, |state| state.event_loop.as_deref()));
@@ -267,7 +275,12 @@ fn attributes(slots: &mut Slots<Handle>) {
         |handle| part(handle, |state| state.source_traceback.as_deref()),
         |handle, value| {
             let value = (!value.is_none()).then(|| Owned::from(value));
-            drop(handle.value().state.with(handle.py(), |state| std::mem::replace(&mut state.source_traceback, value)));
+            drop(
+                handle
+                    .value()
+                    .state
+                    .with(handle.py(), |state| std::mem::replace(&mut state.source_traceback, value)),
+            );
             Ok(())
         },
     );

@@ -5,8 +5,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use tonnage_core::reactor::Fd;
 
-use super::sources::{Direction, Watcher};
 use super::handle::CallArgs;
+use super::sources::{Direction, Watcher};
 use super::{EventLoop, Handle, handle};
 use crate::cpython::{Native, Object, Owned};
 use crate::transports::SocketTransport;
@@ -45,7 +45,9 @@ impl EventLoop {
     /// What is waited for on the descriptor: 1 reading, 2 writing, 3 both.
     fn _watched_events(&self, py: Python<'_>, fd: Fd) -> u8 {
         self.sources.with(py, |sources| {
-            sources.get(fd).map_or(0, |source| u8::from(source.reader.is_some()) | u8::from(source.writer.is_some()) << 1)
+            sources.get(fd).map_or(0, |source| {
+                u8::from(source.reader.is_some()) | u8::from(source.writer.is_some()) << 1
+            })
         })
     }
 }

@@ -21,7 +21,8 @@ impl PendingTasks {
             }
             None => {
                 self.places.push(Some(task));
-                u32::try_from(self.places.len() - 1).expect("four billion tasks need more memory than there is")
+                u32::try_from(self.places.len() - 1)
+                    .expect("four billion tasks need more memory than there is")
             }
         };
         KeptAt(NonZeroU32::MIN.saturating_add(index))

@@ -200,7 +200,8 @@ impl EventLoop {
         let took_s = clock::now_ns().saturating_sub(began_ns) as f64 / 1e9;
         let bound_s: f64 = event_loop.getattr(names::slow_callback_duration(py))?.extract()?;
         if took_s >= bound_s {
-            let text = if what.is_instance_of::<pyo3::types::PyString>() { what } else { what.repr()?.into_any() };
+            let text =
+                if what.is_instance_of::<pyo3::types::PyString>() { what } else { what.repr()?.into_any() };
             let message = "Executing %s took %.3f seconds";
             names::asyncio_logger(py)?.call_method1(names::warning(py), (message, text, took_s))?;
         }

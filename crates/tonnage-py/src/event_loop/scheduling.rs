@@ -20,11 +20,15 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
         event_loop.get().ready.with(args.py(), |queue| queue.push_back(Ready::Handle((&handle).into())));
         Ok(handle.into_any())
     });
-    methods.with_args(c"call_soon_threadsafe", c"Run a callback in the loop's next turn, and wake the loop; any thread may call it.", |event_loop, args| {
-        let handle = new_handle(event_loop, &args, "call_soon_threadsafe")?;
-        event_loop.get().schedule_threadsafe(args.py(), Ready::Handle((&handle).into()))?;
-        Ok(handle.into_any())
-    });
+    methods.with_args(
+        c"call_soon_threadsafe",
+        c"Run a callback in the loop's next turn, and wake the loop; any thread may call it.",
+        |event_loop, args| {
+            let handle = new_handle(event_loop, &args, "call_soon_threadsafe")?;
+            event_loop.get().schedule_threadsafe(args.py(), Ready::Handle((&handle).into()))?;
+            Ok(handle.into_any())
+        },
+    );
     methods.with_args(c"call_later", c"Run a callback after a delay.", |event_loop, args| {
         let Some(delay) = args.positional().first().filter(|delay| !delay.is_none()) else {
             return Err(PyTypeError::new_err("delay must not be None"));
@@ -39,9 +43,11 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
         let when = when.extract::<f64>()?;
         schedule_at(event_loop, &args, (when, "call_at"))
     });
-    methods.no_args(c"time", c"Return the time of the loop's clock, in seconds; it is `time.monotonic()`.", |event_loop| {
-        Ok(seconds(clock::now_ns()).into_pyobject(event_loop.py())?.into_any())
-    });
+    methods.no_args(
+        c"time",
+        c"Return the time of the loop's clock, in seconds; it is `time.monotonic()`.",
+        |event_loop| Ok(seconds(clock::now_ns()).into_pyobject(event_loop.py())?.into_any()),
+    );
     methods.no_args(c"create_future", c"Return a new future of this loop.", |event_loop| {
         Ok(future::create_native(event_loop)?.into_any())
     });
@@ -66,11 +72,16 @@ fn seconds(ns: u64) -> f64 {
 }
 
 /// A handle for the callback that follows `skipped` leading arguments.
-fn new_handle<'py>(event_loop: &Bound<'py, EventLoop>, args: &Args<'_, 'py>, method: &'static str) -> PyResult<Bound<'py, Handle>> {
+fn new_handle<'py>(
+    event_loop: &Bound<'py, EventLoop>,
+    args: &Args<'_, 'py>,
+    method: &'static str,
+) -> PyResult<Bound<'py, Handle>> {
     let Some((callback, rest)) = args.positional().split_first() else { return Err(no_callback(method)) };
     event_loop.get().check_scheduling(Some((callback, method)))?;
     let context = args.only_keyword(method, "context")?;
-    let handle = Handle::create(event_loop.as_any(), callback.clone(), CallArgs::new(args.py(), rest)?, context)?;
+    let handle =
+        Handle::create(event_loop.as_any(), callback.clone(), CallArgs::new(args.py(), rest)?, context)?;
     if event_loop.get().debug() {
         handle.value().set_source_traceback(args.py())?;
     }
@@ -88,7 +99,9 @@ fn schedule_at<'py>(
     (when, method): (f64, &'static str),
 ) -> PyResult<Object<'py>> {
     let py = args.py();
-    let Some((callback, rest)) = args.positional()[1..].split_first() else { return Err(no_callback(method)) };
+    let Some((callback, rest)) = args.positional()[1..].split_first() else {
+        return Err(no_callback(method));
+    };
     let native = event_loop.get();
     native.check_scheduling(None)?;
     if when.is_nan() {
@@ -96,7 +109,8 @@ fn schedule_at<'py>(
     }
     native.check_scheduling(Some((callback, method)))?;
     let context = args.only_keyword(method, "context")?;
-    let timer = TimerHandle::create(event_loop.as_any(), when, callback.clone(), CallArgs::new(py, rest)?, context)?;
+    let timer =
+        TimerHandle::create(event_loop.as_any(), when, callback.clone(), CallArgs::new(py, rest)?, context)?;
     if native.debug() {
         TimerHandle::as_handle(&timer).value().set_source_traceback(py)?;
     }
@@ -151,7 +165,8 @@ fn create_task<'py>(event_loop: &Bound<'py, EventLoop>, args: Args<'_, 'py>) -> 
     if native.is_closed() {
         return Err(errors::loop_is_closed());
     }
-    let factory = native.task_factory.with(py, |factory| factory.as_ref().map(|factory| factory.get_bound(py)));
+    let factory =
+        native.task_factory.with(py, |factory| factory.as_ref().map(|factory| factory.get_bound(py)));
     if let Some(factory) = factory {
         return task_by_factory(event_loop, &factory, &args);
     }
@@ -177,7 +192,11 @@ fn task_by_factory<'py>(
         [coro] => coro.clone(),
         [] => match kwargs.get_item("coro")? {
             Some(coro) => coro,
-            None => return Err(PyTypeError::new_err("create_task() missing 1 required positional argument: 'coro'")),
+            None => {
+                return Err(PyTypeError::new_err(
+                    "create_task() missing 1 required positional argument: 'coro'",
+                ));
+            }
         },
         _ => return Err(PyTypeError::new_err("create_task() takes exactly 1 positional argument")),
     };

@@ -76,7 +76,12 @@ impl Sources {
     }
 
     /// Watches `fd`; hands back the watcher that this one replaces, or the new one with the error.
-    pub(super) fn watch(&mut self, fd: Fd, direction: Direction, watcher: Watcher) -> Result<Option<Watcher>, (io::Error, Watcher)> {
+    pub(super) fn watch(
+        &mut self,
+        fd: Fd,
+        direction: Direction,
+        watcher: Watcher,
+    ) -> Result<Option<Watcher>, (io::Error, Watcher)> {
         if let Err(error) = self.registry.add(fd, direction.interest()) {
             return Err((error, watcher));
         }

@@ -8,7 +8,9 @@ use pyo3::types::PyType;
 
 use super::{Future, Polled};
 use crate::cpython::native_class::create;
-use crate::cpython::{Args, Guarded, Mark, Native, NativeClass, Object, Owned, Parameters, Slots, Step, Visit};
+use crate::cpython::{
+    Args, Guarded, Mark, Native, NativeClass, Object, Owned, Parameters, Slots, Step, Visit,
+};
 
 pub(crate) struct FutureIter {
     /// `None` once it has ended.
@@ -25,6 +27,7 @@ impl NativeClass for FutureIter {
     const NAME: &'static CStr = c"tonnage._tonnage.FutureIter";
     const DOC: &'static CStr = c"The iterator of a future.";
     const SUBCLASSED: bool = false;
+    const DEEP: bool = false;
 
     fn empty() -> Option<Self> {
         None
@@ -82,7 +85,8 @@ fn throw<'py>(iter: &Bound<'py, FutureIter>, args: Args<'_, 'py>) -> PyResult<Ob
     let [class, value, traceback] = args.parse(&PARAMETERS)?;
     if value.is_some() && py.version_info() >= (3, 12) {
         // Same text and versions as asyncio: CPython 3.12, Modules/_asynciomodule.c, FutureIter_throw.
-        let text = c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.";
+        let text =
+            c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.";
         PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), text, 1)?;
     }
     let class = class.expect("required");
@@ -105,7 +109,9 @@ fn throw<'py>(iter: &Bound<'py, FutureIter>, args: Args<'_, 'py>) -> PyResult<Ob
         class
     };
     if !exception.is_instance_of::<pyo3::exceptions::PyBaseException>() {
-        return Err(PyTypeError::new_err("exceptions must be classes deriving BaseException or instances of such a class"));
+        return Err(PyTypeError::new_err(
+            "exceptions must be classes deriving BaseException or instances of such a class",
+        ));
     }
     drop(iter.value().future.with(py, Option::take));
     let error = PyErr::from_value(exception);

@@ -14,14 +14,20 @@ use crate::{errors, names};
 pub(crate) enum Callback {
     /// A task of a native loop waits: it is scheduled itself, with no callback in between.
     Wakeup(Owned<Task>),
-    Call { callback: Owned, context: Owned },
+    Call {
+        callback: Owned,
+        context: Owned,
+    },
 }
 
 /// Most futures have no callback or one.
 pub(crate) enum Callbacks {
     None,
     Wakeup(Owned<Task>),
-    Call { callback: Owned, context: Owned },
+    Call {
+        callback: Owned,
+        context: Owned,
+    },
     /// Bounded by those who wait: each entry was added by somebody who holds the future.
     Many(Vec<Callback>),
 }
@@ -106,7 +112,11 @@ impl CallbackKey {
 }
 
 /// Hands the callbacks of a future that is done to its loop.
-pub(super) fn schedule(future: &Bound<'_, Future>, callbacks: Callbacks, event_loop: &LoopRef) -> PyResult<()> {
+pub(super) fn schedule(
+    future: &Bound<'_, Future>,
+    callbacks: Callbacks,
+    event_loop: &LoopRef,
+) -> PyResult<()> {
     let one = |callback| schedule_one(future, callback, event_loop);
     match callbacks {
         Callbacks::None => Ok(()),
@@ -136,7 +146,11 @@ fn schedule_one(future: &Bound<'_, Future>, callback: Callback, event_loop: &Loo
 }
 
 /// `Future.add_done_callback`.
-pub(super) fn add(future: &Bound<'_, Future>, callback: Object<'_>, context: Option<Object<'_>>) -> PyResult<()> {
+pub(super) fn add(
+    future: &Bound<'_, Future>,
+    callback: Object<'_>,
+    context: Option<Object<'_>>,
+) -> PyResult<()> {
     let py = future.py();
     let context = match context {
         Some(context) => context,
@@ -191,13 +205,14 @@ pub(super) fn remove(future: &Bound<'_, Future>, callback: &Object<'_>) -> PyRes
         return Ok(0);
     }
     let removed = future.value().state.with(py, |state| {
-        let (gone, kept): (Vec<_>, Vec<_>) = state.callbacks.take().into_vec().into_iter().partition(|entry| {
-            let address = match entry {
-                Callback::Wakeup(task) => task.as_ptr() as usize,
-                Callback::Call { callback, .. } => callback.as_ptr() as usize,
-            };
-            equal.contains(&address)
-        });
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            state.callbacks.take().into_vec().into_iter().partition(|entry| {
+                let address = match entry {
+                    Callback::Wakeup(task) => task.as_ptr() as usize,
+                    Callback::Call { callback, .. } => callback.as_ptr() as usize,
+                };
+                equal.contains(&address)
+            });
         for entry in kept {
             state.callbacks.push(entry);
         }
@@ -216,7 +231,9 @@ pub(super) fn list<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
     let list = PyList::empty(py);
     for (key, context) in entries {
         let context = match (context, &key) {
-            (None, CallbackKey::Wakeup(task)) => task.value().context(py).unwrap_or_else(|| py.None().into_bound(py)),
+            (None, CallbackKey::Wakeup(task)) => {
+                task.value().context(py).unwrap_or_else(|| py.None().into_bound(py))
+            }
             (context, _) => context.unwrap_or_else(|| py.None().into_bound(py)),
         };
         list.append((key.as_object(py)?, context))?;

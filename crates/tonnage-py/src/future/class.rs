@@ -78,7 +78,12 @@ impl NativeClass for Future {
                 _ => Some(std::mem::replace(&mut state.outcome, Outcome::Cancelled)),
             };
             state.event_loop.mark(Mark::LogTraceback, false);
-            (outcome, state.callbacks.take(), state.rare.take(), std::mem::replace(&mut state.event_loop, LoopRef::NONE))
+            (
+                outcome,
+                state.callbacks.take(),
+                state.rare.take(),
+                std::mem::replace(&mut state.event_loop, LoopRef::NONE),
+            )
         });
         drop(gone);
     }
@@ -111,7 +116,12 @@ fn methods(slots: &mut Slots<Future>) {
     });
     slots.no_args(c"get_loop", c"Return the event loop the Future is bound to.", get_loop);
     slots.no_args(c"_make_cancelled_error", c"Create the CancelledError to raise.", |future| {
-        Ok(future.value().cancelled_error(future.py()).into_value(future.py()).into_bound(future.py()).into_any())
+        Ok(future
+            .value()
+            .cancelled_error(future.py())
+            .into_value(future.py())
+            .into_bound(future.py())
+            .into_any())
     });
 }
 
@@ -143,7 +153,14 @@ fn attributes(slots: &mut Slots<Future>) {
     });
     slots.attribute_pair(
         c"_asyncio_future_blocking",
-        |future| Ok(to_bool(future.py(), future.value().state.with(future.py(), |state| state.event_loop.has(Mark::Blocking) && !state.event_loop.is_none()))),
+        |future| {
+            Ok(to_bool(
+                future.py(),
+                future.value().state.with(future.py(), |state| {
+                    state.event_loop.has(Mark::Blocking) && !state.event_loop.is_none()
+                }),
+            ))
+        },
         |future, value| {
             let blocking = value.is_truthy()?;
             if future.value().state.with(future.py(), |state| state.event_loop.is_none()) {
@@ -155,7 +172,12 @@ fn attributes(slots: &mut Slots<Future>) {
     );
     slots.attribute_pair(
         c"_log_traceback",
-        |future| Ok(to_bool(future.py(), future.value().state.with(future.py(), |state| state.event_loop.has(Mark::LogTraceback)))),
+        |future| {
+            Ok(to_bool(
+                future.py(),
+                future.value().state.with(future.py(), |state| state.event_loop.has(Mark::LogTraceback)),
+            ))
+        },
         |future, value| {
             if value.is_truthy()? {
                 return Err(PyValueError::new_err("_log_traceback can only be set to False"));
@@ -189,7 +211,11 @@ fn attributes(slots: &mut Slots<Future>) {
     slots.getter(c"_asyncio_awaited_by", |future| {
         let py = future.py();
         let set = rare_part(future, |rare| rare.awaited_by.as_ref())?;
-        if set.is_none() { Ok(set) } else { Ok(PyFrozenSet::new(py, set.try_iter()?.collect::<PyResult<Vec<_>>>()?)?.into_any()) }
+        if set.is_none() {
+            Ok(set)
+        } else {
+            Ok(PyFrozenSet::new(py, set.try_iter()?.collect::<PyResult<Vec<_>>>()?)?.into_any())
+        }
     });
 }
 
@@ -207,7 +233,8 @@ fn outcome_part<'py>(
     part: impl FnOnce(&Outcome) -> Option<&Owned>,
 ) -> PyResult<Object<'py>> {
     let py = future.py();
-    let found = future.value().state.with(py, |state| part(&state.outcome).map(|object| object.get_bound(py)));
+    let found =
+        future.value().state.with(py, |state| part(&state.outcome).map(|object| object.get_bound(py)));
     Ok(found.unwrap_or_else(|| py.None().into_bound(py)))
 }
 
@@ -224,7 +251,8 @@ fn rare_part<'py>(
 }
 
 fn init(future: &Bound<'_, Future>, args: Args<'_, '_>) -> PyResult<()> {
-    const PARAMETERS: Parameters<1> = Parameters { function: "Future", names: ["loop"], positional: 0, required: 0 };
+    const PARAMETERS: Parameters<1> =
+        Parameters { function: "Future", names: ["loop"], positional: 0, required: 0 };
     let [event_loop] = args.parse(&PARAMETERS)?;
     future.value().initialise(args.py(), event_loop, &future.get_type())
 }
@@ -343,7 +371,8 @@ fn add_done_callback<'py>(future: &Bound<'py, Future>, args: Args<'_, 'py>) -> P
     Ok(args.py().None().into_bound(args.py()))
 }
 
-pub(crate) const CANCEL: Parameters<1> = Parameters { function: "cancel", names: ["msg"], positional: 1, required: 0 };
+pub(crate) const CANCEL: Parameters<1> =
+    Parameters { function: "cancel", names: ["msg"], positional: 1, required: 0 };
 
 fn cancel<'py>(future: &Bound<'py, Future>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     check_initialised(future)?;
@@ -353,7 +382,10 @@ fn cancel<'py>(future: &Bound<'py, Future>, args: Args<'_, 'py>) -> PyResult<Obj
 }
 
 fn get_loop<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
-    future.value().event_loop(future.py()).map_err(|_| PyRuntimeError::new_err("Future object is not initialized."))
+    future
+        .value()
+        .event_loop(future.py())
+        .map_err(|_| PyRuntimeError::new_err("Future object is not initialized."))
 }
 
 /// `loop.create_future()`.

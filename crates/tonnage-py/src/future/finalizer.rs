@@ -38,7 +38,10 @@ fn report<'py>(future: &Bound<'py, Future>, exception: Object<'py>) -> PyResult<
 pub(crate) fn add_source_traceback(future: &Bound<'_, Future>, details: &Bound<'_, PyDict>) -> PyResult<()> {
     let py = future.py();
     let traceback = future.value().state.with(py, |state| {
-        state.rare.as_ref().and_then(|rare| rare.source_traceback.as_ref().map(|traceback| traceback.get_bound(py)))
+        state
+            .rare
+            .as_ref()
+            .and_then(|rare| rare.source_traceback.as_ref().map(|traceback| traceback.get_bound(py)))
     });
     match traceback {
         Some(traceback) => details.set_item("source_traceback", traceback),

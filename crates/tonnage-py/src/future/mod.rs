@@ -61,12 +61,7 @@ pub(crate) struct Rare {
 
 impl FutureState {
     const fn empty() -> Self {
-        Self {
-            event_loop: LoopRef::NONE,
-            outcome: Outcome::Pending,
-            callbacks: Callbacks::None,
-            rare: None,
-        }
+        Self { event_loop: LoopRef::NONE, outcome: Outcome::Pending, callbacks: Callbacks::None, rare: None }
     }
 
     pub(crate) fn is_pending(&self) -> bool {
@@ -109,7 +104,12 @@ impl Future {
     }
 
     /// Binds it to a loop, as `__init__` does.
-    pub(crate) fn initialise(&self, py: Python<'_>, event_loop: Option<Object<'_>>, class: &Bound<'_, PyType>) -> PyResult<()> {
+    pub(crate) fn initialise(
+        &self,
+        py: Python<'_>,
+        event_loop: Option<Object<'_>>,
+        class: &Bound<'_, PyType>,
+    ) -> PyResult<()> {
         if self.state.with(py, |state| !state.event_loop.is_none()) {
             let name = class.name()?;
             return Err(PyRuntimeError::new_err(format!("{name} object is already initialized")));
@@ -122,7 +122,8 @@ impl Future {
             Some(native) => native.debug(),
             None => event_loop.call_method0(names::get_debug(py))?.is_truthy()?,
         };
-        let source_traceback = if debug { Some(Owned::from(names::extract_stack(py)?.call0()?)) } else { None };
+        let source_traceback =
+            if debug { Some(Owned::from(names::extract_stack(py)?.call0()?)) } else { None };
         let event_loop = LoopRef::of(&event_loop);
         self.state.with(py, |state| {
             state.event_loop = event_loop;
@@ -165,7 +166,8 @@ impl Future {
             Found::Cancelled => Polled::Error(self.cancelled_error(py)),
             Found::Exception(exception, traceback) => {
                 let exception = exception.into_bound(py);
-                let traceback = traceback.map_or_else(|| py.None().into_bound(py), |traceback| traceback.into_bound(py));
+                let traceback =
+                    traceback.map_or_else(|| py.None().into_bound(py), |traceback| traceback.into_bound(py));
                 if let Err(error) = exception.setattr(names::__traceback__(py), traceback) {
                     return Polled::Error(error);
                 }
@@ -235,7 +237,8 @@ pub(crate) fn cancel(future: &Bound<'_, Future>, message: Option<Owned>) -> PyRe
 /// `Future.set_exception`: a class is called, StopIteration is refused entry.
 pub(crate) fn set_exception(future: &Bound<'_, Future>, exception: &Object<'_>) -> PyResult<bool> {
     let py = future.py();
-    let mut exception = if exception.is_instance_of::<PyType>() { exception.call0()? } else { exception.clone() };
+    let mut exception =
+        if exception.is_instance_of::<PyType>() { exception.call0()? } else { exception.clone() };
     if !exception.is_instance_of::<pyo3::exceptions::PyBaseException>() {
         return Err(PyTypeError::new_err("invalid exception object"));
     }

@@ -23,7 +23,8 @@ pub(crate) fn cancel(task: &Bound<'_, Task>, message: Option<Owned>) -> PyResult
     // A task of the chain, taken anew at each power of two: meeting it again proves a cycle (Brent).
     let mut seen = task.clone();
     loop {
-        let waiter = last.value().state.with(py, |state| state.waiter.as_ref().map(|waiter| waiter.get_bound(py)));
+        let waiter =
+            last.value().state.with(py, |state| state.waiter.as_ref().map(|waiter| waiter.get_bound(py)));
         let Some(waiter) = waiter else { break };
         let Some(next) = as_plain_task(&waiter) else {
             if cancel_waiter(&waiter, message.as_ref())? {
@@ -56,7 +57,9 @@ fn request(task: &Bound<'_, Task>) -> bool {
         state.is_pending()
     });
     if pending {
-        task.value().state.with(py, |state| state.cancels_requested = state.cancels_requested.saturating_add(1));
+        task.value()
+            .state
+            .with(py, |state| state.cancels_requested = state.cancels_requested.saturating_add(1));
     }
     pending
 }

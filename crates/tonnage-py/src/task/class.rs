@@ -10,7 +10,7 @@ use super::{Task, cancel, finalizer, next_number, step};
 use crate::cpython::native_class::{create, is_exact};
 use crate::cpython::{
     Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, context, coroutine, current,
-    };
+};
 use crate::event_loop::EventLoop;
 use crate::future::{self, Future};
 use crate::names;
@@ -52,9 +52,8 @@ impl NativeClass for Task {
 
     fn clear(&self, py: Python<'_>) {
         self.future.clear(py);
-        let gone = self.state.with(py, |state| {
-            (state.coro.take(), state.context.take(), state.waiter.take())
-        });
+        let gone =
+            self.state.with(py, |state| (state.coro.take(), state.context.take(), state.waiter.take()));
         drop(gone);
     }
 }
@@ -76,25 +75,35 @@ fn methods(slots: &mut Slots<Task>) {
     });
     slots.no_args(c"get_name", c"Return the name of the task.", name);
     slots.one_arg(c"set_name", c"Set the name of the task.", set_name);
-    slots.with_args(c"get_stack", c"Return the list of stack frames for this task's coroutine.", |task, args| {
-        const PARAMETERS: Parameters<1> =
-            Parameters { function: "get_stack", names: ["limit"], positional: 0, required: 0 };
-        let [limit] = args.parse(&PARAMETERS)?;
-        names::task_get_stack(args.py())?.call1((task, limit))
-    });
-    slots.with_args(c"print_stack", c"Print the stack or traceback for this task's coroutine.", |task, args| {
-        const PARAMETERS: Parameters<2> =
-            Parameters { function: "print_stack", names: ["limit", "file"], positional: 0, required: 0 };
-        let [limit, file] = args.parse(&PARAMETERS)?;
-        names::task_print_stack(args.py())?.call1((task, limit, file))
-    });
+    slots.with_args(
+        c"get_stack",
+        c"Return the list of stack frames for this task's coroutine.",
+        |task, args| {
+            const PARAMETERS: Parameters<1> =
+                Parameters { function: "get_stack", names: ["limit"], positional: 0, required: 0 };
+            let [limit] = args.parse(&PARAMETERS)?;
+            names::task_get_stack(args.py())?.call1((task, limit))
+        },
+    );
+    slots.with_args(
+        c"print_stack",
+        c"Print the stack or traceback for this task's coroutine.",
+        |task, args| {
+            const PARAMETERS: Parameters<2> =
+                Parameters { function: "print_stack", names: ["limit", "file"], positional: 0, required: 0 };
+            let [limit, file] = args.parse(&PARAMETERS)?;
+            names::task_print_stack(args.py())?.call1((task, limit, file))
+        },
+    );
     slots.one_arg(c"set_result", c"Refused: a task's result is its coroutine's.", |_, _| {
         Err(PyRuntimeError::new_err("Task does not support set_result operation"))
     });
     slots.one_arg(c"set_exception", c"Refused: a task's exception is its coroutine's.", |_, _| {
         Err(PyRuntimeError::new_err("Task does not support set_exception operation"))
     });
-    slots.no_args(c"_repr_info", c"The parts of the repr.", |task| names::task_repr_info(task.py())?.call1((task,)));
+    slots.no_args(c"_repr_info", c"The parts of the repr.", |task| {
+        names::task_repr_info(task.py())?.call1((task,))
+    });
 }
 
 fn attributes(slots: &mut Slots<Task>) {
@@ -117,12 +126,18 @@ fn attributes(slots: &mut Slots<Task>) {
     });
     slots.getter(c"_fut_waiter", |task| {
         let py = task.py();
-        let waiter = task.value().state.with(py, |state| state.waiter.as_ref().map(|waiter| waiter.get_bound(py)));
+        let waiter =
+            task.value().state.with(py, |state| state.waiter.as_ref().map(|waiter| waiter.get_bound(py)));
         Ok(waiter.unwrap_or_else(|| py.None().into_bound(py)))
     });
     slots.attribute_pair(
         c"_log_destroy_pending",
-        |task| Ok(future::to_bool(task.py(), task.value().state.with(task.py(), |state| state.log_destroy_pending))),
+        |task| {
+            Ok(future::to_bool(
+                task.py(),
+                task.value().state.with(task.py(), |state| state.log_destroy_pending),
+            ))
+        },
         |task, value| {
             let value = value.is_truthy()?;
             task.value().state.with(task.py(), |state| state.log_destroy_pending = value);

@@ -49,7 +49,11 @@ struct Due<'py> {
 }
 
 /// Resumes the coroutine; the running task is set already.
-pub(super) fn resume<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, entering: Context) -> PyResult<()> {
+pub(super) fn resume<'py>(
+    task: &Bound<'py, Task>,
+    event_loop: &Object<'py>,
+    entering: Context,
+) -> PyResult<()> {
     let py = task.py();
     let due = task.value().state.with(py, |state| Due {
         coro: state.coro.as_ref().map(|coro| coro.get_bound(py)),
@@ -60,9 +64,10 @@ pub(super) fn resume<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, ent
     let (Some(coro), Some(in_context)) = (due.coro, due.context) else {
         return Err(errors::not_initialised("Task"));
     };
-    let (pending, throw) = task.value().future.state.with(py, |state| {
-        (state.is_pending(), state.rare.as_mut().and_then(|rare| rare.throw_next.take()))
-    });
+    let (pending, throw) =
+        task.value().future.state.with(py, |state| {
+            (state.is_pending(), state.rare.as_mut().and_then(|rare| rare.throw_next.take()))
+        });
     if !pending {
         let repr = task.repr()?;
         return Err(errors::invalid_state(py, format!("__step(): already done: {repr}, None")));
@@ -73,7 +78,8 @@ pub(super) fn resume<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, ent
         (None, None) => None,
     };
     if due.must_cancel {
-        let is_cancel = throw.as_ref().is_some_and(|error| errors::is_cancelled(py, &PyErr::from_value(error.clone())));
+        let is_cancel =
+            throw.as_ref().is_some_and(|error| errors::is_cancelled(py, &PyErr::from_value(error.clone())));
         if !is_cancel {
             throw = Some(task.value().future.cancelled_error(py).into_value(py).into_bound(py).into_any());
         }
@@ -161,11 +167,19 @@ fn yielded<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Objec
             );
             throw_soon(task, event_loop, PyRuntimeError::new_err(text))
         }
-        _ => throw_soon(task, event_loop, PyRuntimeError::new_err(format!("Task got bad yield: {}", value.repr()?))),
+        _ => throw_soon(
+            task,
+            event_loop,
+            PyRuntimeError::new_err(format!("Task got bad yield: {}", value.repr()?)),
+        ),
     }
 }
 
-fn wait_for_native<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Object<'py>) -> PyResult<()> {
+fn wait_for_native<'py>(
+    task: &Bound<'py, Task>,
+    event_loop: &Object<'py>,
+    value: &Object<'py>,
+) -> PyResult<()> {
     let py = task.py();
     let future = value.cast::<Future>()?;
     let (same_loop, blocking, native) = future.value().state.with(py, |state| {
@@ -238,7 +252,8 @@ fn other_loop(task: &Bound<'_, Task>, value: &Object<'_>) -> PyResult<PyErr> {
 }
 
 fn not_awaited(task: &Bound<'_, Task>, value: &Object<'_>) -> PyResult<PyErr> {
-    let text = format!("yield was used instead of yield from in task {} with {}", task.repr()?, value.repr()?);
+    let text =
+        format!("yield was used instead of yield from in task {} with {}", task.repr()?, value.repr()?);
     Ok(PyRuntimeError::new_err(text))
 }
 
