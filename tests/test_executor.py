@@ -59,7 +59,7 @@ def test_shutdown_waits_for_running_calls(loop, run):
 
 
 def test_shutdown_gives_up_after_its_timeout(loop, run, asyncio_since):
-    asyncio_since(3, 12)
+    asyncio_since(3, 13)
     release = threading.Event()
 
     async def main():
@@ -87,7 +87,7 @@ def test_shutdown_within_its_timeout_warns_of_nothing(loop, run, asyncio_since):
 
 
 def test_cancelled_shutdown_leaves_no_report(loop, run, asyncio_since):
-    asyncio_since(3, 12)
+    asyncio_since(3, 13)
     release = threading.Event()
 
     async def main():
