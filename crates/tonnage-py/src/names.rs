@@ -30,7 +30,6 @@ attribute_names!(
     close,
     context,
     eager_start,
-    exception,
     get_debug,
     get_loop,
     is_running,
@@ -41,7 +40,6 @@ attribute_names!(
     slow_callback_duration,
     throw,
     value,
-    with_traceback,
     data_received,
     eof_received,
     connection_lost,
@@ -52,17 +50,12 @@ attribute_names!(
     buffer_updated,
     fileno,
     set_result,
-    cancelled,
-    send,
-    family,
     getsockname,
     getpeername,
     shutdown,
     _attach,
     _detach,
-    call_soon_threadsafe,
     warning,
-    error,
     debug,
     done,
     set_exception,
@@ -89,17 +82,10 @@ macro_rules! imported {
         )*
     };
 }
+pub(crate) use imported;
 
 imported! {
-    /// The dictionary from loop to running task.
-    #[cfg(not(Py_3_14))]
-    current_tasks = "_asyncio", "_current_tasks";
-    #[cfg(Py_3_14)]
-    swap_current_task = "_asyncio", "_swap_current_task";
-    #[cfg(Py_3_14)]
-    current_task = "_asyncio", "current_task";
     get_event_loop = "asyncio.events", "get_event_loop";
-    get_running_loop_or_none = "asyncio.events", "_get_running_loop";
     asyncio_future = "_asyncio", "Future";
     asyncio_task = "_asyncio", "Task";
     asyncio_handle = "asyncio", "Handle";
@@ -122,14 +108,7 @@ imported! {
     task_get_stack = "asyncio.base_tasks", "_task_get_stack";
     task_print_stack = "asyncio.base_tasks", "_task_print_stack";
     is_coroutine = "asyncio.coroutines", "iscoroutine";
-    /// Also knows functions that asyncio has marked: those of `@asyncio.coroutine` on 3.10, and mocks.
-    #[cfg(not(Py_3_14))]
-    is_coroutine_function = "asyncio.coroutines", "iscoroutinefunction";
-    #[cfg(Py_3_14)]
-    is_coroutine_function = "asyncio.coroutines", "_iscoroutinefunction";
     register_task = "asyncio.tasks", "_register_task";
-    unregister_task = "asyncio.tasks", "_unregister_task";
-    is_future = "asyncio.futures", "isfuture";
     asyncio_logger = "asyncio.log", "logger";
 }
 

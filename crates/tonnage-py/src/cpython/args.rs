@@ -44,7 +44,7 @@ impl<'a, 'py> Args<'a, 'py> {
             Keywords::None
         } else {
             // SAFETY: the names of a vector call are a tuple, alive for the call.
-            let names = unsafe { Bound::ref_from_ptr(py, names).cast_unchecked::<PyTuple>() };
+            let names = unsafe { borrowed::<PyTuple>(py, names) };
             Keywords::Names(names)
         };
         let extra = match &keywords {
@@ -69,13 +69,13 @@ impl<'a, 'py> Args<'a, 'py> {
         kwargs: &'a *mut ffi::PyObject,
     ) -> Self {
         // SAFETY: the caller's promise.
-        let args = unsafe { Bound::ref_from_ptr(py, args).cast_unchecked::<PyTuple>() };
+        let args = unsafe { borrowed::<PyTuple>(py, args) };
         let values = args.as_slice();
         let keywords = if kwargs.is_null() {
             Keywords::None
         } else {
             // SAFETY: the caller's promise.
-            Keywords::Dict(unsafe { Bound::ref_from_ptr(py, kwargs).cast_unchecked::<PyDict>() })
+            Keywords::Dict(unsafe { borrowed::<PyDict>(py, kwargs) })
         };
         Self { py, values, positional: values.len(), keywords }
     }
@@ -205,4 +205,19 @@ impl<'a, 'py> Args<'a, 'py> {
             self.positional
         ))
     }
+}
+
+/// The object behind a place that holds a borrowed pointer.
+///
+/// # Safety
+/// The place holds a valid object of class `T` for as long as it is borrowed.
+#[inline]
+pub(super) unsafe fn borrowed<'a, 'py, T>(
+    py: Python<'py>,
+    place: &'a *mut ffi::PyObject,
+) -> &'a Bound<'py, T> {
+    // SAFETY: the caller's promise.
+    let object = unsafe { Bound::ref_from_ptr(py, place) };
+    // SAFETY: the caller's promise.
+    unsafe { object.cast_unchecked() }
 }

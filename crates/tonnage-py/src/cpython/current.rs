@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 #[cfg(not(Py_3_14))]
 use pyo3::types::PyDict;
 
+use super::compat;
 use super::slots::Object;
-use crate::names;
 
 /// Makes `task` the running task of `event_loop`.
 #[cfg(not(Py_3_14))]
@@ -39,14 +39,14 @@ pub(crate) fn get<'py>(event_loop: &Object<'py>) -> PyResult<Option<Object<'py>>
 
 #[cfg(not(Py_3_14))]
 fn tasks(py: Python<'_>) -> PyResult<&Bound<'_, PyDict>> {
-    Ok(names::current_tasks(py)?.cast::<PyDict>()?)
+    Ok(compat::current_tasks(py)?.cast::<PyDict>()?)
 }
 
 /// Makes `task` the running task of `event_loop`.
 #[cfg(Py_3_14)]
 #[inline]
 pub(crate) fn enter(event_loop: &Object<'_>, task: &Object<'_>) -> PyResult<()> {
-    names::swap_current_task(event_loop.py())?.call1((event_loop, task)).map(drop)
+    compat::swap_current_task(event_loop.py())?.call1((event_loop, task)).map(drop)
 }
 
 /// No task of `event_loop` runs.
@@ -54,12 +54,12 @@ pub(crate) fn enter(event_loop: &Object<'_>, task: &Object<'_>) -> PyResult<()> 
 #[inline]
 pub(crate) fn leave(event_loop: &Object<'_>) -> PyResult<()> {
     let py = event_loop.py();
-    names::swap_current_task(py)?.call1((event_loop, py.None())).map(drop)
+    compat::swap_current_task(py)?.call1((event_loop, py.None())).map(drop)
 }
 
 /// The running task of `event_loop`.
 #[cfg(Py_3_14)]
 pub(crate) fn get<'py>(event_loop: &Object<'py>) -> PyResult<Option<Object<'py>>> {
-    let task = names::current_task(event_loop.py())?.call1((event_loop,))?;
+    let task = compat::current_task(event_loop.py())?.call1((event_loop,))?;
     Ok(if task.is_none() { None } else { Some(task) })
 }

@@ -8,6 +8,7 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::args::borrowed;
 use super::native_class::Visit;
 use super::slots::Object;
 use crate::event_loop::EventLoop;
@@ -110,10 +111,10 @@ impl LoopRef {
         if !self.is_native() {
             return self.get_bound(py).map_or(LoopOf::None, LoopOf::Foreign);
         }
-        // SAFETY: the place of a `Bound` is one pointer, and the object is alive as long as `self`.
-        let event_loop = unsafe { Bound::ref_from_ptr(py, &object) };
-        // SAFETY: the bit was set after the type was checked. The loop lives as long as `self` owns it.
-        LoopOf::Native(unsafe { &*std::ptr::from_ref(event_loop.cast_unchecked::<EventLoop>().get()) })
+        // SAFETY: the bit was set after the type was checked, and the object is alive as long as `self`.
+        let event_loop: &EventLoop = unsafe { borrowed::<EventLoop>(py, &object) }.get();
+        // SAFETY: the value lives in the object, not in the place that was borrowed.
+        LoopOf::Native(unsafe { &*std::ptr::from_ref(event_loop) })
     }
 
     pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {

@@ -6,6 +6,7 @@ mod args;
 pub(crate) mod buffer;
 pub(crate) mod call;
 mod classes;
+pub(crate) mod compat;
 pub(crate) mod context;
 pub(crate) mod coroutine;
 pub(crate) mod current;

@@ -49,13 +49,22 @@ impl Extras {
     }
 }
 
+/// Where the value of an object is.
+#[inline]
+fn value_ptr<T>(object: *mut ffi::PyObject) -> *mut T {
+    object.wrapping_byte_add(offset_of!(NativeObject<T>, value)).cast()
+}
+
 /// The extras of an object, if its class has them.
+///
+/// # Safety
+/// The object is alive, and of T's layout.
 #[inline]
 unsafe fn extras<'a, T: NativeClass>(object: *mut ffi::PyObject) -> Option<&'a Extras> {
     let offset = T::EXTRAS?;
-    let body = object.cast::<NativeObject<T>>();
+    let place = value_ptr::<T>(object).wrapping_byte_add(offset).cast::<Extras>();
     // SAFETY: the caller hands in an object of this layout; the offset is that of the field (`EXTRAS`).
-    Some(unsafe { &*(&raw const (*body).value).byte_add(offset).cast::<Extras>() })
+    Some(unsafe { &*place })
 }
 
 /// The type object and the free list of one native class.
@@ -224,7 +233,9 @@ pub(crate) fn type_object<T: NativeClass>(py: Python<'_>) -> Bound<'_, PyType> {
     let type_object = T::cell().type_ptr(py);
     assert!(!type_object.is_null(), "the module is initialised before its classes are used");
     // SAFETY: the cell owns a reference for ever, and it is a type object.
-    unsafe { Bound::from_borrowed_ptr(py, type_object.cast()).cast_into_unchecked() }
+    let type_object = unsafe { Bound::from_borrowed_ptr(py, type_object.cast()) };
+    // SAFETY: as above.
+    unsafe { type_object.cast_into_unchecked() }
 }
 
 pub(super) fn type_ptr<T: NativeClass>(py: Python<'_>) -> *mut ffi::PyTypeObject {
@@ -261,15 +272,14 @@ pub(crate) fn create<T: NativeClass>(py: Python<'_>, value: T) -> PyResult<Bound
             object
         }
     };
-    let body = object.cast::<NativeObject<T>>();
     // SAFETY: the object is ours alone and large enough; nothing was written behind its head yet.
-    unsafe {
-        (&raw mut (*body).value).write(value);
-    }
+    unsafe { value_ptr::<T>(object).write(value) };
     // SAFETY: all fields are valid now, so the collector may look at the object.
     unsafe { ffi::PyObject_GC_Track(object.cast()) };
     // SAFETY: a new reference to an object of T's type.
-    Ok(unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() })
+    let object = unsafe { Bound::from_owned_ptr(py, object) };
+    // SAFETY: as above.
+    Ok(unsafe { object.cast_into_unchecked() })
 }
 
 /// Makes the type object of `T` and adds it to the module.
@@ -321,12 +331,13 @@ unsafe extern "C" fn new<T: NativeClass>(
 ) -> *mut ffi::PyObject {
     // SAFETY: a type object's allocator may be called with it. It zeroes the object and tracks it;
     // no Python code runs before the value is written below.
-    let object = unsafe { ((*subtype).tp_alloc.expect("each type has an allocator"))(subtype, 0) };
+    let allocate = unsafe { (*subtype).tp_alloc }.expect("each type has an allocator");
+    // SAFETY: as above.
+    let object = unsafe { allocate(subtype, 0) };
     if !object.is_null() {
-        let body = object.cast::<NativeObject<T>>();
         let empty = T::empty().expect("only classes that can be called have this slot");
         // SAFETY: the object is new, zeroed, and ours alone.
-        unsafe { (&raw mut (*body).value).write(empty) };
+        unsafe { value_ptr::<T>(object).write(empty) };
     }
     object
 }
@@ -334,12 +345,11 @@ unsafe extern "C" fn new<T: NativeClass>(
 unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     // SAFETY: CPython deallocates on an attached thread; see `slots::run`.
     let py = unsafe { Python::assume_attached() };
-    let body = object.cast::<NativeObject<T>>();
     // SAFETY: an object that is being deallocated is valid until it is freed below.
     let type_object = unsafe { ffi::Py_TYPE(object) };
     let exact = type_object == T::cell().type_ptr(py);
     // SAFETY: as above; the value is alive.
-    if unsafe { &(*body).value }.needs_finalizer(py) {
+    if unsafe { &*value_ptr::<T>(object) }.needs_finalizer(py) {
         // SAFETY: called once, from the deallocator, on an object with no references.
         if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
             return; // It was resurrected.
@@ -355,7 +365,7 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     }
     let dict = extras.map_or(ptr::null_mut(), |extras| extras.dict.replace(ptr::null_mut()));
     // SAFETY: nobody can reach the object any more; the value is dropped once.
-    unsafe { drop_value::<T>(&raw mut (*body).value) };
+    unsafe { drop_value::<T>(value_ptr(object)) };
     // SAFETY: the dictionary was the object's, or is null.
     unsafe { ffi::Py_XDECREF(dict) };
     // SAFETY: asks for a bit in the collector's head of a valid object.
@@ -371,7 +381,9 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
         });
     if !kept {
         // SAFETY: the type's own function frees what its own allocator made.
-        unsafe { ((*type_object).tp_free.expect("each type has tp_free"))(object.cast()) };
+        let free = unsafe { (*type_object).tp_free }.expect("each type has tp_free");
+        // SAFETY: as above.
+        unsafe { free(object.cast()) };
     }
     // SAFETY: an object of a heap type owns a reference to its type; `PyObject_Init` takes a new
     // one when the memory is used again.
@@ -396,9 +408,10 @@ unsafe extern "C" fn traverse<T: NativeClass>(
     visit: ffi::visitproc,
     arg: *mut c_void,
 ) -> c_int {
-    let body = object.cast::<NativeObject<T>>();
     // SAFETY: the collector hands in a valid object of a heap type, which owns its type.
-    let shown = unsafe { visit(ffi::Py_TYPE(object).cast(), arg) };
+    let type_object = unsafe { ffi::Py_TYPE(object) };
+    // SAFETY: the pair is the collector's own.
+    let shown = unsafe { visit(type_object.cast(), arg) };
     if shown != 0 {
         return shown;
     }
@@ -413,15 +426,14 @@ unsafe extern "C" fn traverse<T: NativeClass>(
     }
     // SAFETY: the value was written before the object was tracked (or is inside `tp_alloc`, where no
     // collection runs between tracking and writing).
-    unsafe { &(*body).value }.traverse(&Visit::Slot { visit, arg })
+    unsafe { &*value_ptr::<T>(object) }.traverse(&Visit::Slot { visit, arg })
 }
 
 unsafe extern "C" fn clear<T: NativeClass>(object: *mut ffi::PyObject) -> c_int {
-    let body = object.cast::<NativeObject<T>>();
     // SAFETY: the collector runs on an attached thread; see `slots::run`.
     let py = unsafe { Python::assume_attached() };
     // SAFETY: the collector hands in a valid object.
-    unsafe { &(*body).value }.clear(py);
+    unsafe { &*value_ptr::<T>(object) }.clear(py);
     // SAFETY: the object is of T's layout.
     let extras = unsafe { extras::<T>(object) };
     let dict = extras.map_or(ptr::null_mut(), |extras| extras.dict.replace(ptr::null_mut()));

@@ -14,7 +14,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
 
-use super::args::Args;
+use super::args::{Args, borrowed};
 use super::native_class::{NativeClass, is_instance};
 
 pub(crate) type Object<'py> = Bound<'py, PyAny>;
@@ -304,7 +304,7 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> PyErr {
 #[inline]
 unsafe fn receiver<'a, 'py, T>(py: Python<'py>, object: &'a *mut ffi::PyObject) -> &'a Bound<'py, T> {
     // SAFETY: CPython checks the receiver's type before it calls a slot or a method of it.
-    unsafe { Bound::ref_from_ptr(py, object).cast_unchecked::<T>() }
+    unsafe { borrowed(py, object) }
 }
 
 unsafe extern "C" fn no_args<T, F>(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject

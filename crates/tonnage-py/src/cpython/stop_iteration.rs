@@ -26,6 +26,8 @@ pub(super) fn raise(value: Object<'_>) {
         let py = value.py();
         return with_value(value).restore(py);
     }
+    // SAFETY: the exception types live for ever.
+    let class = unsafe { ffi::PyExc_StopIteration };
     // SAFETY: both are valid objects, and we are attached; CPython makes the instance.
-    unsafe { ffi::PyErr_SetObject(ffi::PyExc_StopIteration, value.as_ptr()) };
+    unsafe { ffi::PyErr_SetObject(class, value.as_ptr()) };
 }

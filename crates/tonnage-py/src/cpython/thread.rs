@@ -6,5 +6,5 @@ use pyo3::ffi;
 #[inline]
 pub(crate) fn thread_id() -> u64 {
     // SAFETY: may be called by any thread at any time.
-    u64::from(unsafe { ffi::PyThread_get_thread_ident() })
+    unsafe { ffi::PyThread_get_thread_ident() }
 }

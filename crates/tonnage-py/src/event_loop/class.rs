@@ -2,21 +2,18 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyDict, PySet, PyTuple, PyType};
-use tonnage_core::clock;
 use tonnage_core::reactor::Reactor;
 use tonnage_core::timers::Timers;
 
 use super::pending::PendingTasks;
 use super::sources::Sources;
-use super::{EventLoop, Flags, Handle, Ready, TimerHandle, VecDeque};
+use super::{EventLoop, Flags, VecDeque};
 use crate::cpython::{Guarded, Native, Object, Owned, Visit};
-use crate::future::{self, Future};
-use crate::task::{self, TaskOptions};
-use crate::{errors, names};
+use crate::errors;
 
 /// The methods whose overriding makes us schedule by name.
 const SCHEDULING: [&str; 3] = ["call_soon", "call_later", "call_at"];

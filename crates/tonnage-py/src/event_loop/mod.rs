@@ -25,7 +25,7 @@ use tonnage_core::timers::{TimerKey, Timers};
 pub(crate) use handle::{Handle, TimerHandle};
 pub(crate) use ready::{DoneCallback, Ready};
 pub(crate) use scheduling::methods;
-pub(crate) use sources::{Direction, Watcher};
+pub(crate) use sources::Direction;
 
 use crate::cpython::{Guarded, Object, Owned, current, thread_id};
 use crate::errors;

@@ -57,7 +57,7 @@ fn pass(slf: &Bound<'_, EventLoop>, polled: &mut Polled) -> PyResult<()> {
     let py = slf.py();
     let event_loop = slf.get();
     let has_work = event_loop.ready.with(py, |queue| !queue.is_empty());
-    let timed = polled.passes % PASSES_UNTIMED == 0;
+    let timed = polled.passes.is_multiple_of(PASSES_UNTIMED);
     if !has_work || polled.passes >= PASSES_MAX || (timed && clock::coarse_ns() != polled.at_coarse_ns) {
         event_loop.poll(slf, has_work)?;
         *polled = Polled { passes: 0, at_coarse_ns: clock::coarse_ns() };

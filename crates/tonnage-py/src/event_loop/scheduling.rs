@@ -9,7 +9,7 @@ use tonnage_core::clock;
 
 use super::handle::CallArgs;
 use super::{EventLoop, Handle, Ready, TimerHandle};
-use crate::cpython::{Args, Methods, Native, Object, Owned, Parameters};
+use crate::cpython::{Args, Methods, Native, Object, Owned, Parameters, compat};
 use crate::task::{self, TaskOptions};
 use crate::{errors, future, names};
 
@@ -142,7 +142,7 @@ impl EventLoop {
 fn check_callback(callback: &Object<'_>, method: &str) -> PyResult<()> {
     let py = callback.py();
     if names::is_coroutine(py)?.call1((callback,))?.is_truthy()?
-        || names::is_coroutine_function(py)?.call1((callback,))?.is_truthy()?
+        || compat::is_coroutine_function(py)?.call1((callback,))?.is_truthy()?
     {
         return Err(PyTypeError::new_err(format!("coroutines cannot be used with {method}()")));
     }

@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::{Task, cancel, finalizer, next_number, step};
+use super::{Task, finalizer, next_number, step};
 use crate::cpython::native_class::{create, is_exact};
 use crate::cpython::{
     Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, context, coroutine, current,
@@ -62,7 +62,7 @@ fn methods(slots: &mut Slots<Task>) {
     slots.with_args(c"cancel", c"Request that this task cancel itself.", |task, args| {
         let [message] = args.parse(&future::CANCEL)?;
         let message = message.filter(|message| !message.is_none()).map(Owned::from);
-        Ok(future::to_bool(args.py(), cancel::cancel(task, message)?))
+        Ok(future::to_bool(args.py(), super::cancel(task, message)?))
     });
     slots.no_args(c"cancelling", c"Return the count of the task's cancellation requests.", |task| {
         let count = task.value().state.with(task.py(), |state| state.cancels_requested);
@@ -202,7 +202,11 @@ fn init(task: &Bound<'_, Task>, args: Args<'_, '_>) -> PyResult<()> {
     };
     let [coro, event_loop, name, context, eager_start] = args.parse(&PARAMETERS)?;
     let py = args.py();
-    task.value().future.initialise(py, event_loop, &task.get_type())?;
+    if task.value().state.with(py, |state| state.coro.is_some()) {
+        let name = task.get_type().name()?;
+        return Err(PyRuntimeError::new_err(format!("{name} object is already initialized")));
+    }
+    task.value().future.initialise(py, event_loop)?;
     let eager_start = match eager_start {
         Some(eager_start) => eager_start.is_truthy()?,
         None => false,
@@ -224,7 +228,7 @@ pub(crate) fn create_native<'py>(
         create(py, value)?
     } else {
         let task = create(py, value)?;
-        task.value().future.initialise(py, Some(event_loop.clone().into_any()), &task.get_type())?;
+        task.value().future.initialise(py, Some(event_loop.clone().into_any()))?;
         task
     };
     start(&task, event_loop.as_any(), coro, options)?;
@@ -242,6 +246,10 @@ fn start<'py>(
     if !coroutine::is_coroutine_object(coro) && !names::is_coroutine(py)?.call1((coro,))?.is_truthy()? {
         return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coro.repr()?)));
     }
+    let name = match options.name.filter(|name| !name.is_none()) {
+        Some(name) => Some(Owned::from(name.str()?.into_any())),
+        None => None,
+    };
     let context = match options.context.filter(|context| !context.is_none()) {
         None => context::copy_current(py)?,
         Some(context) if context::is_context(&context) => context,
@@ -249,10 +257,6 @@ fn start<'py>(
             let kind = other.get_type().name()?;
             return Err(PyTypeError::new_err(format!("a contextvars.Context was expected, got {kind}")));
         }
-    };
-    let name = match options.name.filter(|name| !name.is_none()) {
-        Some(name) => Some(Owned::from(name.str()?.into_any())),
-        None => None,
     };
     let number = if name.is_none() { next_number() } else { 0 };
     let coro = Owned::from(coro);

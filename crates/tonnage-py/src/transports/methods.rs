@@ -6,7 +6,6 @@ use pyo3::types::PyDict;
 use super::SocketTransport;
 use crate::cpython::{Args, Native, Object, Parameters, Slots};
 use crate::future::to_bool;
-use crate::names;
 
 pub(super) fn add(slots: &mut Slots<SocketTransport>) {
     slots.with_args(c"write", c"Write some data bytes to the transport.", write);
