@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import errno
 import gc
 import logging
 import socket
@@ -881,6 +882,42 @@ def test_descriptor_may_be_used_again_at_once(run, connect, loop):
             await protocol.lost
             assert await receive(loop, peer, 100) == b"answer"
             peer.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("factory", [Recorder, Lending])
+@pytest.mark.parametrize("operation", ["read", "write"])
+def test_bytes_never_reach_a_descriptor_that_was_given_to_another(run, loop, factory, operation):
+    async def main():
+        ours, peer = socket.socketpair()
+        transport, protocol = await loop.create_connection(factory, sock=ours)
+        await asyncio.sleep(0)
+        fd = ours.fileno()
+        if operation == "read":
+            # It is found readable in the turn in which it is closed.
+            peer.send(b"x")
+            loop.call_soon(ours.close)
+        else:
+            ours.close()
+        await asyncio.sleep(0)
+        others = socket.socketpair()
+        assert fd in {other.fileno() for other in others}
+        for other in others:
+            other.setblocking(False)
+            other.send(b"private")
+        if operation == "write":
+            transport.write(b"x")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert protocol.data in {b"", b"x"}
+        assert [other.recv(100) for other in others] == [b"private", b"private"]
+        transport.abort()
+        error = await protocol.lost
+        if operation == "write":
+            assert error.errno == errno.EBADF
+        for sock in (peer, *others):
+            sock.close()
 
     run(main())
 

@@ -57,6 +57,13 @@ impl<C: AsRef<[u8]>> WriteQueue<C> {
         self.bytes
     }
 
+    /// Chunks that are held, be they unsent or waiting for `pop_sent`.
+    #[inline]
+    #[must_use]
+    pub fn len_chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
     /// Whether nothing is held, be it unsent or waiting for `pop_sent`.
     #[inline]
     #[must_use]

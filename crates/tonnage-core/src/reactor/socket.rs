@@ -57,6 +57,12 @@ pub fn is_out_of_memory(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::NOBUFS)
 }
 
+/// What a call on a descriptor that is closed comes to.
+#[must_use]
+pub fn closed() -> io::Error {
+    Errno::BADF.into()
+}
+
 fn borrow(fd: Fd) -> Result<BorrowedFd<'static>, Errno> {
     if fd < 0 {
         return Err(Errno::BADF);

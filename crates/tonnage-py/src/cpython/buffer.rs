@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::slice;
 
 use pyo3::exceptions::PyBufferError;
-use pyo3::ffi;
+use pyo3::ffi::{self, compat};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -21,6 +21,37 @@ pub(crate) fn snapshot<'py>(object: &Object<'py>) -> PyResult<Bound<'py, PyBytes
     // SAFETY: a new reference to a bytes object, or null with an exception set.
     let bytes = unsafe { Bound::from_owned_ptr_or_err(object.py(), bytes)? };
     Ok(bytes.cast_into()?)
+}
+
+/// Makes a bytes object of what `fill` writes into fresh memory of `len_max` bytes; `fill` returns how
+/// many it wrote, and must not run Python code.
+pub(crate) fn filled<E>(
+    py: Python<'_>,
+    len_max: usize,
+    fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, E>,
+) -> PyResult<Result<Bound<'_, PyBytes>, E>> {
+    // SAFETY: `py` proves that we are attached; a bad length is refused with an exception.
+    let writer = unsafe { compat::PyBytesWriter_Create(len_max.cast_signed()) };
+    if writer.is_null() {
+        return Err(PyErr::fetch(py));
+    }
+    // SAFETY: the writer was made above.
+    let start = unsafe { compat::PyBytesWriter_GetData(writer) };
+    // SAFETY: the writer has `len_max` bytes there, which nobody else has seen.
+    let memory = unsafe { slice::from_raw_parts_mut(start.cast(), len_max) };
+    let count = match fill(memory) {
+        Ok(count) => count.min(len_max),
+        Err(error) => {
+            // SAFETY: the writer is used no more.
+            unsafe { compat::PyBytesWriter_Discard(writer) };
+            return Ok(Err(error));
+        }
+    };
+    // SAFETY: the writer is used no more; this many of its bytes were written.
+    let bytes = unsafe { compat::PyBytesWriter_FinishWithSize(writer, count.cast_signed()) };
+    // SAFETY: a new reference to a bytes object, or null with an exception set.
+    let bytes = unsafe { Bound::from_owned_ptr_or_err(py, bytes)? };
+    Ok(Ok(bytes.cast_into()?))
 }
 
 /// The writable memory that an object lends, given back on drop.

@@ -10,7 +10,7 @@ use pyo3::exceptions::{PyResourceWarning, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyDict, PyTuple};
-use tonnage_core::reactor::Fd;
+use tonnage_core::reactor::{Fd, socket};
 use tonnage_core::write_queue::WriteQueue;
 
 use super::flow_control::FlowControl;
@@ -45,6 +45,8 @@ pub(super) struct Reading {
     pub(super) into_buffer: bool,
     pub(super) paused: bool,
     pub(super) watched: bool,
+    /// Room for the next read, once reads are large; 0: the scratch buffer.
+    pub(super) room: usize,
 }
 
 /// What is to be sent, and what the writers were told.
@@ -85,7 +87,7 @@ impl State {
             server: None,
             extra: None,
             context: None,
-            reading: Reading { into_buffer: false, paused: false, watched: false },
+            reading: Reading { into_buffer: false, paused: false, watched: false, room: 0 },
             outgoing: Outgoing {
                 queue: WriteQueue::new(),
                 sending: Sending::Idle,
@@ -159,6 +161,17 @@ impl SocketTransport {
         let found =
             self.state.with(py, |state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)));
         found.map(|event_loop| event_loop.into_bound(py))
+    }
+
+    /// The descriptor, if it is still the socket's. Whoever closes a socket under its transport frees the
+    /// number for any other file, and no byte may get there.
+    #[inline]
+    pub(super) fn descriptor(&self, py: Python<'_>) -> PyResult<Fd> {
+        let (sock, fd) =
+            self.state.with(py, |state| (state.sock.as_ref().map(|sock| sock.clone_ref(py)), state.fd));
+        let Some(sock) = sock else { return Err(errors::os_error(socket::closed())) };
+        let now: Fd = sock.into_bound(py).call_method0(names::fileno(py))?.extract()?;
+        if now == fd && fd >= 0 { Ok(fd) } else { Err(errors::os_error(socket::closed())) }
     }
 
     /// The loop, in methods that need one.

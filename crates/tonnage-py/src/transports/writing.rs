@@ -13,7 +13,7 @@ use tonnage_core::reactor::{Fd, socket};
 use tonnage_core::write_queue::WriteQueue;
 
 use super::SocketTransport;
-use super::socket::{Sending, State};
+use super::socket::Sending;
 use crate::cpython::buffer::snapshot;
 use crate::cpython::{Native, Object, Owned};
 use crate::event_loop::Direction;
@@ -163,21 +163,24 @@ impl SocketTransport {
     /// Sends what is queued, as far as the socket takes it, and tells whom it concerns.
     pub(super) fn send(transport: &Bound<'_, Self>) -> PyResult<()> {
         match Self::try_send(transport) {
-            Sent::All => Self::sent_all(transport),
-            Sent::Some => Self::wait_until_writable(transport),
-            Sent::Failed(error) => Self::write_failed(transport, errors::os_error(error)),
+            Ok(Sent::All) => Self::sent_all(transport),
+            Ok(Sent::Some) => Self::wait_until_writable(transport),
+            Ok(Sent::Failed(error)) => Self::write_failed(transport, errors::os_error(error)),
+            Err(error) if errors::is_exit(transport.py(), &error) => Err(error),
+            Err(error) => Self::write_failed(transport, error),
         }
     }
 
-    fn try_send(transport: &Bound<'_, Self>) -> Sent {
+    fn try_send(transport: &Bound<'_, Self>) -> PyResult<Sent> {
         let py = transport.py();
         let state = &transport.value().state;
-        let sent = state.with(py, |State { fd, outgoing, .. }| send_queue(*fd, &mut outgoing.queue));
+        let fd = transport.value().descriptor(py)?;
+        let sent = state.with(py, |state| send_queue(fd, &mut state.outgoing.queue));
         // Dropping a chunk may run the code of a subclass of bytes.
         while let Some(chunk) = state.with(py, |state| state.outgoing.queue.pop_sent()) {
             drop(chunk);
         }
-        sent
+        Ok(sent)
     }
 
     /// Tries to send what only waits for the end of the turn, before the rest is thrown away.
@@ -319,13 +322,17 @@ impl SocketTransport {
     }
 }
 
-/// Chunks of one system call, as a rule; `SLICES_MAX` if there are many.
-const SLICES_FEW: usize = 32;
+/// As many chunks need no large array: a response, as a rule.
+const SLICES_FEW: usize = 8;
 
 fn send_queue(fd: Fd, queue: &mut WriteQueue<PyBackedBytes>) -> Sent {
     while queue.len_bytes() > 0 {
-        let few = send_slices::<SLICES_FEW>(fd, queue);
-        match few {
+        let outcome = if queue.len_chunks() <= SLICES_FEW {
+            send_slices::<SLICES_FEW>(fd, queue)
+        } else {
+            send_many(fd, queue)
+        };
+        match outcome {
             Ok((sent, offered)) => {
                 queue.advance(sent);
                 if sent < offered {
@@ -334,30 +341,14 @@ fn send_queue(fd: Fd, queue: &mut WriteQueue<PyBackedBytes>) -> Sent {
             }
             Err(error) if is_transient(&error) => return Sent::Some,
             Err(error) => return Sent::Failed(error),
-        }
-        if queue.len_bytes() > 0 {
-            return send_many(fd, queue);
         }
     }
     Sent::All
 }
 
-#[cold]
 #[inline(never)]
-fn send_many(fd: Fd, queue: &mut WriteQueue<PyBackedBytes>) -> Sent {
-    while queue.len_bytes() > 0 {
-        match send_slices::<{ socket::SLICES_MAX }>(fd, queue) {
-            Ok((sent, offered)) => {
-                queue.advance(sent);
-                if sent < offered {
-                    return Sent::Some;
-                }
-            }
-            Err(error) if is_transient(&error) => return Sent::Some,
-            Err(error) => return Sent::Failed(error),
-        }
-    }
-    Sent::All
+fn send_many(fd: Fd, queue: &WriteQueue<PyBackedBytes>) -> io::Result<(usize, usize)> {
+    send_slices::<{ socket::SLICES_MAX }>(fd, queue)
 }
 
 /// Sends the first chunks; returns how many bytes were sent, and how many were offered.
