@@ -41,6 +41,8 @@ class Server(base_events.Server):
         # None once `close()` was called.
         self._sockets: list[socket] | None = sockets
         self._clients: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+        # Transports of CPython 3.12 and before do not name themselves when they attach.
+        self._unnamed_clients = 0
         # None once the server is closed and its last connection is gone.
         self._waiters: list[asyncio.Future[None]] | None = []
         self._protocol_factory = protocol_factory
@@ -109,7 +111,7 @@ class Server(base_events.Server):
         if forever is not None and not forever.done():
             forever.cancel()
             self._serving_forever_fut = None
-        if not self._clients:
+        if self._has_no_clients():
             self._wakeup()
 
     def close_clients(self) -> None:
@@ -153,15 +155,24 @@ class Server(base_events.Server):
                 context=self._context,
             )
 
-    def _attach(self, transport: asyncio.Transport) -> None:
+    def _attach(self, transport: asyncio.Transport | None = None) -> None:
         """Called by a transport of this server when it is made."""
-        self._clients.add(transport)
+        if transport is None:
+            self._unnamed_clients += 1
+        else:
+            self._clients.add(transport)
 
-    def _detach(self, transport: asyncio.Transport) -> None:
+    def _detach(self, transport: asyncio.Transport | None = None) -> None:
         """Called by a transport of this server when its connection is lost or it is collected."""
-        self._clients.discard(transport)
-        if self._sockets is None and not self._clients:
+        if transport is None:
+            self._unnamed_clients -= 1
+        else:
+            self._clients.discard(transport)
+        if self._sockets is None and self._has_no_clients():
             self._wakeup()
+
+    def _has_no_clients(self) -> bool:
+        return not self._clients and self._unnamed_clients == 0
 
     def _wakeup(self) -> None:
         waiters, self._waiters = self._waiters, None
