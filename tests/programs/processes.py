@@ -44,8 +44,7 @@ class Server:
         try:
             return self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            kill(self.process)
             pytest.fail(
                 f"the server did not end within {STOP_TIMEOUT_S} s of {signal_number!r}:\n" + self.text()
             )
@@ -64,6 +63,7 @@ def running(command: list[str], ready: str, **options: Any) -> Iterator[Server]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
         **options,
     )
     log: list[str] = []
@@ -84,19 +84,25 @@ def running(command: list[str], ready: str, **options: Any) -> Iterator[Server]:
     try:
         is_decided.wait(START_TIMEOUT_S)
         if not found:
-            process.kill()
+            kill(process)
+            reader.join()
             pytest.fail(f"{' '.join(command)} did not start:\n" + "".join(log))
         server = Server(process, found[0], log)
         yield server
         if process.poll() is None:
             server.stop()
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+        kill(process)
         reader.join()
         assert process.stdout is not None
         process.stdout.close()
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """End what is left of a server, with the processes that it has started: they hold its output open."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def run_python(loop: Loop, *words: str, **environment: str) -> contextlib.AbstractContextManager[Server]:

@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from .loops import Loop
-from .processes import SERVERS, Server, running
+from .processes import SERVERS, Server, running, unused_port
 
 pytestmark = pytest.mark.slow
 
@@ -33,9 +33,10 @@ def serve_on(loop: Loop) -> list[str]:
     return [*loop.python, "-m", *APPLICATION, "--loop", "none" if loop.name == "tonnage" else "asyncio"]
 
 
-def client(server: Server) -> httpx.AsyncClient:
+def client(server: Server | int) -> httpx.AsyncClient:
     # Without `trust_env` no proxy of the environment gets between the two.
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False, timeout=20)
+    port = server if isinstance(server, int) else server.port
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20)
 
 
 def test_json_is_validated_and_answered(loop: Loop, server: Server) -> None:
@@ -175,3 +176,20 @@ def test_uvicorn_takes_the_loop_as_its_option(loop: Loop) -> None:
                 return (await session.get("/loop")).json().partition(".")[0]
 
         assert loop.run(main()) == loop.name
+
+
+def test_worker_processes_run_on_the_loop_of_their_parent(loop: Loop) -> None:
+    # uvicorn starts its workers by multiprocessing's `spawn`, so each begins as a new interpreter.
+    port = unused_port()
+    command = [*serve_on(loop), "--workers", "2", "--port", str(port)]
+    with running(command, "Application startup complete", cwd=SERVERS) as server:
+
+        async def main() -> set[str]:
+            names = set()
+            for _ in range(10):
+                async with client(port) as session:
+                    names.add((await session.get("/loop")).json().partition(".")[0])
+            return names
+
+        assert loop.run(main()) == {loop.name}
+        assert server.stop() == 0
