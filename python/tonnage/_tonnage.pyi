@@ -26,6 +26,8 @@ __all__ = [
     "TaskWakeup",
     "TimerHandle",
     "__version__",
+    "future_add_to_awaited_by",
+    "future_discard_from_awaited_by",
 ]
 
 __version__: str
@@ -638,3 +640,9 @@ class SocketTransport(asyncio.Transport):
 
     def _reset_empty_waiter(self) -> None:
         """Nobody waits for an empty buffer any more."""
+
+def future_add_to_awaited_by(fut: object, waiter: object, /) -> None:
+    """`asyncio.future_add_to_awaited_by(fut, waiter)`, for futures of ours too."""
+
+def future_discard_from_awaited_by(fut: object, waiter: object, /) -> None:
+    """`asyncio.future_discard_from_awaited_by(fut, waiter)`, for futures of ours too."""

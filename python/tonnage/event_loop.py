@@ -18,7 +18,7 @@ from asyncio import base_events, events
 from asyncio.log import logger
 from typing import Any
 
-from . import _tonnage
+from . import _tonnage, call_graph
 from .all_tasks import hook, live_loops
 from .connection import Connecting
 from .dns import Resolver, Resolving
@@ -150,6 +150,7 @@ def _forget_loops_after_fork() -> None:
 
 os.register_at_fork(after_in_child=_forget_loops_after_fork)
 hook()
+call_graph.hook()
 
 
 def new_event_loop() -> EventLoop:

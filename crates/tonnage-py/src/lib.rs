@@ -28,6 +28,8 @@ fn _tonnage(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<event_loop::TimerHandle>(module)?;
     add_class::<transports::SocketTransport>(module)?;
     module.add_class::<event_loop::EventLoop>()?;
+    module.add_function(wrap_pyfunction!(future::awaited_by::future_add_to_awaited_by, module)?)?;
+    module.add_function(wrap_pyfunction!(future::awaited_by::future_discard_from_awaited_by, module)?)?;
     cpython::add_methods::<event_loop::EventLoop>(module.py(), event_loop::methods)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("BUILD_PROFILE", if cfg!(debug_assertions) { "debug" } else { "release" })

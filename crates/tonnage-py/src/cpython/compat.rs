@@ -13,9 +13,31 @@ imported! {
     swap_current_task = "_asyncio", "_swap_current_task";
     #[cfg(Py_3_14)]
     current_task = "_asyncio", "current_task";
+    #[cfg(Py_3_14)]
+    declare_awaited_by = "_asyncio", "future_add_to_awaited_by";
+    #[cfg(Py_3_14)]
+    withdraw_awaited_by = "_asyncio", "future_discard_from_awaited_by";
     /// Also knows functions that asyncio has marked: those of `@asyncio.coroutine` on 3.10, and mocks.
     #[cfg(not(Py_3_14))]
     is_coroutine_function = "asyncio.coroutines", "iscoroutinefunction";
     #[cfg(Py_3_14)]
     is_coroutine_function = "asyncio.coroutines", "_iscoroutinefunction";
+}
+
+/// `_asyncio.future_add_to_awaited_by`, from 3.14 on.
+#[allow(clippy::unnecessary_wraps, reason = "older versions have no such function")]
+pub(crate) fn add_to_awaited_by(_py: Python<'_>) -> PyResult<Option<&Bound<'_, PyAny>>> {
+    #[cfg(Py_3_14)]
+    return declare_awaited_by(_py).map(Some);
+    #[cfg(not(Py_3_14))]
+    Ok(None)
+}
+
+/// `_asyncio.future_discard_from_awaited_by`, from 3.14 on.
+#[allow(clippy::unnecessary_wraps, reason = "older versions have no such function")]
+pub(crate) fn discard_from_awaited_by(_py: Python<'_>) -> PyResult<Option<&Bound<'_, PyAny>>> {
+    #[cfg(Py_3_14)]
+    return withdraw_awaited_by(_py).map(Some);
+    #[cfg(not(Py_3_14))]
+    Ok(None)
 }

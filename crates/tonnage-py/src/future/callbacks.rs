@@ -221,6 +221,24 @@ pub(super) fn remove(future: &Bound<'_, Future>, callback: &Object<'_>) -> PyRes
     Ok(removed.len())
 }
 
+/// The tasks that wait for the future.
+pub(super) fn waiting_tasks<'py>(future: &Bound<'py, Future>) -> PyResult<Vec<Object<'py>>> {
+    let py = future.py();
+    let entries = future.value().state.with(py, |state| state.callbacks.pairs(py));
+    let mut tasks = vec![];
+    for (key, _) in entries {
+        match key {
+            CallbackKey::Wakeup(task) => tasks.push(task.get_bound(py).into_any()),
+            CallbackKey::Call(callback) => {
+                if let Ok(wakeup) = callback.bind(py).cast::<TaskWakeup>() {
+                    tasks.extend(wakeup.value().task(py));
+                }
+            }
+        }
+    }
+    Ok(tasks)
+}
+
 /// The attribute `_callbacks`: a list of (callback, context), or None.
 pub(super) fn list<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
     let py = future.py();

@@ -4,9 +4,9 @@ use std::ffi::CStr;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFrozenSet, PyList, PyString};
+use pyo3::types::{PyBool, PyList, PyString};
 
-use super::{Future, FutureIter, Outcome, Polled, callbacks, finalizer};
+use super::{Future, FutureIter, Outcome, Polled, awaited_by, callbacks, finalizer};
 use crate::cpython::native_class::{create, is_exact};
 use crate::cpython::{Args, LoopRef, Mark, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
 use crate::event_loop::EventLoop;
@@ -151,6 +151,12 @@ fn attributes(slots: &mut Slots<Future>) {
             _ => None,
         })
     });
+    marks(slots);
+    rare_attributes(slots);
+}
+
+/// Attributes that are bits of the state.
+fn marks(slots: &mut Slots<Future>) {
     slots.attribute_pair(
         c"_asyncio_future_blocking",
         |future| {
@@ -186,6 +192,10 @@ fn attributes(slots: &mut Slots<Future>) {
             Ok(())
         },
     );
+}
+
+/// Attributes that few futures have.
+fn rare_attributes(slots: &mut Slots<Future>) {
     slots.attribute_pair(
         c"_cancel_message",
         |future| rare_part(future, |rare| rare.cancel_message.as_ref()),
@@ -208,15 +218,7 @@ fn attributes(slots: &mut Slots<Future>) {
             Ok(())
         },
     );
-    slots.getter(c"_asyncio_awaited_by", |future| {
-        let py = future.py();
-        let set = rare_part(future, |rare| rare.awaited_by.as_ref())?;
-        if set.is_none() {
-            Ok(set)
-        } else {
-            Ok(PyFrozenSet::new(py, set.try_iter()?.collect::<PyResult<Vec<_>>>()?)?.into_any())
-        }
-    });
+    slots.getter(c"_asyncio_awaited_by", awaited_by::get);
 }
 
 pub(crate) fn to_bool(py: Python<'_>, value: bool) -> Object<'_> {

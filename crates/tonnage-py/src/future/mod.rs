@@ -4,6 +4,7 @@
 //! once; a callback leaves the list when it is scheduled, so that it runs once; nothing of the state
 //! is entered while Python code can run.
 
+pub(crate) mod awaited_by;
 mod awaiting;
 mod callbacks;
 mod class;

@@ -74,6 +74,13 @@ impl TaskWakeup {
     }
 }
 
+impl TaskWakeup {
+    /// The task that it wakes.
+    pub(crate) fn task<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
+        self.task.with(py, |task| task.as_ref().map(|task| task.get_bound(py).into_any()))
+    }
+}
+
 fn call<'py>(wakeup: &Bound<'py, TaskWakeup>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     const PARAMETERS: Parameters<1> =
         Parameters { function: "task_wakeup", names: ["future"], positional: 1, required: 0 };
