@@ -110,8 +110,11 @@ pub(crate) trait NativeClass: NativeLayout {
     const DOC: &'static CStr;
     /// May Python classes inherit from it?
     const SUBCLASSED: bool = true;
-    /// May objects of it form chains so long that dropping one would overflow the stack?
-    const DEEP: bool = true;
+    /// May it be a link of a chain so long that dropping one end would overflow the stack? Chains through
+    /// CPython's containers need no care, for these take it.
+    fn is_link(&self, _py: Python<'_>) -> bool {
+        true
+    }
     /// Has a finalizer work to do? Asked at deallocation, so that most objects skip it.
     fn needs_finalizer(&self, _py: Python<'_>) -> bool {
         false
@@ -365,7 +368,7 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     }
     let dict = extras.map_or(ptr::null_mut(), |extras| extras.dict.replace(ptr::null_mut()));
     // SAFETY: nobody can reach the object any more; the value is dropped once.
-    unsafe { drop_value::<T>(value_ptr(object)) };
+    unsafe { drop_value::<T>(py, value_ptr(object)) };
     // SAFETY: the dictionary was the object's, or is null.
     unsafe { ffi::Py_XDECREF(dict) };
     // SAFETY: asks for a bit in the collector's head of a valid object.
@@ -393,8 +396,9 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
 /// # Safety
 /// As for `ptr::drop_in_place`.
 #[inline]
-unsafe fn drop_value<T: NativeClass>(value: *mut T) {
-    if T::DEEP {
+unsafe fn drop_value<T: NativeClass>(py: Python<'_>, value: *mut T) {
+    // SAFETY: the value is valid until it is dropped.
+    if unsafe { &*value }.is_link(py) {
         // SAFETY: the caller's promise.
         unsafe { trash::drop_value(value) };
     } else {

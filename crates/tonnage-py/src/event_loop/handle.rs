@@ -153,7 +153,10 @@ impl TimerHandle {
 impl NativeClass for Handle {
     const NAME: &'static CStr = c"tonnage.Handle";
     const DOC: &'static CStr = c"A callback scheduled by call_soon() and its relatives.";
-    const DEEP: bool = false;
+
+    fn is_link(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| matches!(state.callback, Some((_, CallArgs::One(_)))))
+    }
 
     fn empty() -> Option<Self> {
         None
@@ -209,7 +212,10 @@ impl NativeClass for Handle {
 impl NativeClass for TimerHandle {
     const NAME: &'static CStr = c"tonnage.TimerHandle";
     const DOC: &'static CStr = c"A callback scheduled by call_later() or call_at().";
-    const DEEP: bool = false;
+
+    fn is_link(&self, py: Python<'_>) -> bool {
+        self.handle.is_link(py)
+    }
 
     fn empty() -> Option<Self> {
         None

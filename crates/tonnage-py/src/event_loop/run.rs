@@ -6,12 +6,14 @@
 use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use tonnage_core::clock;
 use tonnage_core::reactor::Poller;
 
 use super::{DoneCallback, EventLoop, Handle, Ready, TimerHandle, handle};
 use crate::cpython::{Native, Object, Owned};
 use crate::event_loop::sources::Watcher;
+use crate::task::Task;
 use crate::transports::SocketTransport;
 use crate::{errors, future, names, task};
 
@@ -155,7 +157,13 @@ impl EventLoop {
     fn execute<'py>(&self, slf: &Bound<'py, EventLoop>, ready: Ready) -> PyResult<()> {
         let py = slf.py();
         match ready {
-            Ready::Step(task) => task::step_on(&task.into_bound(py), slf),
+            Ready::Step(task) => {
+                let task = task.into_bound(py);
+                match task::step_on(&task, slf) {
+                    Err(error) if !errors::is_exit(py, &error) => report_step(slf.as_any(), &task, error),
+                    stepped => stepped,
+                }
+            }
             Ready::Handle(handle) => {
                 self.leave_task(slf.as_any())?;
                 handle::run(&handle.into_bound(py))
@@ -239,4 +247,16 @@ impl EventLoop {
         }
         flushed
     }
+}
+
+/// Tells the exception handler of a step that failed outside the coroutine, as when what the task waits
+/// for refuses to be cancelled.
+#[cold]
+fn report_step(event_loop: &Object<'_>, task: &Bound<'_, Task>, error: PyErr) -> PyResult<()> {
+    let py = event_loop.py();
+    let details = PyDict::new(py);
+    details.set_item("message", "Exception in a step of a task")?;
+    details.set_item("exception", error.into_value(py))?;
+    details.set_item("task", task)?;
+    event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
 }

@@ -27,7 +27,11 @@ impl NativeClass for FutureIter {
     const NAME: &'static CStr = c"tonnage._tonnage.FutureIter";
     const DOC: &'static CStr = c"The iterator of a future.";
     const SUBCLASSED: bool = false;
-    const DEEP: bool = false;
+
+    fn is_link(&self, _py: Python<'_>) -> bool {
+        // Nothing that one keeps holds another.
+        false
+    }
 
     fn empty() -> Option<Self> {
         None

@@ -28,7 +28,12 @@ impl NativeClass for Future {
         slots.init(init);
         slots.finalizer(finalizer::report_unretrieved);
         slots.repr(repr);
-        slots.awaitable(|future| Ok(FutureIter::create(future)?.into_any()));
+        slots.awaitable(|future| {
+            if future.value().state.with(future.py(), |state| state.event_loop.is_none()) {
+                return Err(errors::not_initialised("Future"));
+            }
+            Ok(FutureIter::create(future)?.into_any())
+        });
         slots.class_getitem();
         methods(slots);
         attributes(slots);
@@ -303,7 +308,7 @@ pub(crate) fn result<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> 
     match future.value().poll(py) {
         Polled::Result(value) => Ok(value),
         Polled::Error(error) => Err(error),
-        Polled::Pending => Err(errors::invalid_state(py, "Result is not ready.")),
+        Polled::Pending => Err(errors::invalid_state(py, "Result is not set.")),
     }
 }
 

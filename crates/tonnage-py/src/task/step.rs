@@ -153,25 +153,40 @@ fn yielded<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Objec
     if value.is_none() {
         return wake(task, event_loop);
     }
+    match wait_for(task, event_loop, value) {
+        Ok(Waits::Yes) => cancel::deliver(task, value),
+        Ok(Waits::No) => Ok(()),
+        Err(error) if errors::is_exit(py, &error) => Err(error),
+        // The awaited object itself failed, so nobody would ever wake the task: it is told where it waits.
+        // asyncio tells only the exception handler, and the task hangs.
+        Err(error) => throw_soon(task, event_loop, error),
+    }
+}
+
+/// Does the task wait for the object now, or is its next step scheduled?
+enum Waits {
+    Yes,
+    No,
+}
+
+fn wait_for<'py>(
+    task: &Bound<'py, Task>,
+    event_loop: &Object<'py>,
+    value: &Object<'py>,
+) -> PyResult<Waits> {
+    let py = task.py();
     if is_exact::<Future>(value) || is_exact::<Task>(value) {
         return wait_for_native(task, event_loop, value);
     }
     let blocking = value.getattr_opt(names::_asyncio_future_blocking(py))?;
     match blocking {
         Some(blocking) if !blocking.is_none() => wait_for_foreign(task, event_loop, value, &blocking),
-        _ if coroutine::is_generator(value) => {
-            let text = format!(
-                "yield was used instead of yield from for generator in task {} with {}",
-                task.repr()?,
-                value.repr()?
-            );
-            throw_soon(task, event_loop, PyRuntimeError::new_err(text))
-        }
-        _ => throw_soon(
-            task,
-            event_loop,
-            PyRuntimeError::new_err(format!("Task got bad yield: {}", value.repr()?)),
-        ),
+        _ if coroutine::is_generator(value) => Err(PyRuntimeError::new_err(format!(
+            "yield was used instead of yield from for generator in task {} with {}",
+            task.repr()?,
+            value.repr()?
+        ))),
+        _ => Err(PyRuntimeError::new_err(format!("Task got bad yield: {}", value.repr()?))),
     }
 }
 
@@ -179,7 +194,7 @@ fn wait_for_native<'py>(
     task: &Bound<'py, Task>,
     event_loop: &Object<'py>,
     value: &Object<'py>,
-) -> PyResult<()> {
+) -> PyResult<Waits> {
     let py = task.py();
     let future = value.cast::<Future>()?;
     let (same_loop, blocking, native) = future.value().state.with(py, |state| {
@@ -191,13 +206,13 @@ fn wait_for_native<'py>(
         (same, blocking, state.event_loop.is_native())
     });
     if !same_loop {
-        return throw_soon(task, event_loop, other_loop(task, value)?);
+        return Err(other_loop(task, value)?);
     }
     if !blocking {
-        return throw_soon(task, event_loop, not_awaited(task, value)?);
+        return Err(not_awaited(task, value)?);
     }
     if value.is(task) {
-        return throw_soon(task, event_loop, awaits_itself(task)?);
+        return Err(awaits_itself(task)?);
     }
     let waiter = Owned::from(value);
     task.value().state.with(py, |state| state.waiter = Some(waiter));
@@ -205,10 +220,11 @@ fn wait_for_native<'py>(
         if !future::add_waiting_task(future, task) {
             wake(task, event_loop)?;
         }
-    } else {
-        add_wakeup(task, value)?;
+    } else if let Err(error) = add_wakeup(task, value) {
+        drop(task.value().state.with(py, |state| state.waiter.take()));
+        return Err(error);
     }
-    cancel::deliver(task, value)
+    Ok(Waits::Yes)
 }
 
 fn wait_for_foreign<'py>(
@@ -216,26 +232,26 @@ fn wait_for_foreign<'py>(
     event_loop: &Object<'py>,
     value: &Object<'py>,
     blocking: &Object<'py>,
-) -> PyResult<()> {
+) -> PyResult<Waits> {
     let py = task.py();
     let other = match value.getattr_opt(names::get_loop(py))? {
         Some(get_loop) => get_loop.call0()?,
         None => value.getattr(names::_loop(py))?,
     };
     if !other.is(event_loop) {
-        return throw_soon(task, event_loop, other_loop(task, value)?);
+        return Err(other_loop(task, value)?);
     }
     if !blocking.is_truthy()? {
-        return throw_soon(task, event_loop, not_awaited(task, value)?);
+        return Err(not_awaited(task, value)?);
     }
     if value.is(task) {
-        return throw_soon(task, event_loop, awaits_itself(task)?);
+        return Err(awaits_itself(task)?);
     }
     value.setattr(names::_asyncio_future_blocking(py), false)?;
     add_wakeup(task, value)?;
     let waiter = Owned::from(value);
     task.value().state.with(py, |state| state.waiter = Some(waiter));
-    cancel::deliver(task, value)
+    Ok(Waits::Yes)
 }
 
 fn add_wakeup<'py>(task: &Bound<'py, Task>, future: &Object<'py>) -> PyResult<()> {
