@@ -25,6 +25,7 @@ from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import mocks
 import selection
 import substitution
 
@@ -35,6 +36,7 @@ implementation: types.ModuleType | None = None
 if job["implementation"]:
     implementation = importlib.import_module(job["implementation"])
     substitution.substitute(implementation, job["parts"])
+    mocks.carry_over(job["implementation"])
 
 
 class Reporter(unittest.TestResult):
