@@ -41,12 +41,20 @@ pub(super) struct State {
 }
 
 pub(super) struct Reading {
-    /// Does the protocol lend its own buffer?
-    pub(super) into_buffer: bool,
+    pub(super) into: Into,
     pub(super) paused: bool,
     pub(super) watched: bool,
-    /// Room for the next read, once reads are large; 0: the scratch buffer.
-    pub(super) room: usize,
+}
+
+/// Where the next read puts its bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Into {
+    /// Into the thread's scratch buffer, to be copied.
+    Scratch,
+    /// Into a bytes object, because the last read was large.
+    Object,
+    /// Into what the protocol lends.
+    Lent,
 }
 
 /// What is to be sent, and what the writers were told.
@@ -87,7 +95,7 @@ impl State {
             server: None,
             extra: None,
             context: None,
-            reading: Reading { into_buffer: false, paused: false, watched: false, room: 0 },
+            reading: Reading { into: Into::Scratch, paused: false, watched: false },
             outgoing: Outgoing {
                 queue: WriteQueue::new(),
                 sending: Sending::Idle,
