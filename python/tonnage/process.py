@@ -113,13 +113,7 @@ class ChildWatch:
     def start(self) -> None:
         """Begin to wait."""
         self._loop._child_watches.add(self)
-        try:
-            self._pidfd = os.pidfd_open(self._child.pid)
-            self._loop._add_reader(self._pidfd, self._child_ended)
-        except (AttributeError, OSError):
-            # No pidfd on this platform, in this sandbox, or at this moment.
-            self.stop()
-            self._loop._child_watches.add(self)
+        if not self._watch_pidfd():
             thread = threading.Thread(
                 target=self._wait_in_thread, name=f"tonnage-waitpid-{self._child.pid}", daemon=True
             )
@@ -138,6 +132,20 @@ class ChildWatch:
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
+
+    def _watch_pidfd(self) -> bool:
+        try:
+            pidfd = os.pidfd_open(self._child.pid)
+        except (AttributeError, OSError):
+            # No pidfd on this platform, in this sandbox, or at this moment.
+            return False
+        try:
+            self._loop._add_reader(pidfd, self._child_ended)
+        except OSError:
+            os.close(pidfd)
+            return False
+        self._pidfd = pidfd
+        return True
 
     def _child_ended(self) -> None:
         self.stop()
