@@ -45,6 +45,34 @@ class EventLoop(
 ):
     """asyncio's event loop, in Rust."""
 
+    # All that asyncio's loop and ours set on a new loop. So its dictionary, which asyncio's class brings, is
+    # not made until a user sets something else, and the interpreter can specialise `loop.call_soon` and its
+    # like: with a dictionary, each use is a full look-up, 7 % to 10 % of `call_soon`.
+    __slots__ = (
+        "_acceptors",
+        "_asyncgens",
+        "_asyncgens_shutdown_called",
+        "_child_watches",
+        "_clock_resolution",
+        "_coroutine_origin_tracking_enabled",
+        "_coroutine_origin_tracking_saved_depth",
+        "_current_handle",
+        "_default_executor",
+        "_exception_handler",
+        "_executor_shutdown_called",
+        "_internal_fds",
+        "_old_agen_hooks",
+        "_ready",
+        "_resolver",
+        "_scheduled",
+        "_signal_handlers",
+        "_signal_pipe",
+        "_timer_cancelled_count",
+        "_transports",
+        "_unix_server_sockets",
+        "slow_callback_duration",
+    )
+
     # For inherited transports, which name the events that they wait for in their repr. None once closed.
     _selector: Any = functools.cached_property(WatchedDescriptors)
 
