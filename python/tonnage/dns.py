@@ -129,7 +129,7 @@ def is_numeric_host(host: object) -> bool:
         return True
     if isinstance(host, bytes):
         host = host.decode("latin-1")
-    if not isinstance(host, str):
+    if not isinstance(host, str) or not hasattr(socket, "inet_pton"):
         return False
     for family in (socket.AF_INET, socket.AF_INET6):
         address = host.partition("%")[0] if family == socket.AF_INET6 else host

@@ -112,6 +112,11 @@ imported! {
     asyncio_logger = "asyncio.log", "logger";
 }
 
+/// asyncio's logger as its loop sees it at this moment: a test may have put its own there.
+pub(crate) fn loop_logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.import("asyncio.base_events")?.getattr("logger")
+}
+
 /// Looks asyncio's classes up while they are asyncio's.
 pub(crate) fn keep_asyncio_classes(py: Python<'_>) -> PyResult<()> {
     for class in [asyncio_future, asyncio_task, asyncio_handle, asyncio_timer_handle, asyncio_transport] {

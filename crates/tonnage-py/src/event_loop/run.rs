@@ -211,7 +211,7 @@ impl EventLoop {
             let text =
                 if what.is_instance_of::<pyo3::types::PyString>() { what } else { what.repr()?.into_any() };
             let message = "Executing %s took %.3f seconds";
-            names::asyncio_logger(py)?.call_method1(names::warning(py), (message, text, took_s))?;
+            names::loop_logger(py)?.call_method1(names::warning(py), (message, text, took_s))?;
         }
         Ok(())
     }
