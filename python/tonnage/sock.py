@@ -8,7 +8,7 @@ and their texts are those of CPython 3.15, Lib/asyncio/selector_events.py, on ev
 from __future__ import annotations
 
 import socket
-from asyncio import base_events
+from ssl import SSLSocket
 from typing import TYPE_CHECKING, Any
 
 from .inherited import InheritedLoop
@@ -33,24 +33,36 @@ class SocketOperations(InheritedLoop):
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         """Receive up to `n` bytes."""
         self._check_socket(sock)
-        return await _retry(self._until_readable, sock, "recv", n)
+        try:
+            return sock.recv(n)
+        except _NOT_READY:
+            return await _when_ready(self._until_readable, sock, "recv", n)
 
     async def sock_recv_into(self, sock: socket.socket, buf: Buffer) -> int:
         """Receive into `buf`, and return the number of bytes."""
         self._check_socket(sock)
-        return await _retry(self._until_readable, sock, "recv_into", buf)
+        try:
+            return sock.recv_into(buf)
+        except _NOT_READY:
+            return await _when_ready(self._until_readable, sock, "recv_into", buf)
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram, and return it with the address of its sender."""
         self._check_socket(sock)
-        return await _retry(self._until_readable, sock, "recvfrom", bufsize)
+        try:
+            return sock.recvfrom(bufsize)
+        except _NOT_READY:
+            return await _when_ready(self._until_readable, sock, "recvfrom", bufsize)
 
     async def sock_recvfrom_into(self, sock: socket.socket, buf: Buffer, nbytes: int = 0) -> tuple[int, Any]:
         """Receive a datagram into `buf`, and return its length with the address of its sender."""
         self._check_socket(sock)
         if not nbytes:
             nbytes = len(buf)  # type: ignore[arg-type]
-        return await _retry(self._until_readable, sock, "recvfrom_into", buf, nbytes)
+        try:
+            return sock.recvfrom_into(buf, nbytes)
+        except _NOT_READY:
+            return await _when_ready(self._until_readable, sock, "recvfrom_into", buf, nbytes)
 
     async def sock_sendall(self, sock: socket.socket, data: Buffer) -> None:
         """Send all of `data`; after an error or a cancellation, nobody knows how much was sent."""
@@ -72,7 +84,10 @@ class SocketOperations(InheritedLoop):
     async def sock_sendto(self, sock: socket.socket, data: Buffer, address: Any) -> int:
         """Send a datagram to `address`, and return the number of bytes sent."""
         self._check_socket(sock)
-        return await _retry(self._until_writable, sock, "sendto", data, address)
+        try:
+            return sock.sendto(data, address)
+        except _NOT_READY:
+            return await _when_ready(self._until_writable, sock, "sendto", data, address)
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect to `address`, of which a host name is resolved first."""
@@ -96,12 +111,16 @@ class SocketOperations(InheritedLoop):
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection, and return its non-blocking socket with the address of the peer."""
         self._check_socket(sock)
-        connection, address = await _retry(self._until_readable, sock, "accept")
+        try:
+            connection, address = sock.accept()
+        except _NOT_READY:
+            connection, address = await _when_ready(self._until_readable, sock, "accept")
         connection.setblocking(False)
         return connection, address
 
     def _check_socket(self, sock: socket.socket) -> None:
-        base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
+        if isinstance(sock, SSLSocket):
+            raise TypeError("Socket cannot be of type SSLSocket")
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
 
@@ -129,14 +148,15 @@ class SocketOperations(InheritedLoop):
                 unwatch(fd)
 
 
-async def _retry(
+async def _when_ready(
     until_ready: Callable[[socket.socket], Awaitable[None]], sock: socket.socket, operation: str, *args: Any
 ) -> Any:
     while True:
+        await until_ready(sock)
         try:
             return getattr(sock, operation)(*args)
-        except _NOT_READY:  # noqa: PERF203
-            await until_ready(sock)
+        except _NOT_READY:
+            continue
 
 
 def _wake(ready: asyncio.Future[None]) -> None:
