@@ -9,4 +9,5 @@
 pub mod clock;
 pub mod reactor;
 pub mod timers;
+pub mod turnstile;
 pub mod write_queue;

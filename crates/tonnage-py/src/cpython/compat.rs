@@ -17,6 +17,10 @@ imported! {
     declare_awaited_by = "_asyncio", "future_add_to_awaited_by";
     #[cfg(Py_3_14)]
     withdraw_awaited_by = "_asyncio", "future_discard_from_awaited_by";
+    #[cfg(Py_3_14)]
+    thread_safe_handle = "asyncio.events", "_ThreadSafeHandle";
+    #[cfg(not(Py_3_14))]
+    thread_safe_handle = "asyncio", "Handle";
     /// Also knows functions that asyncio has marked: those of `@asyncio.coroutine` on 3.10, and mocks.
     #[cfg(not(Py_3_14))]
     is_coroutine_function = "asyncio.coroutines", "iscoroutinefunction";

@@ -5,10 +5,13 @@ use std::ffi::CStr;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use tonnage_core::timers::TimerKey;
+use tonnage_core::turnstile::Turnstile;
 
 use super::EventLoop;
 use crate::cpython::native_class::{create, is_exact, upcast};
-use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, call, context};
+use crate::cpython::{
+    Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, call, compat, context,
+};
 use crate::{errors, future, names};
 
 #[repr(C)]
@@ -26,7 +29,20 @@ pub(super) struct HandleState {
     /// The repr from before it was cancelled, in debug mode.
     repr: Option<Owned>,
     cancelled: bool,
+    thread_safe: ThreadSafe,
 }
+
+/// Other threads may cancel a handle of `call_soon_threadsafe`; they then wait for its callback, if
+/// that runs. As asyncio's from CPython 3.14 on, Lib/asyncio/events.py, `_ThreadSafeHandle`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ThreadSafe {
+    No,
+    Idle,
+    Running,
+}
+
+/// Where threads wait for the end of a callback. One for all: it is used once in a blue moon.
+static CALLBACK_ENDED: Turnstile = Turnstile::new();
 
 /// The arguments of a callback: most have none or one, which need no tuple.
 pub(crate) enum CallArgs {
@@ -97,6 +113,7 @@ impl Handle {
                 source_traceback: None,
                 repr: None,
                 cancelled: false,
+                thread_safe: ThreadSafe::No,
             }),
         }
     }
@@ -110,6 +127,11 @@ impl Handle {
         let py = event_loop.py();
         let in_context = context_or_current(py, in_context)?;
         create(py, Self::new(event_loop, callback, args, in_context))
+    }
+
+    /// Lets other threads cancel it.
+    pub(super) fn make_thread_safe(&self, py: Python<'_>) {
+        self.state.with(py, |state| state.thread_safe = ThreadSafe::Idle);
     }
 
     pub(super) fn is_cancelled(&self, py: Python<'_>) -> bool {
@@ -165,10 +187,12 @@ impl NativeClass for Handle {
     fn slots(slots: &mut Slots<Self>) {
         slots.repr(repr);
         slots.no_args(c"cancel", c"Cancel the callback.", |handle| {
+            wait_for_callback(handle)?;
             cancel(handle)?;
             Ok(handle.py().None().into_bound(handle.py()))
         });
         slots.no_args(c"cancelled", c"Return True if the callback was cancelled.", |handle| {
+            wait_for_callback(handle)?;
             Ok(future::to_bool(handle.py(), handle.value().is_cancelled(handle.py())))
         });
         slots.no_args(c"get_context", c"Return the context of the callback.", |handle| {
@@ -256,6 +280,9 @@ fn when<'py>(timer: &Bound<'py, TimerHandle>) -> PyResult<Object<'py>> {
 fn attributes(slots: &mut Slots<Handle>) {
     slots.getter(c"__class__", |handle| {
         if is_exact::<Handle>(handle.as_any()) {
+            if handle.value().state.with(handle.py(), |state| state.thread_safe != ThreadSafe::No) {
+                return compat::thread_safe_handle(handle.py()).cloned();
+            }
             return names::asyncio_handle(handle.py()).cloned();
         }
         Ok(handle.get_type().into_any())
@@ -311,6 +338,22 @@ fn debug(handle: &Bound<'_, Handle>) -> PyResult<bool> {
     Ok(EventLoop::of(&event_loop).is_some_and(EventLoop::debug))
 }
 
+/// In another thread than the loop's: waits while the callback runs.
+fn wait_for_callback(handle: &Bound<'_, Handle>) -> PyResult<()> {
+    let py = handle.py();
+    loop {
+        let seen = CALLBACK_ENDED.generation();
+        if handle.value().state.with(py, |state| state.thread_safe) != ThreadSafe::Running {
+            return Ok(());
+        }
+        let event_loop = part(handle, |state| state.event_loop.as_deref())?;
+        if EventLoop::of_any(&event_loop).is_none_or(EventLoop::is_own_thread) {
+            return Ok(());
+        }
+        py.detach(|| CALLBACK_ENDED.wait_after(seen));
+    }
+}
+
 pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> PyResult<()> {
     let py = handle.py();
     if handle.value().is_cancelled(py) {
@@ -347,16 +390,35 @@ pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
     let py = handle.py();
     let taken = handle.value().state.with(py, |state| match (&state.callback, &state.context) {
         (Some((callback, args)), Some(in_context)) => {
-            Some((callback.get_bound(py), args.share(py), in_context.get_bound(py)))
+            Some((callback.get_bound(py), args.share(py), in_context.get_bound(py), state.thread_safe))
         }
         _ => None,
     });
-    let Some((callback, args, in_context)) = taken else { return Ok(()) };
+    let Some((callback, args, in_context, thread_safe)) = taken else { return Ok(()) };
+    let running = (thread_safe != ThreadSafe::No).then(|| Running::begin(handle));
     let ran = context::run(&in_context, || args.call(&callback).map(drop));
+    drop(running);
     match ran {
         Ok(()) => Ok(()),
         Err(error) if errors::is_exit(py, &error) => Err(error),
         Err(error) => report(handle, &callback, &args.as_tuple(py)?, error),
+    }
+}
+
+/// The callback of a thread-safe handle runs.
+struct Running<'a, 'py>(&'a Bound<'py, Handle>);
+
+impl<'a, 'py> Running<'a, 'py> {
+    fn begin(handle: &'a Bound<'py, Handle>) -> Self {
+        handle.value().state.with(handle.py(), |state| state.thread_safe = ThreadSafe::Running);
+        Self(handle)
+    }
+}
+
+impl Drop for Running<'_, '_> {
+    fn drop(&mut self) {
+        self.0.value().state.with(self.0.py(), |state| state.thread_safe = ThreadSafe::Idle);
+        CALLBACK_ENDED.end();
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
         c"Run a callback in the loop's next turn, and wake the loop; any thread may call it.",
         |event_loop, args| {
             let handle = new_handle(event_loop, &args, "call_soon_threadsafe")?;
+            handle.value().make_thread_safe(args.py());
             event_loop.get().schedule_threadsafe(args.py(), Ready::Handle((&handle).into()))?;
             Ok(handle.into_any())
         },
