@@ -16,6 +16,7 @@ from tonnage._tonnage import Future, Handle, Task, TimerHandle, __version__ as _
 from tonnage.eager import create_eager_task_factory, eager_task_factory
 from tonnage.event_loop import EventLoop, new_event_loop
 from tonnage.install import install
+from tonnage.live_objects import report_at_exit as _report_at_exit
 from tonnage.runner import Runner, run
 
 if sys.version_info >= (3, 11):
@@ -155,3 +156,6 @@ if not TYPE_CHECKING:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *dir(_asyncio)})
+
+
+_report_at_exit()

@@ -646,3 +646,6 @@ def future_add_to_awaited_by(fut: object, waiter: object, /) -> None:
 
 def future_discard_from_awaited_by(fut: object, waiter: object, /) -> None:
     """`asyncio.future_discard_from_awaited_by(fut, waiter)`, for futures of ours too."""
+
+def _live_objects() -> dict[str, int]:
+    """Return how many objects of each class are alive; an empty dict in release builds."""

@@ -12,9 +12,17 @@ mod names;
 mod task;
 mod transports;
 
+use std::collections::HashMap;
+
 use pyo3::prelude::*;
 
 use cpython::native_class::add_class;
+
+/// Return how many objects of each class are alive; an empty dict in release builds.
+#[pyfunction]
+fn _live_objects() -> HashMap<&'static str, isize> {
+    cpython::live_objects().into_iter().collect()
+}
 
 #[pymodule]
 fn _tonnage(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -30,6 +38,7 @@ fn _tonnage(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<event_loop::EventLoop>()?;
     module.add_function(wrap_pyfunction!(future::awaited_by::future_add_to_awaited_by, module)?)?;
     module.add_function(wrap_pyfunction!(future::awaited_by::future_discard_from_awaited_by, module)?)?;
+    module.add_function(wrap_pyfunction!(_live_objects, module)?)?;
     cpython::add_methods::<event_loop::EventLoop>(module.py(), event_loop::methods)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("BUILD_PROFILE", if cfg!(debug_assertions) { "debug" } else { "release" })

@@ -64,3 +64,19 @@ native_class!(TaskWakeup);
 native_class!(Handle, extras);
 native_class!(TimerHandle: Handle, first field handle);
 native_class!(SocketTransport, extras);
+
+/// How many objects of each native class are alive. Empty in release builds, which do not count.
+pub(crate) fn live_objects() -> Vec<(&'static str, isize)> {
+    if !cfg!(debug_assertions) {
+        return vec![];
+    }
+    vec![
+        ("Future", Future::cell().live()),
+        ("FutureIter", FutureIter::cell().live()),
+        ("Task", Task::cell().live()),
+        ("TaskWakeup", TaskWakeup::cell().live()),
+        ("Handle", Handle::cell().live()),
+        ("TimerHandle", TimerHandle::cell().live()),
+        ("SocketTransport", SocketTransport::cell().live()),
+    ]
+}

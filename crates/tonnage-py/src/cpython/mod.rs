@@ -20,6 +20,7 @@ mod thread;
 mod trash;
 
 pub(crate) use args::{Args, Parameters};
+pub(crate) use classes::live_objects;
 pub(crate) use guarded::Guarded;
 pub(crate) use loop_ref::{LoopOf, LoopRef, Mark};
 pub(crate) use native_class::{Extras, Native, NativeClass, Visit};

@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::offset_of;
 use std::ptr;
+use std::sync::atomic::{AtomicIsize, Ordering};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -71,6 +72,8 @@ unsafe fn extras<'a, T: NativeClass>(object: *mut ffi::PyObject) -> Option<&'a E
 pub(crate) struct ClassCell {
     type_object: Guarded<*mut ffi::PyTypeObject>,
     free: Guarded<Vec<*mut ffi::PyObject>>,
+    /// Objects that are alive; counted in debug builds only.
+    live: AtomicIsize,
 }
 
 // SAFETY: both pointers are used under the interpreter lock only (`Guarded`).
@@ -80,7 +83,23 @@ unsafe impl Sync for ClassCell {}
 
 impl ClassCell {
     pub(super) const fn new() -> Self {
-        Self { type_object: Guarded::new(ptr::null_mut()), free: Guarded::new(Vec::new()) }
+        Self {
+            type_object: Guarded::new(ptr::null_mut()),
+            free: Guarded::new(Vec::new()),
+            live: AtomicIsize::new(0),
+        }
+    }
+
+    #[inline]
+    fn count(&self, change: isize) {
+        if cfg!(debug_assertions) {
+            self.live.fetch_add(change, Ordering::Relaxed);
+        }
+    }
+
+    /// How many objects are alive; 0 in release builds.
+    pub(super) fn live(&self) -> isize {
+        self.live.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -277,6 +296,7 @@ pub(crate) fn create<T: NativeClass>(py: Python<'_>, value: T) -> PyResult<Bound
     };
     // SAFETY: the object is ours alone and large enough; nothing was written behind its head yet.
     unsafe { value_ptr::<T>(object).write(value) };
+    T::cell().count(1);
     // SAFETY: all fields are valid now, so the collector may look at the object.
     unsafe { ffi::PyObject_GC_Track(object.cast()) };
     // SAFETY: a new reference to an object of T's type.
@@ -341,6 +361,7 @@ unsafe extern "C" fn new<T: NativeClass>(
         let empty = T::empty().expect("only classes that can be called have this slot");
         // SAFETY: the object is new, zeroed, and ours alone.
         unsafe { value_ptr::<T>(object).write(empty) };
+        T::cell().count(1);
     }
     object
 }
@@ -369,6 +390,7 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     let dict = extras.map_or(ptr::null_mut(), |extras| extras.dict.replace(ptr::null_mut()));
     // SAFETY: nobody can reach the object any more; the value is dropped once.
     unsafe { drop_value::<T>(py, value_ptr(object)) };
+    T::cell().count(-1);
     // SAFETY: the dictionary was the object's, or is null.
     unsafe { ffi::Py_XDECREF(dict) };
     // SAFETY: asks for a bit in the collector's head of a valid object.

@@ -169,11 +169,7 @@ enum Waits {
     No,
 }
 
-fn wait_for<'py>(
-    task: &Bound<'py, Task>,
-    event_loop: &Object<'py>,
-    value: &Object<'py>,
-) -> PyResult<Waits> {
+fn wait_for<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Object<'py>) -> PyResult<Waits> {
     let py = task.py();
     if is_exact::<Future>(value) || is_exact::<Task>(value) {
         return wait_for_native(task, event_loop, value);
