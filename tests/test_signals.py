@@ -164,3 +164,19 @@ def test_forked_child_has_the_default_handlers_and_the_parent_keeps_its_own(loop
     send(signal.SIGTERM)
     run(asyncio.sleep(0.005))
     assert seen == ["parent"]
+
+
+def test_signal_right_after_a_fork_reaches_the_child_alone(loop, run, asyncio_since):
+    asyncio_since()
+    seen = []
+    loop.add_signal_handler(signal.SIGTERM, seen.append, "parent")
+    for _ in range(20):
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+            os._exit(1)
+        os.kill(pid, signal.SIGTERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+    run(asyncio.sleep(0.005))
+    assert seen == []

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import sys
 import threading
 import weakref
@@ -23,6 +22,7 @@ from .all_tasks import hook, live_loops
 from .connection import Connecting
 from .dns import Resolver, Resolving
 from .executor import Executing
+from .fork import watch_forks
 from .listen import Listening
 from .process import Spawning
 from .signals import Signalling
@@ -170,13 +170,7 @@ class EventLoop(
         self._close_after_fork()
 
 
-def _forget_loops_after_fork() -> None:
-    for loop in list(live_loops):
-        if isinstance(loop, EventLoop) and not loop.is_closed():
-            loop._forget_after_fork()
-
-
-os.register_at_fork(after_in_child=_forget_loops_after_fork)
+watch_forks()
 hook()
 call_graph.hook()
 
