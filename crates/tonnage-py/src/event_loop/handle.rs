@@ -12,7 +12,8 @@ use crate::cpython::native_class::{create, is_exact, upcast};
 use crate::cpython::{
     Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, call, compat, context,
 };
-use crate::{errors, future, names};
+use crate::future::{self, Future};
+use crate::{errors, names};
 
 #[repr(C)]
 pub(crate) struct Handle {
@@ -383,6 +384,18 @@ fn cancel_timer(timer: &Bound<'_, TimerHandle>) -> PyResult<()> {
         }
     }
     Ok(())
+}
+
+/// Is the callback one that cannot ask which task runs? The common one is `future.set_result`.
+#[inline]
+pub(super) fn runs_no_python(handle: &Bound<'_, Handle>) -> bool {
+    let py = handle.py();
+    handle.value().state.with(py, |state| {
+        state
+            .callback
+            .as_ref()
+            .is_some_and(|(callback, _)| call::is_method_of::<Future>(callback.bind(py), future::SET_RESULT))
+    })
 }
 
 /// Runs the callback in its context. Only what must leave the loop comes back as an error.

@@ -165,8 +165,11 @@ impl EventLoop {
                 }
             }
             Ready::Handle(handle) => {
-                self.leave_task(slf.as_any())?;
-                handle::run(&handle.into_bound(py))
+                let handle = handle.into_bound(py);
+                if !handle::runs_no_python(&handle) {
+                    self.leave_task(slf.as_any())?;
+                }
+                handle::run(&handle)
             }
             Ready::Callback(done) => {
                 let DoneCallback { callback, future, context } = *done;

@@ -60,7 +60,17 @@ const NS_PER_S: f64 = 1e9;
 /// The first nanosecond of the clock at which `loop.time()` is not less than `when`.
 fn deadline_ns(when: f64) -> u64 {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, which is wanted")]
-    let mut deadline = (when * NS_PER_S).ceil() as u64;
+    let mut deadline = (when * NS_PER_S) as u64;
+    if seconds(deadline) < when {
+        deadline = deadline.saturating_add(1);
+    }
+    if seconds(deadline) < when { search_deadline_ns(deadline, when) } else { deadline }
+}
+
+/// After months of uptime a second has fewer bits than nanoseconds.
+#[cold]
+#[inline(never)]
+fn search_deadline_ns(mut deadline: u64, when: f64) -> u64 {
     while deadline < u64::MAX && seconds(deadline) < when {
         deadline += 1;
     }

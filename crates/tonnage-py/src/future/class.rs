@@ -94,10 +94,13 @@ impl NativeClass for Future {
     }
 }
 
+/// The name of a method that runs no Python code, which lets the loop spare itself some care.
+pub(crate) static SET_RESULT: &CStr = c"set_result";
+
 fn methods(slots: &mut Slots<Future>) {
     slots.no_args(c"result", c"Return the result this future represents.", result);
     slots.no_args(c"exception", c"Return the exception that was set on this future.", exception);
-    slots.one_arg(c"set_result", c"Mark the future done and set its result.", set_result);
+    slots.one_arg(SET_RESULT, c"Mark the future done and set its result.", set_result);
     slots.one_arg(c"set_exception", c"Mark the future done and set an exception.", set_exception);
     slots.with_args(
         c"add_done_callback",
