@@ -34,6 +34,8 @@ class Job:
     parts: list[str]
     patterns: list[str]
     timeout_s: float
+    # Tests that are known to fail, some of them by hanging.
+    listed: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,7 +36,8 @@ def main() -> int:
     """Run what the command line asks for, and return the exit code."""
     options = _parser().parse_args()
     implementation = "" if options.stock else options.impl
-    job = Job(implementation, options.parts.split(","), options.k, options.timeout)
+    reasons = expected.read_list() if implementation == "tonnage" else {}
+    job = Job(implementation, options.parts.split(","), options.k, options.timeout, sorted(reasons))
     try:
         files = options.files.split(",") if options.files else selection.applicable_files()
     except ImportError:
@@ -49,7 +50,6 @@ def main() -> int:
     if implementation:
         # A module that cannot be imported ends the run here, with its own traceback.
         importlib.import_module(implementation)
-    reasons = expected.read_list() if implementation == "tonnage" else {}
     print(f"CPython {sys.version.split()[0]}, its test_asyncio on {implementation or 'asyncio'}")
     started_s = time.monotonic()
     results: Results = {}
