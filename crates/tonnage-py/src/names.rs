@@ -25,6 +25,8 @@ attribute_names!(
     __traceback__,
     add_done_callback,
     call_exception_handler,
+    call_at,
+    call_later,
     call_soon,
     cancel,
     close,

@@ -13,14 +13,14 @@ use super::pending::PendingTasks;
 use super::sources::Sources;
 use super::{EventLoop, Flags, VecDeque};
 use crate::cpython::{Guarded, Native, Object, Owned, Visit};
-use crate::errors;
+use crate::{errors, names};
 
-/// The methods whose overriding makes us schedule by name.
-const SCHEDULING: [&str; 3] = ["call_soon", "call_later", "call_at"];
-
+/// Does it override no method whose overriding makes us schedule by name?
 fn is_plain(class: &Bound<'_, PyType>) -> PyResult<bool> {
-    let own = class.py().get_type::<EventLoop>();
-    for name in SCHEDULING {
+    let py = class.py();
+    let own = py.get_type::<EventLoop>();
+    // The names are interned: CPython's cache of methods would keep each new string.
+    for name in [names::call_soon(py), names::call_later(py), names::call_at(py)] {
         if !class.getattr(name)?.is(&own.getattr(name)?) {
             return Ok(false);
         }
