@@ -134,6 +134,8 @@ pub(crate) trait NativeClass: NativeLayout {
     fn is_link(&self, _py: Python<'_>) -> bool {
         true
     }
+    /// Is `__next__` for the interpreter only, so that objects do not pass for iterators?
+    const HIDES_NEXT: bool = false;
     /// Has a finalizer work to do? Asked at deallocation, so that most objects skip it.
     fn needs_finalizer(&self, _py: Python<'_>) -> bool {
         false
@@ -342,8 +344,24 @@ pub(crate) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResul
     let type_object = unsafe { ffi::PyType_FromSpecWithBases(&raw mut spec, base) };
     // SAFETY: a new reference, or null with an exception set.
     let type_object = unsafe { Bound::from_owned_ptr_or_err(py, type_object)? }.cast_into::<PyType>()?;
+    if T::HIDES_NEXT {
+        hide_next(&type_object)?;
+    }
     module.add(type_object.name()?, &type_object)?;
     T::cell().type_object.with(py, |slot| *slot = type_object.into_ptr().cast());
+    Ok(())
+}
+
+/// Takes the name `__next__` from the class; the slot stays. Deleting the attribute would clear the slot.
+fn hide_next(class: &Bound<'_, PyType>) -> PyResult<()> {
+    // SAFETY: a type object is valid, and a heap type has its dictionary in this field.
+    let dict = unsafe { (*class.as_type_ptr()).tp_dict };
+    // SAFETY: the dictionary is the type's own, which nobody uses yet.
+    if unsafe { ffi::PyDict_DelItemString(dict, c"__next__".as_ptr()) } < 0 {
+        return Err(PyErr::fetch(class.py()));
+    }
+    // SAFETY: tells CPython that lookups of the type must not be remembered.
+    unsafe { ffi::PyType_Modified(class.as_type_ptr()) };
     Ok(())
 }
 

@@ -54,6 +54,15 @@ impl<T: 'static> Methods<T> {
         self.method(name, doc, call, ffi::METH_FASTCALL | ffi::METH_KEYWORDS);
     }
 
+    /// A method that only code sees which asks for it by name; the interpreter uses the slot.
+    fn by_name_only<F>(&mut self, name: &'static CStr, doc: &'static CStr, _body: F)
+    where
+        F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        let call = ffi::PyMethodDefPointer { PyCFunction: no_args::<T, F> };
+        self.method(name, doc, call, ffi::METH_NOARGS | ffi::METH_COEXIST);
+    }
+
     /// The table that a type keeps a pointer to: types live for ever.
     fn leak(mut self) -> &'static mut [ffi::PyMethodDef] {
         self.table.push(ffi::PyMethodDef::zeroed());
@@ -168,13 +177,20 @@ impl<T: NativeClass> Slots<T> {
         self.function(ffi::Py_tp_repr, unary::<T, F> as *mut c_void);
     }
 
-    /// `__iter__` and `__await__`.
-    pub(crate) fn awaitable<F>(&mut self, _body: F)
+    /// What `await` takes, what it resumes, and what code that calls `__iter__()` or `__await__()` by
+    /// name gets. An object that `await` resumes itself needs no iterator; but it shall not look like
+    /// one, so `hide_next` takes the name `__next__` away.
+    pub(crate) fn awaitable<A, N, I>(&mut self, _awaited: A, _next: N, iter: I)
     where
-        F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+        A: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+        N: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Step<'py>> + Copy + 'static,
+        I: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
     {
-        self.function(ffi::Py_tp_iter, unary::<T, F> as *mut c_void);
-        self.function(ffi::Py_am_await, unary::<T, F> as *mut c_void);
+        self.function(ffi::Py_tp_iter, unary::<T, I> as *mut c_void);
+        self.function(ffi::Py_am_await, unary::<T, A> as *mut c_void);
+        self.function(ffi::Py_tp_iternext, next::<T, N> as *mut c_void);
+        self.function(ffi::Py_am_send, send::<T, N> as *mut c_void);
+        self.methods.by_name_only(c"__await__", c"Return an iterator to be used in await expression.", iter);
     }
 
     /// `__iter__` that returns itself, `__next__`, and the send slot, from one function.

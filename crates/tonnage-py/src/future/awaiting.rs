@@ -7,10 +7,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::{Future, Polled};
-use crate::cpython::native_class::create;
+use crate::cpython::native_class::{create, is_exact};
 use crate::cpython::{
     Args, Guarded, Mark, Native, NativeClass, Object, Owned, Parameters, Slots, Step, Visit,
 };
+use crate::errors;
+use crate::task::Task;
 
 pub(crate) struct FutureIter {
     /// `None` once it has ended.
@@ -53,10 +55,26 @@ impl NativeClass for FutureIter {
     }
 }
 
-fn next<'py>(iter: &Bound<'py, FutureIter>) -> PyResult<Step<'py>> {
-    let py = iter.py();
-    let future = iter.value().future.with(py, |future| future.as_ref().map(|future| future.get_bound(py)));
-    let Some(future) = future else { return Ok(Step::Returned(py.None().into_bound(py))) };
+/// What `await future` resumes: the future itself, which spares an object for each await. A Python
+/// subclass has no slot of ours to be resumed by, so it gets an iterator.
+pub(super) fn awaited<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
+    if is_exact::<Future>(future.as_any()) || is_exact::<Task>(future.as_any()) {
+        return Ok(future.clone().into_any());
+    }
+    iterator(future)
+}
+
+/// What `iter(future)` and `future.__await__()` give.
+pub(super) fn iterator<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
+    if future.value().state.with(future.py(), |state| state.event_loop.is_none()) {
+        return Err(errors::not_initialised("Future"));
+    }
+    Ok(FutureIter::create(future)?.into_any())
+}
+
+/// One step of awaiting: yields the future to the task, or ends with its result.
+pub(super) fn resume<'py>(future: &Bound<'py, Future>) -> PyResult<Step<'py>> {
+    let py = future.py();
     let first = future.value().state.with(py, |state| {
         let first = state.is_pending() && !state.event_loop.has(Mark::Blocking);
         if first {
@@ -65,14 +83,24 @@ fn next<'py>(iter: &Bound<'py, FutureIter>) -> PyResult<Step<'py>> {
         first
     });
     if first {
-        return Ok(Step::Yielded(future.into_any()));
+        return Ok(Step::Yielded(future.clone().into_any()));
     }
-    drop(iter.value().future.with(py, Option::take));
     match future.value().poll(py) {
         Polled::Result(value) => Ok(Step::Returned(value)),
         Polled::Error(error) => Err(error),
         Polled::Pending => Err(PyRuntimeError::new_err("await wasn't used with future")),
     }
+}
+
+fn next<'py>(iter: &Bound<'py, FutureIter>) -> PyResult<Step<'py>> {
+    let py = iter.py();
+    let future = iter.value().future.with(py, |future| future.as_ref().map(|future| future.get_bound(py)));
+    let Some(future) = future else { return Ok(Step::Returned(py.None().into_bound(py))) };
+    let step = resume(&future);
+    if !matches!(step, Ok(Step::Yielded(_))) {
+        drop(iter.value().future.with(py, Option::take));
+    }
+    step
 }
 
 fn finish<'py>(step: Step<'py>) -> PyResult<Object<'py>> {

@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList, PyString};
 
-use super::{Future, FutureIter, Outcome, Polled, awaited_by, callbacks, finalizer};
+use super::{Future, Outcome, Polled, awaited_by, awaiting, callbacks, finalizer};
 use crate::cpython::native_class::{create, is_exact};
 use crate::cpython::{Args, LoopRef, Mark, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
 use crate::event_loop::EventLoop;
@@ -15,6 +15,8 @@ use crate::{errors, names};
 impl NativeClass for Future {
     const NAME: &'static CStr = c"tonnage.Future";
     const DOC: &'static CStr = c"Future(*, loop=None)\n--\n\nA result that is not there yet.";
+
+    const HIDES_NEXT: bool = true;
 
     fn empty() -> Option<Self> {
         Some(Self::empty())
@@ -28,12 +30,7 @@ impl NativeClass for Future {
         slots.init(init);
         slots.finalizer(finalizer::report_unretrieved);
         slots.repr(repr);
-        slots.awaitable(|future| {
-            if future.value().state.with(future.py(), |state| state.event_loop.is_none()) {
-                return Err(errors::not_initialised("Future"));
-            }
-            Ok(FutureIter::create(future)?.into_any())
-        });
+        slots.awaitable(awaiting::awaited, awaiting::resume, awaiting::iterator);
         slots.class_getitem();
         methods(slots);
         attributes(slots);
