@@ -26,7 +26,7 @@ ECHOES = 2
 DESCRIPTORS_BESIDES = 500
 # A leak of one object a connection is at least this many blocks of memory.
 BLOCKS_GROWTH_MAX = CONNECTIONS // 10
-# Less than the smallest buffer of each connection would be. Rounds differ by up to 1 MB by the allocator alone.
+# Less than the smallest buffer of each connection would be. Rounds differ by up to 1 MB by the allocator.
 MEMORY_GROWTH_MAX = CONNECTIONS * 400
 WATCHED_MODULES = ("asyncio", "_asyncio", "tonnage", "socket", "_socket")
 
