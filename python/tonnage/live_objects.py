@@ -21,7 +21,7 @@ def report() -> None:
     alive = {name: count for name, count in sorted(_live_objects().items()) if count}
     if alive:
         parts = ", ".join(f"{count} {name}" for name, count in alive.items())
-        print(f"tonnage: still alive at exit: {parts}", file=sys.stderr)
+        sys.stderr.write(f"tonnage: still alive at exit: {parts}\n")
 
 
 def report_at_exit() -> None:

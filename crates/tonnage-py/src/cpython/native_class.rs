@@ -310,6 +310,11 @@ pub(crate) fn create<T: NativeClass>(py: Python<'_>, value: T) -> PyResult<Bound
 /// Makes the type object of `T` and adds it to the module.
 pub(crate) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    if !T::cell().type_ptr(py).is_null() {
+        // Imported once more, as after `del sys.modules[...]`: there is one type of each class.
+        let made = type_object::<T>(py);
+        return module.add(made.name()?, &made);
+    }
     let mut slots = Slots::<T>::new();
     T::slots(&mut slots);
     slots.function(ffi::Py_tp_dealloc, dealloc::<T> as *mut c_void);

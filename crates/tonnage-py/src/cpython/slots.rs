@@ -1,112 +1,21 @@
 //! The slot table of a native class: methods, attributes and slots, each a plain Rust function.
 //!
-//! A function item has no size, so its trampoline needs no pointer to it: the trampoline is compiled
-//! for the function. Each trampoline attaches, catches panics, and turns errors into exceptions.
+//! The slots' trampolines are here, those of methods in `methods`; what they share is in `trampoline`.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::type_object::PyTypeInfo;
 
-use super::args::{Args, borrowed};
+use super::args::Args;
+use super::methods::Methods;
 use super::native_class::{NativeClass, is_instance};
+use super::trampoline::{body, receiver, run};
 
 pub(crate) type Object<'py> = Bound<'py, PyAny>;
-
-/// Methods, of a native class or of one of PyO3's.
-pub(crate) struct Methods<T> {
-    table: Vec<ffi::PyMethodDef>,
-    class: PhantomData<T>,
-}
-
-impl<T: 'static> Methods<T> {
-    fn new() -> Self {
-        Self { table: vec![], class: PhantomData }
-    }
-
-    pub(crate) fn no_args<F>(&mut self, name: &'static CStr, doc: &'static CStr, _body: F)
-    where
-        F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
-    {
-        let call = ffi::PyMethodDefPointer { PyCFunction: no_args::<T, F> };
-        self.method(name, doc, call, ffi::METH_NOARGS);
-    }
-
-    pub(crate) fn one_arg<F>(&mut self, name: &'static CStr, doc: &'static CStr, _body: F)
-    where
-        F: for<'a, 'py> Fn(&'a Bound<'py, T>, &'a Object<'py>) -> PyResult<Object<'py>> + Copy + 'static,
-    {
-        let call = ffi::PyMethodDefPointer { PyCFunction: one_arg::<T, F> };
-        self.method(name, doc, call, ffi::METH_O);
-    }
-
-    pub(crate) fn with_args<F>(&mut self, name: &'static CStr, doc: &'static CStr, _body: F)
-    where
-        F: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
-    {
-        let call = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: with_args::<T, F> };
-        self.method(name, doc, call, ffi::METH_FASTCALL | ffi::METH_KEYWORDS);
-    }
-
-    /// A method that only code sees which asks for it by name; the interpreter uses the slot.
-    fn by_name_only<F>(&mut self, name: &'static CStr, doc: &'static CStr, _body: F)
-    where
-        F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
-    {
-        let call = ffi::PyMethodDefPointer { PyCFunction: no_args::<T, F> };
-        self.method(name, doc, call, ffi::METH_NOARGS | ffi::METH_COEXIST);
-    }
-
-    /// The table that a type keeps a pointer to: types live for ever.
-    fn leak(mut self) -> &'static mut [ffi::PyMethodDef] {
-        self.table.push(ffi::PyMethodDef::zeroed());
-        Box::leak(self.table.into_boxed_slice())
-    }
-
-    fn method(
-        &mut self,
-        name: &'static CStr,
-        doc: &'static CStr,
-        call: ffi::PyMethodDefPointer,
-        flags: c_int,
-    ) {
-        self.table.push(ffi::PyMethodDef {
-            ml_name: name.as_ptr(),
-            ml_meth: call,
-            ml_flags: flags,
-            ml_doc: doc.as_ptr(),
-        });
-    }
-}
-
-/// Adds methods to a class of PyO3, whose own methods cost more for each call.
-pub(crate) fn add_methods<T: PyTypeInfo + 'static>(
-    py: Python<'_>,
-    define: impl FnOnce(&mut Methods<T>),
-) -> PyResult<()> {
-    let mut methods = Methods::<T>::new();
-    define(&mut methods);
-    let class = py.get_type::<T>();
-    let table = methods.leak();
-    for method in table.iter_mut().take_while(|method| !method.ml_name.is_null()) {
-        // SAFETY: the definition lives for ever, and its function takes receivers of this class only,
-        // which the descriptor checks.
-        let descriptor = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), method) };
-        // SAFETY: a new reference, or null with an exception set.
-        let descriptor = unsafe { Bound::from_owned_ptr_or_err(py, descriptor)? };
-        // SAFETY: the name is a string that lives for ever.
-        let name = unsafe { CStr::from_ptr(method.ml_name) };
-        let name = name.to_str().map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
-        class.setattr(name, descriptor)?;
-    }
-    Ok(())
-}
 
 pub(crate) struct Slots<T> {
     slots: Vec<ffi::PyType_Slot>,
@@ -279,93 +188,6 @@ impl<T: NativeClass> Slots<T> {
 pub(crate) enum Step<'py> {
     Yielded(Object<'py>),
     Returned(Object<'py>),
-}
-
-/// The function itself: a function item has no size, so any aligned address holds one.
-fn body<F: Copy + 'static>() -> F {
-    const { assert!(size_of::<F>() == 0, "only function items, which have no size, are methods") }
-    // SAFETY: a read of no bytes from an aligned address; a value of `F` was handed to `Slots`, so
-    // values of it exist.
-    unsafe { ptr::NonNull::<F>::dangling().as_ptr().read() }
-}
-
-/// Runs a trampoline's work: errors and panics become the current exception and `failed`.
-#[inline]
-fn run<R>(failed: R, work: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
-    // SAFETY: CPython calls slots and methods on an attached thread. PyO3's own counter is not told:
-    // our state holds `Owned`, whose drop does not ask it, and a `Py` that is dropped here is at worst
-    // released at the next call that tells it.
-    let py = unsafe { Python::assume_attached() };
-    let error = match catch_unwind(AssertUnwindSafe(|| work(py))) {
-        Ok(Ok(result)) => return result,
-        Ok(Err(error)) => error,
-        Err(panic) => panicked(&*panic),
-    };
-    error.restore(py);
-    failed
-}
-
-#[cold]
-fn panicked(panic: &(dyn std::any::Any + Send)) -> PyErr {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
-    PyRuntimeError::new_err(format!("tonnage has a bug, please report it: {text}"))
-}
-
-/// # Safety
-/// `object` is a valid object of class `T`, borrowed for the call.
-#[inline]
-unsafe fn receiver<'a, 'py, T>(py: Python<'py>, object: &'a *mut ffi::PyObject) -> &'a Bound<'py, T> {
-    // SAFETY: CPython checks the receiver's type before it calls a slot or a method of it.
-    unsafe { borrowed(py, object) }
-}
-
-unsafe extern "C" fn no_args<T, F>(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject
-where
-    T: 'static,
-    F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
-{
-    run(ptr::null_mut(), |py| {
-        // SAFETY: called by CPython as a method of `T`.
-        let receiver = unsafe { receiver::<T>(py, &object) };
-        body::<F>()(receiver).map(Bound::into_ptr)
-    })
-}
-
-unsafe extern "C" fn one_arg<T, F>(object: *mut ffi::PyObject, arg: *mut ffi::PyObject) -> *mut ffi::PyObject
-where
-    T: 'static,
-    F: for<'a, 'py> Fn(&'a Bound<'py, T>, &'a Object<'py>) -> PyResult<Object<'py>> + Copy + 'static,
-{
-    run(ptr::null_mut(), |py| {
-        // SAFETY: called by CPython as a method of `T`.
-        let receiver = unsafe { receiver::<T>(py, &object) };
-        // SAFETY: the argument is borrowed for the call.
-        let arg = unsafe { Bound::ref_from_ptr(py, &arg) };
-        body::<F>()(receiver, arg).map(Bound::into_ptr)
-    })
-}
-
-unsafe extern "C" fn with_args<T, F>(
-    object: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject
-where
-    T: 'static,
-    F: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
-{
-    run(ptr::null_mut(), |py| {
-        // SAFETY: called by CPython as a method of `T`.
-        let receiver = unsafe { receiver::<T>(py, &object) };
-        // SAFETY: the arguments are those of a vector call, borrowed for the call.
-        let args = unsafe { Args::from_vector(py, args, count, &names) };
-        body::<F>()(receiver, args).map(Bound::into_ptr)
-    })
 }
 
 unsafe extern "C" fn class_getitem(

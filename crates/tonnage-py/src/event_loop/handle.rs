@@ -1,14 +1,14 @@
-//! Handle and TimerHandle: a scheduled callback that can be cancelled.
+//! Handle: a scheduled callback that can be cancelled.
 
 use std::ffi::CStr;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
-use tonnage_core::timers::TimerKey;
 use tonnage_core::turnstile::Turnstile;
 
-use super::EventLoop;
-use crate::cpython::native_class::{create, is_exact, upcast};
+use super::call_args::CallArgs;
+use super::{EventLoop, TimerHandle};
+use crate::cpython::native_class::{create, is_exact};
 use crate::cpython::{
     Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, call, compat, context,
 };
@@ -25,7 +25,7 @@ pub(super) struct HandleState {
     /// `None` once it is cancelled.
     callback: Option<(Owned, CallArgs)>,
     context: Option<Owned>,
-    event_loop: Option<Owned>,
+    pub(super) event_loop: Option<Owned>,
     source_traceback: Option<Owned>,
     /// The repr from before it was cancelled, in debug mode.
     repr: Option<Owned>,
@@ -45,66 +45,13 @@ enum ThreadSafe {
 /// Where threads wait for the end of a callback. One for all: it is used once in a blue moon.
 static CALLBACK_ENDED: Turnstile = Turnstile::new();
 
-/// The arguments of a callback: most have none or one, which need no tuple.
-pub(crate) enum CallArgs {
-    None,
-    One(Owned),
-    Many(Owned<PyTuple>),
-}
-
-impl CallArgs {
-    pub(crate) fn new<'py>(py: Python<'py>, args: &[Object<'py>]) -> PyResult<Self> {
-        Ok(match args {
-            [] => Self::None,
-            [one] => Self::One(one.into()),
-            many => Self::Many(PyTuple::new(py, many)?.into()),
-        })
-    }
-
-    fn share(&self, py: Python<'_>) -> Self {
-        match self {
-            Self::None => Self::None,
-            Self::One(one) => Self::One(one.share(py)),
-            Self::Many(many) => Self::Many(many.share(py)),
-        }
-    }
-
-    fn as_tuple<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        match self {
-            Self::None => Ok(PyTuple::empty(py)),
-            Self::One(one) => PyTuple::new(py, [one.bind(py)]),
-            Self::Many(many) => Ok(many.get_bound(py)),
-        }
-    }
-
-    fn call<'py>(&self, callback: &Object<'py>) -> PyResult<Object<'py>> {
-        let py = callback.py();
-        match self {
-            Self::None => call::no_args(callback),
-            Self::One(one) => call::one_arg(callback, one.bind(py)),
-            Self::Many(many) => callback.call1(many.bind(py)),
-        }
-    }
-
-    fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        match self {
-            Self::None => 0,
-            Self::One(one) => visit.call(one),
-            Self::Many(many) => visit.call(many),
-        }
-    }
-}
-
-#[repr(C)]
-pub(crate) struct TimerHandle {
-    pub(crate) handle: Handle,
-    when: f64,
-    /// Its place in the loop's timers, while it is there.
-    pub(super) key: Guarded<Option<TimerKey>>,
-}
-
 impl Handle {
-    fn new(event_loop: &Object<'_>, callback: Object<'_>, args: CallArgs, in_context: Object<'_>) -> Self {
+    pub(super) fn new(
+        event_loop: &Object<'_>,
+        callback: Object<'_>,
+        args: CallArgs,
+        in_context: Object<'_>,
+    ) -> Self {
         Self {
             extras: Extras::new(),
             state: Guarded::new(HandleState {
@@ -147,29 +94,10 @@ impl Handle {
     }
 }
 
-fn context_or_current<'py>(py: Python<'py>, given: Option<Object<'py>>) -> PyResult<Object<'py>> {
+pub(super) fn context_or_current<'py>(py: Python<'py>, given: Option<Object<'py>>) -> PyResult<Object<'py>> {
     match given {
         Some(given) if !given.is_none() => Ok(given),
         _ => context::copy_current(py),
-    }
-}
-
-impl TimerHandle {
-    pub(crate) fn create<'py>(
-        event_loop: &Object<'py>,
-        when: f64,
-        callback: Object<'py>,
-        args: CallArgs,
-        in_context: Option<Object<'py>>,
-    ) -> PyResult<Bound<'py, Self>> {
-        let py = event_loop.py();
-        let in_context = context_or_current(py, in_context)?;
-        let handle = Handle::new(event_loop, callback, args, in_context);
-        create(py, Self { handle, when, key: Guarded::new(None) })
-    }
-
-    pub(crate) fn as_handle<'a, 'py>(timer: &'a Bound<'py, Self>) -> &'a Bound<'py, Handle> {
-        upcast(timer)
     }
 }
 
@@ -234,50 +162,6 @@ impl NativeClass for Handle {
     }
 }
 
-impl NativeClass for TimerHandle {
-    const NAME: &'static CStr = c"tonnage.TimerHandle";
-    const DOC: &'static CStr = c"A callback scheduled by call_later() or call_at().";
-
-    fn is_link(&self, py: Python<'_>) -> bool {
-        self.handle.is_link(py)
-    }
-
-    fn empty() -> Option<Self> {
-        None
-    }
-
-    fn slots(slots: &mut Slots<Self>) {
-        slots.no_args(c"cancel", c"Cancel the callback.", |timer| {
-            cancel_timer(timer)?;
-            Ok(timer.py().None().into_bound(timer.py()))
-        });
-        slots.no_args(c"when", c"Return the scheduled time, in seconds of the loop's clock.", when);
-        slots.getter(c"_when", when);
-        slots.getter(c"_scheduled", |timer| {
-            let py = timer.py();
-            Ok(future::to_bool(py, timer.value().key.with(py, |key| key.is_some())))
-        });
-        slots.getter(c"__class__", |timer| {
-            if is_exact::<TimerHandle>(timer.as_any()) {
-                return names::asyncio_timer_handle(timer.py()).cloned();
-            }
-            Ok(timer.get_type().into_any())
-        });
-    }
-
-    fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        self.handle.traverse(visit)
-    }
-
-    fn clear(&self, py: Python<'_>) {
-        self.handle.clear(py);
-    }
-}
-
-fn when<'py>(timer: &Bound<'py, TimerHandle>) -> PyResult<Object<'py>> {
-    Ok(timer.value().when.into_pyobject(timer.py())?.into_any())
-}
-
 fn attributes(slots: &mut Slots<Handle>) {
     slots.getter(c"__class__", |handle| {
         if is_exact::<Handle>(handle.as_any()) {
@@ -320,7 +204,7 @@ fn attributes(slots: &mut Slots<Handle>) {
     );
 }
 
-fn part<'py>(
+pub(super) fn part<'py>(
     handle: &Bound<'py, Handle>,
     part: impl FnOnce(&HandleState) -> Option<&Py<PyAny>>,
 ) -> PyResult<Object<'py>> {
@@ -370,19 +254,6 @@ pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> PyResult<()> {
         state.callback.take()
     });
     drop(gone);
-    Ok(())
-}
-
-fn cancel_timer(timer: &Bound<'_, TimerHandle>) -> PyResult<()> {
-    let py = timer.py();
-    cancel(TimerHandle::as_handle(timer))?;
-    let key = timer.value().key.with(py, Option::take);
-    if let Some(key) = key {
-        let event_loop = part(TimerHandle::as_handle(timer), |state| state.event_loop.as_deref())?;
-        if let Some(native) = EventLoop::of_any(&event_loop) {
-            drop(native.remove_timer(py, key));
-        }
-    }
     Ok(())
 }
 

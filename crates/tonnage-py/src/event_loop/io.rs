@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use tonnage_core::reactor::Fd;
 
-use super::handle::CallArgs;
+use super::call_args::CallArgs;
 use super::sources::{Direction, Watcher};
 use super::{EventLoop, Handle, handle};
 use crate::cpython::{Native, Object, Owned};
@@ -14,24 +14,26 @@ use crate::{errors, names};
 
 #[pymethods]
 impl EventLoop {
-    #[pyo3(signature = (fd, callback, *args))]
+    #[pyo3(signature = (fd, callback, *args, context = None))]
     fn _add_reader<'py>(
         slf: &Bound<'py, Self>,
         fd: &Object<'py>,
         callback: Object<'py>,
         args: Bound<'py, PyTuple>,
+        context: Option<Object<'py>>,
     ) -> PyResult<Bound<'py, Handle>> {
-        add(slf, fd, Direction::Read, (callback, args))
+        add(slf, fd, Direction::Read, (callback, args, context))
     }
 
-    #[pyo3(signature = (fd, callback, *args))]
+    #[pyo3(signature = (fd, callback, *args, context = None))]
     fn _add_writer<'py>(
         slf: &Bound<'py, Self>,
         fd: &Object<'py>,
         callback: Object<'py>,
         args: Bound<'py, PyTuple>,
+        context: Option<Object<'py>>,
     ) -> PyResult<Bound<'py, Handle>> {
-        add(slf, fd, Direction::Write, (callback, args))
+        add(slf, fd, Direction::Write, (callback, args, context))
     }
 
     fn _remove_reader(&self, fd: &Object<'_>) -> PyResult<bool> {
@@ -98,7 +100,7 @@ fn add<'py>(
     slf: &Bound<'py, EventLoop>,
     fd: &Object<'py>,
     direction: Direction,
-    (callback, args): (Object<'py>, Bound<'py, PyTuple>),
+    (callback, args, context): (Object<'py>, Bound<'py, PyTuple>, Option<Object<'py>>),
 ) -> PyResult<Bound<'py, Handle>> {
     let py = slf.py();
     let event_loop = slf.get();
@@ -106,7 +108,7 @@ fn add<'py>(
         return Err(errors::loop_is_closed());
     }
     let fd = to_fd(fd)?;
-    let handle = Handle::create(slf.as_any(), callback, CallArgs::new(py, args.as_slice())?, None)?;
+    let handle = Handle::create(slf.as_any(), callback, CallArgs::new(py, args.as_slice())?, context)?;
     if event_loop.debug() {
         handle.value().set_source_traceback(py)?;
     }

@@ -5,6 +5,7 @@
 //! what leaves a queue is dropped after the guard; only the loop's thread touches the reactor, all
 //! others use `call_soon_threadsafe`.
 
+mod call_args;
 mod class;
 mod handle;
 mod io;
@@ -13,6 +14,7 @@ mod ready;
 mod run;
 mod scheduling;
 mod sources;
+mod timer_handle;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,10 +24,11 @@ use pyo3::prelude::*;
 use tonnage_core::reactor::{Poller, Waker};
 use tonnage_core::timers::{TimerKey, Timers};
 
-pub(crate) use handle::{Handle, TimerHandle};
+pub(crate) use handle::Handle;
 pub(crate) use ready::{DoneCallback, Ready};
 pub(crate) use scheduling::methods;
 pub(crate) use sources::Direction;
+pub(crate) use timer_handle::TimerHandle;
 
 use crate::cpython::{Guarded, Object, Owned, current, thread_id};
 use crate::errors;

@@ -10,6 +10,7 @@ use pyo3::types::PyDict;
 use tonnage_core::clock;
 use tonnage_core::reactor::Poller;
 
+use super::call_args::CallArgs;
 use super::{DoneCallback, EventLoop, Handle, Ready, TimerHandle, handle};
 use crate::cpython::{Native, Object, Owned};
 use crate::event_loop::sources::Watcher;
@@ -226,7 +227,7 @@ impl EventLoop {
             Ready::Step(task) => task.bind(py).clone().into_any(),
             Ready::Handle(handle) => handle.bind(py).clone().into_any(),
             Ready::Callback(done) => {
-                let args = handle::CallArgs::One(done.future.bind(py).clone().into_any().into());
+                let args = CallArgs::One(done.future.bind(py).clone().into_any().into());
                 let context = Some(done.context.get_bound(py));
                 Handle::create(slf, done.callback.get_bound(py), args, context)?.into_any()
             }

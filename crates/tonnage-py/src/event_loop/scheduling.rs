@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tonnage_core::clock;
 
-use super::handle::CallArgs;
+use super::call_args::CallArgs;
 use super::{EventLoop, Handle, Ready, TimerHandle};
 use crate::cpython::{Args, Methods, Native, Object, Owned, Parameters, compat};
 use crate::task::{self, TaskOptions};

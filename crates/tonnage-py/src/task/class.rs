@@ -202,11 +202,12 @@ fn init(task: &Bound<'_, Task>, args: Args<'_, '_>) -> PyResult<()> {
     };
     let [coro, event_loop, name, context, eager_start] = args.parse(&PARAMETERS)?;
     let py = args.py();
-    if task.value().state.with(py, |state| state.coro.is_some()) {
-        let name = task.get_type().name()?;
-        return Err(PyRuntimeError::new_err(format!("{name} object is already initialized")));
-    }
-    task.value().future.initialise(py, event_loop)?;
+    // A name that cannot be a string leaves the task as it was, and it can be initialised again.
+    let name = match name.filter(|name| !name.is_none()) {
+        Some(name) => Some(name.str()?.into_any()),
+        None => None,
+    };
+    task.value().future.initialise(py, event_loop, &task.get_type())?;
     let eager_start = match eager_start {
         Some(eager_start) => eager_start.is_truthy()?,
         None => false,
@@ -228,7 +229,7 @@ pub(crate) fn create_native<'py>(
         create(py, value)?
     } else {
         let task = create(py, value)?;
-        task.value().future.initialise(py, Some(event_loop.clone().into_any()))?;
+        task.value().future.initialise(py, Some(event_loop.clone().into_any()), &task.get_type())?;
         task
     };
     start(&task, event_loop.as_any(), coro, options)?;
@@ -296,7 +297,9 @@ fn start_eagerly<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>) -> PyRe
         Some(native) => native.enter_task(event_loop, task)?,
         None => current::enter(event_loop, task.as_any())?,
     }
-    let stepped = step::resume(task, event_loop, step::Context::Enter);
+    let stepped = crate::cpython::recursion::checked(py, c" while starting a task eagerly", || {
+        step::resume(task, event_loop, step::Context::Enter)
+    });
     let restored = match (native, previous) {
         (Some(native), previous) => native.restore_task(event_loop, previous),
         (None, Some(previous)) => current::enter(event_loop, &previous),

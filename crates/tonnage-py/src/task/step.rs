@@ -154,8 +154,7 @@ fn yielded<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Objec
         return wake(task, event_loop);
     }
     match wait_for(task, event_loop, value) {
-        Ok(Waits::Yes) => cancel::deliver(task, value),
-        Ok(Waits::No) => Ok(()),
+        Ok(()) => cancel::deliver(task, value),
         Err(error) if errors::is_exit(py, &error) => Err(error),
         // The awaited object itself failed, so nobody would ever wake the task: it is told where it waits.
         // asyncio tells only the exception handler, and the task hangs.
@@ -163,13 +162,8 @@ fn yielded<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Objec
     }
 }
 
-/// Does the task wait for the object now, or is its next step scheduled?
-enum Waits {
-    Yes,
-    No,
-}
-
-fn wait_for<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Object<'py>) -> PyResult<Waits> {
+/// Makes the task wait for the object, which it awaits.
+fn wait_for<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Object<'py>) -> PyResult<()> {
     let py = task.py();
     if is_exact::<Future>(value) || is_exact::<Task>(value) {
         return wait_for_native(task, event_loop, value);
@@ -190,7 +184,7 @@ fn wait_for_native<'py>(
     task: &Bound<'py, Task>,
     event_loop: &Object<'py>,
     value: &Object<'py>,
-) -> PyResult<Waits> {
+) -> PyResult<()> {
     let py = task.py();
     let future = value.cast::<Future>()?;
     let (same_loop, blocking, native) = future.value().state.with(py, |state| {
@@ -220,7 +214,7 @@ fn wait_for_native<'py>(
         drop(task.value().state.with(py, |state| state.waiter.take()));
         return Err(error);
     }
-    Ok(Waits::Yes)
+    Ok(())
 }
 
 fn wait_for_foreign<'py>(
@@ -228,7 +222,7 @@ fn wait_for_foreign<'py>(
     event_loop: &Object<'py>,
     value: &Object<'py>,
     blocking: &Object<'py>,
-) -> PyResult<Waits> {
+) -> PyResult<()> {
     let py = task.py();
     let other = match value.getattr_opt(names::get_loop(py))? {
         Some(get_loop) => get_loop.call0()?,
@@ -247,7 +241,7 @@ fn wait_for_foreign<'py>(
     add_wakeup(task, value)?;
     let waiter = Owned::from(value);
     task.value().state.with(py, |state| state.waiter = Some(waiter));
-    Ok(Waits::Yes)
+    Ok(())
 }
 
 fn add_wakeup<'py>(task: &Bound<'py, Task>, future: &Object<'py>) -> PyResult<()> {

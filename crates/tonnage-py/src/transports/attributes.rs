@@ -27,9 +27,7 @@ pub(super) fn add(slots: &mut Slots<SocketTransport>) {
     slots.getter(c"_sock", |transport| part(transport, |state| state.sock.as_ref()));
     slots.getter(c"_protocol", |transport| part(transport, |state| state.protocol.as_ref()));
     slots.getter(c"_server", |transport| part(transport, |state| state.server.as_ref()));
-    slots.getter(c"_extra", |transport| {
-        part(transport, |state| state.extra.as_ref().map(|extra| extra.as_any()))
-    });
+    slots.getter(c"_extra", |transport| part(transport, |state| state.extra.as_ref().map(Py::as_any)));
     slots.getter(c"_context", |transport| part(transport, |state| state.context.as_ref()));
     slots.getter(c"_empty_waiter", |transport| part(transport, |state| state.outgoing.empty_waiter.as_ref()));
     slots.getter(c"_sock_fd", |transport| number(transport, |state| state.fd.into()));

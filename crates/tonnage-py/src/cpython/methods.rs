@@ -1,0 +1,148 @@
+//! Methods as plain Rust functions, of native classes and of classes of PyO3.
+
+use std::ffi::{CStr, c_int};
+use std::marker::PhantomData;
+use std::ptr;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::type_object::PyTypeInfo;
+
+use super::args::Args;
+use super::slots::Object;
+use super::trampoline::{body, receiver, run};
+
+/// Methods, of a native class or of one of PyO3's.
+pub(crate) struct Methods<T> {
+    table: Vec<ffi::PyMethodDef>,
+    class: PhantomData<T>,
+}
+
+impl<T: 'static> Methods<T> {
+    pub(super) fn new() -> Self {
+        Self { table: vec![], class: PhantomData }
+    }
+
+    pub(crate) fn no_args<F>(&mut self, name: &'static CStr, doc: &'static CStr, _body: F)
+    where
+        F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        let call = ffi::PyMethodDefPointer { PyCFunction: no_args::<T, F> };
+        self.method(name, doc, call, ffi::METH_NOARGS);
+    }
+
+    pub(crate) fn one_arg<F>(&mut self, name: &'static CStr, doc: &'static CStr, _body: F)
+    where
+        F: for<'a, 'py> Fn(&'a Bound<'py, T>, &'a Object<'py>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        let call = ffi::PyMethodDefPointer { PyCFunction: one_arg::<T, F> };
+        self.method(name, doc, call, ffi::METH_O);
+    }
+
+    pub(crate) fn with_args<F>(&mut self, name: &'static CStr, doc: &'static CStr, _body: F)
+    where
+        F: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        let call = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: with_args::<T, F> };
+        self.method(name, doc, call, ffi::METH_FASTCALL | ffi::METH_KEYWORDS);
+    }
+
+    /// A method that only code sees which asks for it by name; the interpreter uses the slot.
+    pub(super) fn by_name_only<F>(&mut self, name: &'static CStr, doc: &'static CStr, _body: F)
+    where
+        F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        let call = ffi::PyMethodDefPointer { PyCFunction: no_args::<T, F> };
+        self.method(name, doc, call, ffi::METH_NOARGS | ffi::METH_COEXIST);
+    }
+
+    /// The table that a type keeps a pointer to: types live for ever.
+    pub(super) fn leak(mut self) -> &'static mut [ffi::PyMethodDef] {
+        self.table.push(ffi::PyMethodDef::zeroed());
+        Box::leak(self.table.into_boxed_slice())
+    }
+
+    pub(super) fn method(
+        &mut self,
+        name: &'static CStr,
+        doc: &'static CStr,
+        call: ffi::PyMethodDefPointer,
+        flags: c_int,
+    ) {
+        self.table.push(ffi::PyMethodDef {
+            ml_name: name.as_ptr(),
+            ml_meth: call,
+            ml_flags: flags,
+            ml_doc: doc.as_ptr(),
+        });
+    }
+}
+
+/// Adds methods to a class of PyO3, whose own methods cost more for each call.
+pub(crate) fn add_methods<T: PyTypeInfo + 'static>(
+    py: Python<'_>,
+    define: impl FnOnce(&mut Methods<T>),
+) -> PyResult<()> {
+    let mut methods = Methods::<T>::new();
+    define(&mut methods);
+    let class = py.get_type::<T>();
+    let table = methods.leak();
+    for method in table.iter_mut().take_while(|method| !method.ml_name.is_null()) {
+        // SAFETY: the definition lives for ever, and its function takes receivers of this class only,
+        // which the descriptor checks.
+        let descriptor = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), method) };
+        // SAFETY: a new reference, or null with an exception set.
+        let descriptor = unsafe { Bound::from_owned_ptr_or_err(py, descriptor)? };
+        // SAFETY: the name is a string that lives for ever.
+        let name = unsafe { CStr::from_ptr(method.ml_name) };
+        let name = name.to_str().map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        class.setattr(name, descriptor)?;
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn no_args<T, F>(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject
+where
+    T: 'static,
+    F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+{
+    run(ptr::null_mut(), |py| {
+        // SAFETY: called by CPython as a method of `T`.
+        let receiver = unsafe { receiver::<T>(py, &object) };
+        body::<F>()(receiver).map(Bound::into_ptr)
+    })
+}
+
+unsafe extern "C" fn one_arg<T, F>(object: *mut ffi::PyObject, arg: *mut ffi::PyObject) -> *mut ffi::PyObject
+where
+    T: 'static,
+    F: for<'a, 'py> Fn(&'a Bound<'py, T>, &'a Object<'py>) -> PyResult<Object<'py>> + Copy + 'static,
+{
+    run(ptr::null_mut(), |py| {
+        // SAFETY: called by CPython as a method of `T`.
+        let receiver = unsafe { receiver::<T>(py, &object) };
+        // SAFETY: the argument is borrowed for the call.
+        let arg = unsafe { Bound::ref_from_ptr(py, &arg) };
+        body::<F>()(receiver, arg).map(Bound::into_ptr)
+    })
+}
+
+unsafe extern "C" fn with_args<T, F>(
+    object: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject
+where
+    T: 'static,
+    F: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
+{
+    run(ptr::null_mut(), |py| {
+        // SAFETY: called by CPython as a method of `T`.
+        let receiver = unsafe { receiver::<T>(py, &object) };
+        // SAFETY: the arguments are those of a vector call, borrowed for the call.
+        let args = unsafe { Args::from_vector(py, args, count, &names) };
+        body::<F>()(receiver, args).map(Bound::into_ptr)
+    })
+}
