@@ -261,7 +261,7 @@ fn init(future: &Bound<'_, Future>, args: Args<'_, '_>) -> PyResult<()> {
     const PARAMETERS: Parameters<1> =
         Parameters { function: "Future", names: ["loop"], positional: 0, required: 0 };
     let [event_loop] = args.parse(&PARAMETERS)?;
-    future.value().initialise(args.py(), event_loop)
+    future.value().initialise(args.py(), event_loop, &future.get_type())
 }
 
 fn repr<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
@@ -402,6 +402,6 @@ pub(crate) fn create_native<'py>(event_loop: &Bound<'py, EventLoop>) -> PyResult
         return create(py, Future::of_native_loop(event_loop));
     }
     let future = create(py, Future::empty())?;
-    future.value().initialise(py, Some(event_loop.clone().into_any()))?;
+    future.value().initialise(py, Some(event_loop.clone().into_any()), &future.get_type())?;
     Ok(future)
 }

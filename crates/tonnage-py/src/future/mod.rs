@@ -104,8 +104,17 @@ impl Future {
         found.ok_or_else(|| errors::not_initialised("Future"))
     }
 
-    /// Makes it a pending future of a loop, as `__init__` does; a second call starts over, as asyncio's.
-    pub(crate) fn initialise(&self, py: Python<'_>, event_loop: Option<Object<'_>>) -> PyResult<()> {
+    /// Binds it to a loop, as `__init__` does; once only, as in CPython 3.15.
+    pub(crate) fn initialise(
+        &self,
+        py: Python<'_>,
+        event_loop: Option<Object<'_>>,
+        class: &Bound<'_, PyType>,
+    ) -> PyResult<()> {
+        if self.state.with(py, |state| !state.event_loop.is_none()) {
+            let name = class.name()?;
+            return Err(PyRuntimeError::new_err(format!("{name} object is already initialized")));
+        }
         let event_loop = match event_loop {
             Some(event_loop) if !event_loop.is_none() => event_loop,
             _ => names::get_event_loop(py)?.call0()?,
@@ -116,11 +125,13 @@ impl Future {
         };
         let source_traceback =
             if debug { Some(Owned::from(names::extract_stack(py)?.call0()?)) } else { None };
-        let mut fresh = FutureState { event_loop: LoopRef::of(&event_loop), ..FutureState::empty() };
-        if source_traceback.is_some() {
-            fresh.rare().source_traceback = source_traceback;
-        }
-        drop(self.state.with(py, |state| std::mem::replace(state, fresh)));
+        let event_loop = LoopRef::of(&event_loop);
+        self.state.with(py, |state| {
+            state.event_loop = event_loop;
+            if source_traceback.is_some() {
+                state.rare().source_traceback = source_traceback;
+            }
+        });
         Ok(())
     }
 
