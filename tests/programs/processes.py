@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .loops import Loop
 
 SERVERS = Path(__file__).parent / "servers"
-START_TIMEOUT_S = 30
-STOP_TIMEOUT_S = 10
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 30
 
 
 @dataclass

@@ -10,13 +10,13 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 import trustme
 
 from .loops import Loop
 from .processes import Server, run_python, unused_port
 
+aiohttp = pytest.importorskip("aiohttp", reason="aiohttp has no wheel for this Python")
 pytestmark = pytest.mark.slow
 
 

@@ -15,12 +15,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 from .loops import Loop
 from .processes import find_program, running, unused_port
 
+asyncpg = pytest.importorskip("asyncpg", reason="asyncpg has no wheel for this Python")
 pytestmark = pytest.mark.slow
 
 

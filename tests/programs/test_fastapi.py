@@ -16,6 +16,7 @@ from websockets.asyncio.client import connect
 from .loops import Loop
 from .processes import SERVERS, Server, running, unused_port
 
+pytest.importorskip("fastapi", reason="FastAPI has no wheel for this Python")
 pytestmark = pytest.mark.slow
 
 READY = r"Uvicorn running on http://127\.0\.0\.1:(?P<port>\d+)"
