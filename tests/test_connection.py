@@ -489,6 +489,59 @@ def test_tls_carries_data_both_ways(loop, run, contexts):
     run(main())
 
 
+def test_tls_over_a_unix_socket(loop, run, contexts, tmp_path):
+    async def handle(reader, writer):
+        assert writer.get_extra_info("ssl_object") is not None
+        writer.write((await reader.readline())[::-1])
+        await writer.drain()
+        writer.close()
+
+    async def main():
+        server = await asyncio.start_unix_server(handle, tmp_path / "tls", ssl=contexts[0])
+        reader, writer = await asyncio.open_unix_connection(
+            tmp_path / "tls", ssl=contexts[1], server_hostname="localhost"
+        )
+        writer.write(b"abc\n")
+        assert await asyncio.wait_for(reader.read(), 5) == b"\ncba"
+        writer.close()
+        server.close()
+        await asyncio.sleep(0.01)
+
+    run(main())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio's own TLS cannot do this before 3.11")
+def test_tls_within_tls(loop, run, contexts):
+
+    async def main():
+        answered = loop.create_future()
+
+        async def handle(reader, writer):
+            protocol = writer.transport.get_protocol()
+            inner = await loop.start_tls(writer.transport, protocol, contexts[0], server_side=True)
+            reader._transport = writer._transport = inner
+            writer.write((await reader.readline())[::-1])
+            await answered
+            inner.close()
+
+        server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=contexts[0])
+        outer, client = await loop.create_connection(
+            Lines, *server.sockets[0].getsockname(), ssl=contexts[1], server_hostname="localhost"
+        )
+        inner = await loop.start_tls(outer, client, contexts[1], server_hostname="localhost")
+        inner.write(b"abc\n")
+        await asyncio.wait_for(client.received, 5)
+        assert client.data == b"\ncba"
+        answered.set_result(None)
+        await asyncio.wait_for(client.lost, 5)
+        inner.close()
+        server.close()
+        await asyncio.sleep(0.01)
+
+    run(main())
+
+
 def test_failed_tls_handshake_raises_and_the_server_goes_on(loop, run, contexts, reports):
     async def main():
         server, address, _ = await tls_server(loop, contexts[0])
