@@ -9,7 +9,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
 
-use super::args::Args;
+use super::args::{Args, borrowed};
+use super::native_class::NativeClass;
 use super::slots::Object;
 use super::trampoline::{body, receiver, run};
 
@@ -145,4 +146,28 @@ where
         let args = unsafe { Args::from_vector(py, args, count, &names) };
         body::<F>()(receiver, args).map(Bound::into_ptr)
     })
+}
+
+/// The object whose method `body` the callable is, if it is what `object.method` gives.
+#[inline]
+pub(crate) fn receiver_of<'a, 'py, T, F>(callable: &'a Object<'py>, _body: F) -> Option<&'a Bound<'py, T>>
+where
+    T: NativeClass,
+    F: for<'b, 'q> Fn(&'b Bound<'q, T>, &'b Object<'q>) -> PyResult<Object<'q>> + Copy + 'static,
+{
+    // SAFETY: `callable` is a valid object.
+    if unsafe { ffi::PyCFunction_CheckExact(callable.as_ptr()) } == 0 {
+        return None;
+    }
+    // SAFETY: it is a built-in function, and so has this layout.
+    let function = unsafe { &*callable.as_ptr().cast::<ffi::PyCFunctionObject>() };
+    // SAFETY: a method's definition lives as long as its functions.
+    let definition = unsafe { &*function.m_ml };
+    // SAFETY: only compared, and every variant is one pointer.
+    let called = unsafe { definition.ml_meth.PyCFunction };
+    if !ptr::fn_addr_eq(called, one_arg::<T, F> as ffi::PyCFunction) {
+        return None;
+    }
+    // SAFETY: the receiver of a method of `T`, which CPython checked, and which the function keeps alive.
+    Some(unsafe { borrowed(callable.py(), &function.m_self) })
 }

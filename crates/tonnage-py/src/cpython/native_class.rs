@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::offset_of;
 use std::ptr;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicPtr, Ordering};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -70,7 +70,7 @@ unsafe fn extras<'a, T: NativeClass>(object: *mut ffi::PyObject) -> Option<&'a E
 
 /// The type object and the free list of one native class.
 pub(crate) struct ClassCell {
-    type_object: Guarded<*mut ffi::PyTypeObject>,
+    type_object: AtomicPtr<ffi::PyTypeObject>,
     free: Guarded<Vec<*mut ffi::PyObject>>,
     /// Objects that are alive; counted in debug builds only.
     live: AtomicIsize,
@@ -84,7 +84,7 @@ unsafe impl Sync for ClassCell {}
 impl ClassCell {
     pub(super) const fn new() -> Self {
         Self {
-            type_object: Guarded::new(ptr::null_mut()),
+            type_object: AtomicPtr::new(ptr::null_mut()),
             free: Guarded::new(Vec::new()),
             live: AtomicIsize::new(0),
         }
@@ -103,8 +103,8 @@ impl ClassCell {
     }
 
     #[inline]
-    fn type_ptr(&self, py: Python<'_>) -> *mut ffi::PyTypeObject {
-        self.type_object.with(py, |type_object| *type_object)
+    fn type_ptr(&self, _py: Python<'_>) -> *mut ffi::PyTypeObject {
+        self.type_object.load(Ordering::Relaxed)
     }
 }
 
@@ -353,7 +353,7 @@ pub(crate) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResul
         hide_next(&type_object)?;
     }
     module.add(type_object.name()?, &type_object)?;
-    T::cell().type_object.with(py, |slot| *slot = type_object.into_ptr().cast());
+    T::cell().type_object.store(type_object.into_ptr().cast(), Ordering::Relaxed);
     Ok(())
 }
 

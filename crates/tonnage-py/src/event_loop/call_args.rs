@@ -13,6 +13,7 @@ pub(crate) enum CallArgs {
 }
 
 impl CallArgs {
+    #[inline(always)]
     pub(crate) fn new<'py>(py: Python<'py>, args: &[Object<'py>]) -> PyResult<Self> {
         Ok(match args {
             [] => Self::None,
@@ -21,6 +22,7 @@ impl CallArgs {
         })
     }
 
+    #[inline]
     pub(super) fn share(&self, py: Python<'_>) -> Self {
         match self {
             Self::None => Self::None,

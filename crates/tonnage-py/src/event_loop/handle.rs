@@ -9,11 +9,8 @@ use tonnage_core::turnstile::Turnstile;
 use super::call_args::CallArgs;
 use super::{EventLoop, TimerHandle};
 use crate::cpython::native_class::{create, is_exact};
-use crate::cpython::{
-    Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, call, compat, context,
-};
-use crate::future::{self, Future};
-use crate::{errors, names};
+use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, compat, context};
+use crate::{errors, future, names};
 
 #[repr(C)]
 pub(crate) struct Handle {
@@ -46,6 +43,7 @@ enum ThreadSafe {
 static CALLBACK_ENDED: Turnstile = Turnstile::new();
 
 impl Handle {
+    #[inline]
     pub(super) fn new(
         event_loop: &Object<'_>,
         callback: Object<'_>,
@@ -66,6 +64,7 @@ impl Handle {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn create<'py>(
         event_loop: &Object<'py>,
         callback: Object<'py>,
@@ -94,6 +93,7 @@ impl Handle {
     }
 }
 
+#[inline]
 pub(super) fn context_or_current<'py>(py: Python<'py>, given: Option<Object<'py>>) -> PyResult<Object<'py>> {
     match given {
         Some(given) if !given.is_none() => Ok(given),
@@ -257,19 +257,21 @@ pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> PyResult<()> {
     Ok(())
 }
 
-/// Is the callback one that cannot ask which task runs? The common one is `future.set_result`.
+/// Is the callback one that cannot ask which task runs? The common one is `future.set_result`, of a
+/// future that is pending and whose loop, being ours, is told without a call through Python.
 #[inline]
 pub(super) fn runs_no_python(handle: &Bound<'_, Handle>) -> bool {
     let py = handle.py();
     handle.value().state.with(py, |state| {
-        state
-            .callback
-            .as_ref()
-            .is_some_and(|(callback, _)| call::is_method_of::<Future>(callback.bind(py), future::SET_RESULT))
+        let Some((callback, _)) = &state.callback else { return false };
+        future::receiver_of_set_result(callback.bind(py)).is_some_and(|future| {
+            future.value().state.with(py, |state| state.is_pending() && state.event_loop.is_native())
+        })
     })
 }
 
 /// Runs the callback in its context. Only what must leave the loop comes back as an error.
+#[inline]
 pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
     let py = handle.py();
     let taken = handle.value().state.with(py, |state| match (&state.callback, &state.context) {

@@ -140,10 +140,14 @@ impl EventLoop {
         }
     }
 
+    #[inline(always)]
     fn take_due_timers(&self, py: Python<'_>) {
-        if self.timers.with(py, |timers| timers.is_empty()) {
-            return;
+        if !self.timers.with(py, |timers| timers.is_empty()) {
+            self.take_timers_until_now(py);
         }
+    }
+
+    fn take_timers_until_now(&self, py: Python<'_>) {
         let now_ns = clock::now_ns();
         while let Some(timer) = self.timers.with(py, |timers| timers.pop_due(now_ns)) {
             let timer = timer.into_bound(py);
@@ -154,7 +158,7 @@ impl EventLoop {
     }
 
     /// Runs one ready thing. Only what must leave the loop comes back as an error.
-    #[inline]
+    #[inline(always)]
     fn execute<'py>(&self, slf: &Bound<'py, EventLoop>, ready: Ready) -> PyResult<()> {
         let py = slf.py();
         match ready {
@@ -167,7 +171,7 @@ impl EventLoop {
             }
             Ready::Handle(handle) => {
                 let handle = handle.into_bound(py);
-                if !handle::runs_no_python(&handle) {
+                if self.in_task(py) && !handle::runs_no_python(&handle) {
                     self.leave_task(slf.as_any())?;
                 }
                 handle::run(&handle)
@@ -236,11 +240,17 @@ impl EventLoop {
     }
 
     /// Sends what the transports were given during this turn.
+    #[inline(always)]
     fn flush(&self, slf: &Object<'_>) -> PyResult<()> {
-        let py = slf.py();
-        if self.unflushed.with(py, |unflushed| unflushed.is_empty()) {
-            return Ok(());
+        if self.unflushed.with(slf.py(), |unflushed| unflushed.is_empty()) {
+            Ok(())
+        } else {
+            self.flush_all(slf)
         }
+    }
+
+    fn flush_all(&self, slf: &Object<'_>) -> PyResult<()> {
+        let py = slf.py();
         self.leave_task(slf)?;
         let transports = self.unflushed.with(py, std::mem::take);
         let mut flushed = Ok(());

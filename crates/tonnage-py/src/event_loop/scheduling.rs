@@ -83,6 +83,7 @@ fn seconds(ns: u64) -> f64 {
 }
 
 /// A handle for the callback that follows `skipped` leading arguments.
+#[inline(always)]
 fn new_handle<'py>(
     event_loop: &Bound<'py, EventLoop>,
     args: &Args<'_, 'py>,
@@ -139,9 +140,11 @@ impl EventLoop {
         if self.is_closed() {
             return Err(errors::loop_is_closed());
         }
-        if !self.debug() {
-            return Ok(());
-        }
+        if self.debug() { self.check_in_debug_mode(callback) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn check_in_debug_mode(&self, callback: Option<(&Object<'_>, &str)>) -> PyResult<()> {
         match callback {
             None => self.check_thread(),
             Some((callback, method)) => check_callback(callback, method),

@@ -8,7 +8,9 @@ use pyo3::types::{PyBool, PyList, PyString};
 
 use super::{Future, Outcome, Polled, awaited_by, awaiting, callbacks, finalizer};
 use crate::cpython::native_class::{create, is_exact};
-use crate::cpython::{Args, LoopRef, Mark, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
+use crate::cpython::{
+    Args, LoopRef, Mark, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, receiver_of,
+};
 use crate::event_loop::EventLoop;
 use crate::{errors, names};
 
@@ -91,13 +93,16 @@ impl NativeClass for Future {
     }
 }
 
-/// The name of a method that runs no Python code, which lets the loop spare itself some care.
-pub(crate) static SET_RESULT: &CStr = c"set_result";
+/// The future whose `set_result` the callable is.
+#[inline]
+pub(crate) fn receiver_of_set_result<'a, 'py>(callable: &'a Object<'py>) -> Option<&'a Bound<'py, Future>> {
+    receiver_of(callable, set_result)
+}
 
 fn methods(slots: &mut Slots<Future>) {
     slots.no_args(c"result", c"Return the result this future represents.", result);
     slots.no_args(c"exception", c"Return the exception that was set on this future.", exception);
-    slots.one_arg(SET_RESULT, c"Mark the future done and set its result.", set_result);
+    slots.one_arg(c"set_result", c"Mark the future done and set its result.", set_result);
     slots.one_arg(c"set_exception", c"Mark the future done and set an exception.", set_exception);
     slots.with_args(
         c"add_done_callback",

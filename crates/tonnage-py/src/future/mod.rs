@@ -16,7 +16,7 @@ use pyo3::types::PyType;
 
 pub(crate) use awaiting::FutureIter;
 pub(crate) use callbacks::{Callbacks, add_waiting_task, run as run_callback};
-pub(crate) use class::{CANCEL, SET_RESULT, create_native, named_repr, to_bool};
+pub(crate) use class::{CANCEL, create_native, named_repr, receiver_of_set_result, to_bool};
 pub(crate) use finalizer::{add_source_traceback, report_unretrieved};
 
 use crate::cpython::{Extras, Guarded, LoopRef, Mark, Native, Object, Owned};
