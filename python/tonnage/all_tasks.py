@@ -10,6 +10,7 @@ class becomes one that, when iterated, adds them. Programs that bound the name
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 
 class _Loop(Protocol):
+    def is_running(self) -> bool: ...
     def _pending_tasks(self) -> set[asyncio.Task[Any]]: ...
+    def _let_tasks_go(self) -> None: ...
 
 
 live_loops: weakref.WeakSet[_Loop] = weakref.WeakSet()
@@ -56,3 +59,13 @@ def hook() -> None:
     """Make `asyncio.all_tasks()` see the tasks of our loops. May be called again."""
     for found in _asyncio_sets():
         found.__class__ = ScheduledTasks
+
+
+@atexit.register
+def _let_tasks_go() -> None:
+    # A loop and its tasks are a cycle. Left to the collector's last round, when the modules are gone, a
+    # pending task could not say any more that it is lost. Registered early, this runs after the exit
+    # functions of the program.
+    for loop in list(live_loops):
+        if not loop.is_running():
+            loop._let_tasks_go()

@@ -119,10 +119,16 @@ pub(crate) fn loop_logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     py.import("asyncio.base_events")?.getattr("logger")
 }
 
-/// Looks asyncio's classes up while they are asyncio's.
+/// Looks asyncio's classes up while they are asyncio's, and what a lost task needs to say so when the
+/// interpreter ends and nothing can be imported any more.
 pub(crate) fn keep_asyncio_classes(py: Python<'_>) -> PyResult<()> {
     for class in [asyncio_future, asyncio_task, asyncio_handle, asyncio_timer_handle, asyncio_transport] {
         class(py)?;
+    }
+    for needed_late in
+        [cancelled_error, invalid_state_error, format_callback_source, future_repr_info, task_repr_info]
+    {
+        needed_late(py)?;
     }
     Ok(())
 }

@@ -185,6 +185,11 @@ impl EventLoop {
         drop(sources);
         drop(self.poller.with(py, Option::take));
         drop(self.unflushed.with(py, std::mem::take));
+        self._let_tasks_go(py);
+    }
+
+    /// Keeps no pending task alive any more.
+    fn _let_tasks_go(&self, py: Python<'_>) {
         let pending = self.pending.with(py, PendingTasks::drain);
         for task in pending.iter().flatten() {
             task.value().state.with(py, |state| state.kept_at = None);
