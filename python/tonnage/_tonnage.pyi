@@ -479,6 +479,9 @@ class EventLoop:
     def _pending_tasks(self) -> set[asyncio.Task[Any]]:
         """The pending tasks of this loop."""
 
+    def _let_tasks_go(self) -> None:
+        """Keeps no pending task alive any more."""
+
     def _close(self) -> None:
         """Ends the loop: nothing runs any more, and the reactor is gone."""
 
