@@ -24,6 +24,9 @@ FILES_LEFT_OUT = {
     "test_windows_utils": "tests pipes for Windows",
 }
 
+# Files outside test_asyncio whose tests run on a loop.
+FILES_ELSEWHERE = ["test.test_asyncgen", "test.test_contextlib_async"]
+
 # Classes that run the tests of another class again, on another selector or child watcher. We have
 # neither to choose, so they would run the very same code again.
 CLASSES_LEFT_OUT = {
@@ -47,7 +50,13 @@ def applicable_files() -> list[str]:
     """
     package = importlib.import_module(PACKAGE)
     names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return [name for name in names if name.startswith("test_") and name not in FILES_LEFT_OUT]
+    inside = [name for name in names if name.startswith("test_") and name not in FILES_LEFT_OUT]
+    return inside + FILES_ELSEWHERE
+
+
+def module_name(file: str) -> str:
+    """Return what to import for a file of test_asyncio; a name with a dot is a module elsewhere."""
+    return file if "." in file else f"{PACKAGE}.{file}"
 
 
 def test_name(test: unittest.TestCase) -> str:

@@ -124,7 +124,7 @@ def chosen_tests(suite: unittest.TestSuite) -> list[unittest.TestCase]:
 def run_file(reporter: Reporter) -> None:
     """Load the file of this job, and run its tests."""
     try:
-        module = importlib.import_module(f"{selection.PACKAGE}.{job['file']}")
+        module = importlib.import_module(selection.module_name(job["file"]))
     except unittest.SkipTest as reason:
         reporter.write("end", test=job["file"], status="skip", detail=str(reason))
         return
