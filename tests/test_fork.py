@@ -209,3 +209,26 @@ def test_multiprocessing_forks_work_inside_a_running_loop() -> None:
         tonnage.run(main())
     """
     assert run(program) == "[0, 2, 4, 6]\n"
+
+
+def test_loop_made_before_the_fork_runs_in_the_child() -> None:
+    program = """
+        loop = tonnage.new_event_loop()
+        reading, writing = os.pipe()
+        loop.add_reader(reading, lambda: (os.read(reading, 1), loop.stop()))
+        child = os.fork()
+        if not child:  # becomes a daemon, say
+            os.write(writing, b"x")
+            loop.run_forever()
+            loop.call_soon_threadsafe(loop.stop)
+            loop.run_forever()
+            value = loop.run_until_complete(asyncio.sleep(0.001, 7))
+            loop.close()
+            os._exit(value)
+        code = wait(child)
+        os.write(writing, b"y")
+        loop.run_forever()
+        loop.close()
+        print(code)
+    """
+    assert run(program) == "7\n"

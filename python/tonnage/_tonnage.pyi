@@ -485,8 +485,10 @@ class EventLoop:
     def _close(self) -> None:
         """Ends the loop: nothing runs any more, and the reactor is gone."""
 
-    def _close_after_fork(self) -> None:
-        """In a forked child: lets go of the parent's reactor without touching it."""
+    def _leave_parent_after_fork(self) -> None:
+        """In a forked child: lets go of the parent's reactor without touching it. A loop that did not run
+        gets a reactor of its own; one that ran is the parent's for good.
+        """
 
     def _add_reader(
         self,

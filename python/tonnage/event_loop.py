@@ -160,14 +160,14 @@ class EventLoop(
                 own_context.copy().run(super().call_exception_handler, context)
 
     def _forget_after_fork(self) -> None:
-        """Close the loop in a forked child, without a trace in the parent's descriptors and threads."""
+        """Let go of what the parent works with, in a forked child; a loop that did not run can run there."""
         self._resolver.forget_after_fork()
         self._forget_signals_after_fork()
         for watch in self._child_watches:
             watch.forget_after_fork()
         self._child_watches.clear()
         self._default_executor = None
-        self._close_after_fork()
+        self._leave_parent_after_fork()
 
 
 watch_forks()

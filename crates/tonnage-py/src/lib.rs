@@ -27,6 +27,7 @@ fn _live_objects() -> HashMap<&'static str, isize> {
 // `Guarded` and the reference counts of `Owned` rest on the lock, so a free-threaded CPython must switch it on.
 #[pymodule(gil_used = true)]
 fn _tonnage(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    cpython::interpreter::claim(module.py())?;
     // asyncio's own classes, before anybody can put ours in their place.
     names::keep_asyncio_classes(module.py())?;
     add_class::<future::Future>(module)?;

@@ -11,6 +11,7 @@ pub(crate) mod context;
 pub(crate) mod coroutine;
 pub(crate) mod current;
 mod guarded;
+pub(crate) mod interpreter;
 mod loop_ref;
 mod methods;
 pub(crate) mod native_class;

@@ -42,7 +42,7 @@ impl EventLoop {
         Ok(Self {
             ready: Guarded::new(VecDeque::new()),
             timers: Guarded::new(Timers::new()),
-            waker: reactor.waker(),
+            waker: Guarded::new(reactor.waker()),
             sources: Guarded::new(Sources::new(reactor.registry)),
             poller: Guarded::new(Some(reactor.poller)),
             pending: Guarded::new(PendingTasks::default()),
@@ -161,8 +161,8 @@ impl EventLoop {
         super::run::run_once(slf)
     }
 
-    fn _write_to_self(&self) {
-        self.waker.wake();
+    fn _write_to_self(&self, py: Python<'_>) {
+        self.wake(py);
     }
 
     /// The pending tasks of this loop.
@@ -197,10 +197,21 @@ impl EventLoop {
         drop(pending);
     }
 
-    /// In a forked child: lets go of the parent's reactor without touching it.
-    fn _close_after_fork(&self, py: Python<'_>) {
-        drop(self.sources.with(py, Sources::close));
+    /// In a forked child: lets go of the parent's reactor without touching it. A loop that did not run
+    /// gets a reactor of its own, so that a program can make a loop and then become a daemon; one that
+    /// ran is the parent's for good.
+    fn _leave_parent_after_fork(&self, py: Python<'_>) -> PyResult<()> {
         drop(self.poller.with(py, Option::take));
+        if self.is_running() {
+            drop(self.sources.with(py, Sources::close));
+            return Ok(());
+        }
+        let reactor = Reactor::new().map_err(errors::os_error)?;
+        let waker = reactor.waker();
+        drop(self.waker.with(py, |slot| std::mem::replace(slot, waker)));
+        drop(self.sources.with(py, |sources| sources.reopen(reactor.registry)));
+        drop(self.poller.with(py, |slot| slot.replace(reactor.poller)));
+        Ok(())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -46,7 +46,8 @@ pub(crate) struct EventLoop {
     sources: Guarded<Sources>,
     /// Taken while the loop runs.
     poller: Guarded<Option<Poller>>,
-    waker: Waker,
+    /// Another one after a fork.
+    waker: Guarded<Waker>,
     pending: Guarded<PendingTasks>,
     /// The task that asyncio takes for the running one; left lazily.
     current: Guarded<Option<Owned<Task>>>,
@@ -125,8 +126,13 @@ impl EventLoop {
             return Err(errors::loop_is_closed());
         }
         self.ready.with(py, |queue| queue.push_back(ready));
-        self.waker.wake();
+        self.wake(py);
         Ok(())
+    }
+
+    /// Ends the wait of the loop's thread, or the next one.
+    fn wake(&self, py: Python<'_>) {
+        self.waker.with(py, |waker| waker.wake());
     }
 
     #[cold]

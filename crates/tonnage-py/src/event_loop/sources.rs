@@ -57,6 +57,15 @@ pub(super) struct Source {
 }
 
 impl Source {
+    fn interest(&self) -> Interest {
+        match (&self.reader, &self.writer) {
+            (Some(_), Some(_)) => Interest::READ_WRITE,
+            (Some(_), None) => Interest::READ,
+            (None, Some(_)) => Interest::WRITE,
+            (None, None) => Interest::NONE,
+        }
+    }
+
     fn place(&mut self, direction: Direction) -> &mut Option<Watcher> {
         match direction {
             Direction::Read => &mut self.reader,
@@ -103,6 +112,23 @@ impl Sources {
 
     pub(super) fn get(&self, fd: Fd) -> Option<&Source> {
         self.by_fd.get(&fd)
+    }
+
+    /// Moves to another reactor, without a word to the old one, which a forked child shares with its
+    /// parent. Hands back who waits for a descriptor that the new reactor refuses.
+    #[must_use]
+    pub(super) fn reopen(&mut self, registry: Registry) -> Vec<Source> {
+        self.registry.close();
+        self.registry = registry;
+        let mut refused = vec![];
+        for (fd, source) in std::mem::take(&mut self.by_fd) {
+            if self.registry.set(fd, source.interest()).is_ok() {
+                self.by_fd.insert(fd, source);
+            } else {
+                refused.push(source);
+            }
+        }
+        refused
     }
 
     /// Forgets all, and lets go of the reactor.
