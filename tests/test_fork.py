@@ -9,7 +9,10 @@ import textwrap
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork()")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork()"),
+]
 
 
 def run(program: str) -> str:
@@ -189,7 +192,6 @@ def test_child_of_a_process_with_threads_that_wake_the_loop() -> None:
     assert run(program) == "[0, 0, 0, 0, 0]\n"
 
 
-@pytest.mark.slow
 def test_multiprocessing_forks_work_inside_a_running_loop() -> None:
     program = """
         import multiprocessing

@@ -6,6 +6,7 @@ prints the same.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -176,6 +177,7 @@ PROGRAMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program_ends_without_a_word(name: str) -> None:
     code, output, errors = run(PROGRAMS[name])
@@ -254,6 +256,7 @@ def gist(errors: str) -> list[str]:
     return [line.split("(")[0] for line in lines if line.startswith(starts)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REPORTED)
 def test_program_says_what_it_says_on_asyncio(name: str) -> None:
     theirs = run(REPORTED[name], "asyncio")
@@ -283,7 +286,12 @@ if len(sys.argv[1]) % 2:
 """
 
 
-@pytest.mark.parametrize("times", [20, pytest.param(200, marks=pytest.mark.slow)])
+long = pytest.mark.skipif("TONNAGE_LONG" not in os.environ, reason="takes minutes; set TONNAGE_LONG=1")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("times", [20, pytest.param(200, marks=long)])
 def test_daemon_threads_may_schedule_while_the_interpreter_ends(times: int) -> None:
     for number in range(times):
         code, output, errors = run(DAEMONS, "tonnage" if number % 2 else "tonnage ")
