@@ -9,12 +9,14 @@ import asyncio
 import contextvars
 import gc
 import os
+import re
 import signal
 import socket
 import sys
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import pytest
 import tonnage
@@ -544,3 +546,19 @@ def test_parameter_of_popen_reaches_the_child(loop, name):
         return out.decode().strip()
 
     assert loop.run_until_complete(main()) == expected
+
+
+# The table.
+
+
+def test_feature_table_names_tests_that_exist():
+    folder = Path(__file__).parent
+    table = (folder.parent / "docs" / "features.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(test_\w+)::(test_\w+)`", table)
+    assert len(named) > 80
+    missing = [
+        f"{file}::{test}"
+        for file, test in named
+        if f"\ndef {test}(" not in (folder / f"{file}.py").read_text(encoding="utf-8")
+    ]
+    assert missing == []
