@@ -440,7 +440,7 @@ def repr_of_a_result(machine: Machine, fail: Fail) -> None:
     future = machine.loop.create_future()
     future.set_result(Shown())
     try:
-        machine.note(repr(future))
+        machine.note(repr(future).split(" at 0x")[0])
     except BaseException as error:
         machine.note("raised", type(error).__name__)
 
