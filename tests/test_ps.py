@@ -36,7 +36,9 @@ def ps(tasks: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stderr
     if "permission" in done.stdout.lower():
-        pytest.skip(f"reading the memory of another process is not allowed here: {done.stdout.strip()[-200:]}")
+        pytest.skip(
+            f"reading the memory of another process is not allowed here: {done.stdout.strip()[-200:]}"
+        )
     return done.stdout
 
 

@@ -8,18 +8,19 @@ They are replaced by ours, which know both.
 from __future__ import annotations
 
 import asyncio
-import sys
 
 from tonnage._tonnage import future_add_to_awaited_by, future_discard_from_awaited_by
 
 
 def hook() -> None:
     """Make asyncio declare the edges of our futures too. May be called again."""
-    if sys.version_info < (3, 14):
-        return
-    for module in (asyncio, asyncio.futures):
-        module.future_add_to_awaited_by = future_add_to_awaited_by
-        module.future_discard_from_awaited_by = future_discard_from_awaited_by
-    # What asyncio itself names the fast implementation.
-    asyncio.futures._c_future_add_to_awaited_by = future_add_to_awaited_by
-    asyncio.futures._c_future_discard_from_awaited_by = future_discard_from_awaited_by
+    # The last two are what asyncio itself names the fast implementation.
+    for name, ours in (
+        ("future_add_to_awaited_by", future_add_to_awaited_by),
+        ("future_discard_from_awaited_by", future_discard_from_awaited_by),
+        ("_c_future_add_to_awaited_by", future_add_to_awaited_by),
+        ("_c_future_discard_from_awaited_by", future_discard_from_awaited_by),
+    ):
+        for module in (asyncio, asyncio.futures):
+            if hasattr(module, name):
+                setattr(module, name, ours)

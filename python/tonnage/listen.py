@@ -39,7 +39,7 @@ _Option = Callable[[socket.socket], None]
 class Listening(Accepting):
     """The part of the event loop that makes servers."""
 
-    async def create_server(  # type: ignore[override]
+    async def create_server(
         self,
         protocol_factory: _ProtocolFactory,
         host: str | bytes | Iterable[str | bytes] | None = None,
@@ -49,7 +49,7 @@ class Listening(Accepting):
         flags: int = socket.AI_PASSIVE,
         sock: socket.socket | None = None,
         backlog: int = 100,
-        ssl: ssl_module.SSLContext | None = None,
+        ssl: ssl_module.SSLContext | bool | None = None,
         reuse_address: bool | None = None,
         reuse_port: bool | None = None,
         keep_alive: bool | None = None,
@@ -104,14 +104,14 @@ class Listening(Accepting):
             logger.info("%r is serving", server)
         return server
 
-    async def create_unix_server(  # type: ignore[override]
+    async def create_unix_server(
         self,
         protocol_factory: _ProtocolFactory,
         path: str | bytes | os.PathLike[str] | None = None,
         *,
         sock: socket.socket | None = None,
         backlog: int = 100,
-        ssl: ssl_module.SSLContext | None = None,
+        ssl: ssl_module.SSLContext | bool | None = None,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,

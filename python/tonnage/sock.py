@@ -36,7 +36,8 @@ class SocketOperations(InheritedLoop):
         try:
             return sock.recv(n)
         except _NOT_READY:
-            return await _when_ready(self._until_readable, sock, "recv", n)
+            received: bytes = await _when_ready(self._until_readable, sock, "recv", n)
+            return received
 
     async def sock_recv_into(self, sock: socket.socket, buf: Buffer) -> int:
         """Receive into `buf`, and return the number of bytes."""
@@ -44,7 +45,8 @@ class SocketOperations(InheritedLoop):
         try:
             return sock.recv_into(buf)
         except _NOT_READY:
-            return await _when_ready(self._until_readable, sock, "recv_into", buf)
+            count: int = await _when_ready(self._until_readable, sock, "recv_into", buf)
+            return count
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram, and return it with the address of its sender."""
@@ -52,7 +54,8 @@ class SocketOperations(InheritedLoop):
         try:
             return sock.recvfrom(bufsize)
         except _NOT_READY:
-            return await _when_ready(self._until_readable, sock, "recvfrom", bufsize)
+            datagram: tuple[bytes, Any] = await _when_ready(self._until_readable, sock, "recvfrom", bufsize)
+            return datagram
 
     async def sock_recvfrom_into(self, sock: socket.socket, buf: Buffer, nbytes: int = 0) -> tuple[int, Any]:
         """Receive a datagram into `buf`, and return its length with the address of its sender."""
@@ -62,7 +65,10 @@ class SocketOperations(InheritedLoop):
         try:
             return sock.recvfrom_into(buf, nbytes)
         except _NOT_READY:
-            return await _when_ready(self._until_readable, sock, "recvfrom_into", buf, nbytes)
+            datagram: tuple[int, Any] = await _when_ready(
+                self._until_readable, sock, "recvfrom_into", buf, nbytes
+            )
+            return datagram
 
     async def sock_sendall(self, sock: socket.socket, data: Buffer) -> None:
         """Send all of `data`; after an error or a cancellation, nobody knows how much was sent."""
@@ -87,7 +93,8 @@ class SocketOperations(InheritedLoop):
         try:
             return sock.sendto(data, address)
         except _NOT_READY:
-            return await _when_ready(self._until_writable, sock, "sendto", data, address)
+            count: int = await _when_ready(self._until_writable, sock, "sendto", data, address)
+            return count
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect to `address`, of which a host name is resolved first."""

@@ -10,7 +10,7 @@ import asyncio
 import ssl as ssl_module
 import sys
 from asyncio import sslproto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import contextvars
@@ -26,9 +26,9 @@ __all__ = ("Encrypting",)
 class Encrypting(InheritedLoop):
     """The part of the event loop that makes TLS transports."""
 
-    async def start_tls(  # type: ignore[override]
+    async def start_tls(
         self,
-        transport: asyncio.Transport,
+        transport: asyncio.BaseTransport,
         protocol: asyncio.BaseProtocol,
         sslcontext: ssl_module.SSLContext,
         *,
@@ -56,7 +56,8 @@ class Encrypting(InheritedLoop):
             call_connection_made=False,
         )
         # No data may arrive before ssl_protocol.connection_made().
-        transport.pause_reading()
+        plain = cast("asyncio.Transport", transport)
+        plain.pause_reading()
         early = self._take_early_data(protocol) if server_side else b""
         transport.set_protocol(ssl_protocol)
         steps = [self.call_soon(ssl_protocol.connection_made, transport)]
@@ -64,7 +65,7 @@ class Encrypting(InheritedLoop):
             ssl_protocol._incoming.write(early)
         elif early:
             steps.append(self.call_soon(ssl_protocol.data_received, early))
-        steps.append(self.call_soon(transport.resume_reading))
+        steps.append(self.call_soon(plain.resume_reading))
         try:
             await waiter
         except BaseException:
