@@ -1,0 +1,1 @@
+"""Stream transports over TCP and Unix sockets."""
