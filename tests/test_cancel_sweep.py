@@ -164,6 +164,7 @@ def queue_program(loop: Loop, items: asyncio.Queue[Any]) -> World:
         for number in range(first, first + 3):
             await items.put(number)
             produced.append(number)
+            await switch()
 
     async def consume() -> None:
         for _ in range(3):

@@ -25,7 +25,7 @@ def run(program: str) -> str:
     """
     source = textwrap.dedent(preamble) + textwrap.dedent(program)
     done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-X", "dev", "-c", source],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-W", "always::ResourceWarning", "-c", source],
         capture_output=True,
         text=True,
         timeout=30,
