@@ -102,6 +102,17 @@ def test_writes_of_one_turn_leave_in_one_piece(run, connect, asyncio_since):
     run(main())
 
 
+def test_more_writes_than_one_call_takes_leave_in_order(run, connect, loop):
+    async def main():
+        transport, _, peer = await connect()
+        sent = b"".join(b"%05d" % number for number in range(5000))
+        for start in range(0, len(sent), 5):
+            transport.write(sent[start : start + 5])
+        assert await receive(loop, peer, len(sent)) == sent
+
+    run(main())
+
+
 def test_write_outside_of_the_loop_leaves_at_once(run, connect):
     transport, _, peer = run(connect())
     transport.write(b"x")
