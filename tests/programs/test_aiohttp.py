@@ -133,25 +133,25 @@ def test_request_that_takes_too_long_times_out(loop: Loop, server: Server) -> No
 
 
 def test_server_notices_that_a_client_left(loop: Loop, server: Server) -> None:
-    async def main() -> bool:
+    async def main() -> None:
         async with aiohttp.ClientSession() as session:
 
-            async def abandoned() -> int:
-                async with session.get(url(server, "abandoned")) as response:
+            async def count() -> list[int]:
+                async with session.get(url(server, "slow/count")) as response:
                     return await response.json()
 
-            before = await abandoned()
+            while (await count())[0]:
+                await asyncio.sleep(0.01)
+            abandoned = (await count())[1]
             request = asyncio.ensure_future(session.get(url(server, "slow")).__aenter__())
-            await asyncio.sleep(0.1)
+            while await count() != [1, abandoned]:
+                await asyncio.sleep(0.01)
             request.cancel()
             await asyncio.wait([request])
-            for _ in range(100):
-                if await abandoned() == before + 1:
-                    return True
-                await asyncio.sleep(0.02)
-            return False
+            while await count() != [0, abandoned + 1]:
+                await asyncio.sleep(0.01)
 
-    assert loop.run(main())
+    loop.run(main())
 
 
 def test_refused_connection_is_reported(loop: Loop) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import ssl
 import sys
-import time
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,27 +188,28 @@ def test_memory_stream_hands_items_over_in_order(loop: Loop) -> None:
 
 
 def test_limiter_bounds_the_threads(loop: Loop) -> None:
+    # Three at a time pass the barrier: fewer would wait for ever, more would be counted.
+    all_three = threading.Barrier(3)
+    running = most = 0
+
+    def begin() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+
+    def end() -> None:
+        nonlocal running
+        running -= 1
+
+    def work() -> None:
+        from_thread.run_sync(begin)
+        all_three.wait(20)
+        from_thread.run_sync(end)
+
     async def main() -> int:
         limiter = anyio.CapacityLimiter(3)
-        running = most = 0
-
-        def work() -> None:
-            nonlocal running, most
-            from_thread.run_sync(begin)
-            time.sleep(0.01)
-            from_thread.run_sync(end)
-
-        def begin() -> None:
-            nonlocal running, most
-            running += 1
-            most = max(most, running)
-
-        def end() -> None:
-            nonlocal running
-            running -= 1
-
         async with anyio.create_task_group() as group:
-            for _ in range(20):
+            for _ in range(21):
                 group.start_soon(lambda: to_thread.run_sync(work, limiter=limiter))
         return most
 

@@ -46,20 +46,24 @@ async def echo(request: web.Request) -> web.WebSocketResponse:
 
 
 class Slow:
-    """A request that takes for ever, and counts how often its client left."""
+    """A request that takes for ever; it counts who waits, and whose client left."""
 
+    waiting = 0
     abandoned = 0
 
     async def wait(self, request: web.Request) -> web.Response:
+        self.waiting += 1
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
             self.abandoned += 1
             raise
+        finally:
+            self.waiting -= 1
         return web.Response()
 
     async def count(self, request: web.Request) -> web.Response:
-        return web.json_response(self.abandoned)
+        return web.json_response([self.waiting, self.abandoned])
 
 
 async def name_loop(request: web.Request) -> web.Response:
@@ -81,7 +85,7 @@ def main() -> None:
             web.get("/echo", echo),
             web.get("/loop", name_loop),
             web.get("/slow", slow.wait),
-            web.get("/abandoned", slow.count),
+            web.get("/slow/count", slow.count),
         ]
     )
     app.on_cleanup.append(farewell)
