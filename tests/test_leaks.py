@@ -810,3 +810,55 @@ def test_objects_that_die_in_another_thread_are_freed(ours: Loop) -> None:
     thread.start()
     thread.join()
     assert not any(reference() for reference in references)
+
+
+class Weakly(asyncio.Protocol):
+    """A protocol that can be referred to weakly."""
+
+
+def drop_all(kept: list[Any]) -> None:
+    kept.clear()
+    gc.collect()
+
+
+def test_transport_that_outlives_its_loop_lets_go_of_its_protocol_at_once(loop_factory: Any) -> None:
+    loop = loop_factory()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    transport, protocol = loop.run_until_complete(loop.create_connection(Weakly, sock=ours))
+    seen = weakref.ref(protocol)
+    loop.close()
+    kept = [transport, protocol, loop]
+    del transport, protocol, loop
+    with pytest.warns(ResourceWarning):
+        drop_all(kept)
+    assert seen() is None
+    theirs.close()
+
+
+class ReturnsWhenCancelled(Coroutine[Any, Any, Any]):
+    """A coroutine that answers an exception with a result."""
+
+    def __await__(self) -> Any:
+        return self
+
+    def send(self, _value: Any) -> Any:
+        raise StopIteration(None)
+
+    def throw(self, *_exception: Any) -> Any:
+        raise StopIteration(None)
+
+
+def test_our_tasks_on_a_foreign_loop_keep_no_errors() -> None:
+    async def cancel_some() -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(50):
+            task = tonnage.Task(ReturnsWhenCancelled(), loop=loop)
+            task.cancel()
+            await asyncio.wait([task])
+
+    loop = asyncio.SelectorEventLoop()
+    loop.run_until_complete(cancel_some())
+    loop.close()
+    kept = [found for found in gc.get_objects() if isinstance(found, StopIteration | asyncio.CancelledError)]
+    assert len(kept) < 10

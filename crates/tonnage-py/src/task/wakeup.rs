@@ -97,6 +97,10 @@ fn call<'py>(wakeup: &Bound<'py, TaskWakeup>, args: Args<'_, 'py>) -> PyResult<O
         let error = Owned::from(error.into_value(py).into_bound(py).into_any());
         drop(task.value().future.state.with(py, |state| state.rare().throw_next.replace(error)));
     }
-    step(&task)?;
+    let stepped = step(&task);
+    // On a foreign loop nobody else tells PyO3 that the thread is attached, which is when it drops the
+    // errors that were put off. No answer: the interpreter ends.
+    let _told: Option<()> = Python::try_attach(|_| ());
+    stepped?;
     Ok(py.None().into_bound(py))
 }

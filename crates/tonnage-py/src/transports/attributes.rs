@@ -24,12 +24,14 @@ pub(super) fn add(slots: &mut Slots<SocketTransport>) {
         let py = transport.py();
         Ok(transport.value().event_loop(py).map_or_else(|| py.None().into_bound(py), Bound::into_any))
     });
-    slots.getter(c"_sock", |transport| part(transport, |state| state.sock.as_ref()));
-    slots.getter(c"_protocol", |transport| part(transport, |state| state.protocol.as_ref()));
-    slots.getter(c"_server", |transport| part(transport, |state| state.server.as_ref()));
-    slots.getter(c"_extra", |transport| part(transport, |state| state.extra.as_ref().map(Py::as_any)));
-    slots.getter(c"_context", |transport| part(transport, |state| state.context.as_ref()));
-    slots.getter(c"_empty_waiter", |transport| part(transport, |state| state.outgoing.empty_waiter.as_ref()));
+    slots.getter(c"_sock", |transport| part(transport, |state| state.sock.as_deref()));
+    slots.getter(c"_protocol", |transport| part(transport, |state| state.protocol.as_deref()));
+    slots.getter(c"_server", |transport| part(transport, |state| state.server.as_deref()));
+    slots.getter(c"_extra", |transport| part(transport, |state| state.extra.as_deref().map(Py::as_any)));
+    slots.getter(c"_context", |transport| part(transport, |state| state.context.as_deref()));
+    slots.getter(c"_empty_waiter", |transport| {
+        part(transport, |state| state.outgoing.empty_waiter.as_deref())
+    });
     slots.getter(c"_sock_fd", |transport| number(transport, |state| state.fd.into()));
     slots.getter(c"_conn_lost", |transport| number(transport, |state| state.ending.lost.into()));
     slots.getter(c"_high_water", |transport| number(transport, |state| state.outgoing.flow.high));
@@ -51,8 +53,8 @@ fn part<'py>(
     part: impl FnOnce(&State) -> Option<&Py<PyAny>>,
 ) -> PyResult<Object<'py>> {
     let py = transport.py();
-    let found = transport.value().state.with(py, |state| part(state).map(|object| object.clone_ref(py)));
-    Ok(found.unwrap_or_else(|| py.None()).into_bound(py))
+    let found = transport.value().state.with(py, |state| part(state).map(|object| object.bind(py).clone()));
+    Ok(found.unwrap_or_else(|| py.None().into_bound(py)))
 }
 
 fn flag<'py>(transport: &Transport<'py>, test: impl FnOnce(&State) -> bool) -> PyResult<Object<'py>> {

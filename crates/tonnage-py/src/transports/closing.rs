@@ -83,13 +83,12 @@ impl SocketTransport {
         let (is_first, in_context) = transport.value().state.with(py, |state| {
             let is_first = state.ending.lost == 0;
             state.ending.lost += u32::from(is_first);
-            (is_first, state.context.as_ref().map(|in_context| in_context.clone_ref(py)))
+            (is_first, state.context.as_ref().map(|in_context| in_context.get_bound(py)))
         });
         let Some(event_loop) = transport.value().event_loop(py).filter(|_| is_first) else { return Ok(()) };
         let exception = exception.unwrap_or_else(|| py.None().into_bound(py));
         let callback = transport.getattr(names::_call_connection_lost(py))?;
-        let in_context = in_context.as_ref().map(|in_context| in_context.bind(py));
-        Self::call_soon(&event_loop, in_context, &callback, &[&exception])
+        Self::call_soon(&event_loop, in_context.as_ref(), &callback, &[&exception])
     }
 
     /// The last callback: tells the protocol, closes the socket, and lets go of everything.
@@ -119,11 +118,11 @@ impl SocketTransport {
             (state.sock.take(), gone, state.server.take())
         });
         let closed = match &sock {
-            Some(sock) => sock.call_method0(py, names::close(py)).map(drop),
+            Some(sock) => sock.bind(py).call_method0(names::close(py)).map(drop),
             None => Ok(()),
         };
         let detached = match &server {
-            Some(server) => server.call_method1(py, names::_detach(py), (transport,)).map(drop),
+            Some(server) => server.bind(py).call_method1(names::_detach(py), (transport,)).map(drop),
             None => Ok(()),
         };
         drop(gone);

@@ -127,8 +127,8 @@ fn get_extra_info<'py>(
     let py = args.py();
     let [name, default] = args.parse(&PARAMETERS)?;
     let extra =
-        transport.value().state.with(py, |state| state.extra.as_ref().map(|extra| extra.clone_ref(py)));
-    let extra = extra.map_or_else(|| PyDict::new(py), |extra| extra.into_bound(py));
+        transport.value().state.with(py, |state| state.extra.as_ref().map(|extra| extra.get_bound(py)));
+    let extra = extra.unwrap_or_else(|| PyDict::new(py));
     let found = extra.get_item(name.expect("required"))?;
     Ok(found.or(default).unwrap_or_else(|| py.None().into_bound(py)))
 }

@@ -41,12 +41,12 @@ pub(super) fn init(transport: &Bound<'_, SocketTransport>, args: Args<'_, '_>) -
         None => context::copy_current(py)?,
     };
     transport.value().state.with(py, |state| {
-        state.event_loop = Some(event_loop.clone().unbind());
-        state.sock = Some(sock.clone().unbind());
+        state.event_loop = Some(event_loop.clone().into());
+        state.sock = Some(sock.clone().into());
         state.fd = fd;
-        state.extra = Some(extra.unbind());
-        state.context = Some(in_context.clone().unbind());
-        state.server = server.as_ref().map(|server| server.clone().unbind());
+        state.extra = Some(extra.into());
+        state.context = Some(in_context.clone().into());
+        state.server = server.as_ref().map(|server| server.clone().into());
     });
     let protocol = protocol.unwrap_or_else(|| py.None().into_bound(py));
     SocketTransport::set_protocol(transport, &protocol)?;

@@ -217,7 +217,7 @@ impl SocketTransport {
     pub(super) fn set_protocol(transport: &Bound<'_, Self>, protocol: &Object<'_>) -> PyResult<()> {
         let py = transport.py();
         let lends = protocol.is_instance(names::buffered_protocol(py)?)?;
-        let protocol = protocol.clone().unbind();
+        let protocol = protocol.clone().into();
         let old = transport.value().state.with(py, |state| {
             state.reading.into = if lends { Into::Lent } else { Into::Scratch };
             state.protocol.replace(protocol)

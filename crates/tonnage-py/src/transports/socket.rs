@@ -15,7 +15,7 @@ use tonnage_core::write_queue::WriteQueue;
 
 use super::flow_control::FlowControl;
 use super::{attributes, methods, opening};
-use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Slots, Visit, context};
+use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, context};
 use crate::event_loop::EventLoop;
 use crate::{errors, names};
 
@@ -26,15 +26,15 @@ pub(crate) struct SocketTransport {
 
 pub(super) struct State {
     /// `None` before `__init__` and after `connection_lost`, as all that follow.
-    pub(super) event_loop: Option<Py<EventLoop>>,
-    pub(super) sock: Option<Py<PyAny>>,
+    pub(super) event_loop: Option<Owned<EventLoop>>,
+    pub(super) sock: Option<Owned<PyAny>>,
     pub(super) fd: Fd,
-    pub(super) protocol: Option<Py<PyAny>>,
-    pub(super) server: Option<Py<PyAny>>,
+    pub(super) protocol: Option<Owned<PyAny>>,
+    pub(super) server: Option<Owned<PyAny>>,
     /// What `get_extra_info` knows; it stays after the end.
-    pub(super) extra: Option<Py<PyDict>>,
+    pub(super) extra: Option<Owned<PyDict>>,
     /// Where the protocol's methods run.
-    pub(super) context: Option<Py<PyAny>>,
+    pub(super) context: Option<Owned<PyAny>>,
     pub(super) reading: Reading,
     pub(super) outgoing: Outgoing,
     pub(super) ending: Ending,
@@ -65,7 +65,7 @@ pub(super) struct Outgoing {
     /// Was `write_eof` called?
     pub(super) eof: bool,
     /// The future of a sendfile that waits until the queue is empty.
-    pub(super) empty_waiter: Option<Py<PyAny>>,
+    pub(super) empty_waiter: Option<Owned<PyAny>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -143,9 +143,9 @@ impl NativeClass for SocketTransport {
                 state.context.as_ref(),
                 state.outgoing.empty_waiter.as_ref(),
             ];
-            let mut shown = visit.option(state.event_loop.as_ref());
+            let mut shown = visit.option(state.event_loop.as_deref());
             if shown == 0 {
-                shown = visit.option(state.extra.as_ref());
+                shown = visit.option(state.extra.as_deref());
             }
             for object in objects.into_iter().flatten() {
                 if shown != 0 {
@@ -166,9 +166,7 @@ impl SocketTransport {
     /// The loop; `None` once the connection is lost.
     #[inline]
     pub(super) fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, EventLoop>> {
-        let found =
-            self.state.with(py, |state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)));
-        found.map(|event_loop| event_loop.into_bound(py))
+        self.state.with(py, |state| state.event_loop.as_ref().map(|event_loop| event_loop.get_bound(py)))
     }
 
     /// The descriptor, if it is still the socket's. Whoever closes a socket under its transport frees the
@@ -176,9 +174,9 @@ impl SocketTransport {
     #[inline]
     pub(super) fn descriptor(&self, py: Python<'_>) -> PyResult<Fd> {
         let (sock, fd) =
-            self.state.with(py, |state| (state.sock.as_ref().map(|sock| sock.clone_ref(py)), state.fd));
+            self.state.with(py, |state| (state.sock.as_ref().map(|sock| sock.get_bound(py)), state.fd));
         let Some(sock) = sock else { return Err(errors::os_error(socket::closed())) };
-        let now: Fd = sock.into_bound(py).call_method0(names::fileno(py))?.extract()?;
+        let now: Fd = sock.call_method0(names::fileno(py))?.extract()?;
         if now == fd && fd >= 0 { Ok(fd) } else { Err(errors::os_error(socket::closed())) }
     }
 
@@ -190,8 +188,8 @@ impl SocketTransport {
     /// The protocol, or `None`, as an object to be handed out.
     pub(super) fn protocol<'py>(&self, py: Python<'py>) -> Object<'py> {
         let found =
-            self.state.with(py, |state| state.protocol.as_ref().map(|protocol| protocol.clone_ref(py)));
-        found.map_or_else(|| py.None().into_bound(py), |protocol| protocol.into_bound(py))
+            self.state.with(py, |state| state.protocol.as_ref().map(|protocol| protocol.get_bound(py)));
+        found.unwrap_or_else(|| py.None().into_bound(py))
     }
 
     /// `loop.call_soon(callback, *args, context=...)`, in the transport's context.
@@ -217,9 +215,9 @@ impl SocketTransport {
     ) -> PyResult<()> {
         let py = transport.py();
         let found =
-            transport.value().state.with(py, |state| state.context.as_ref().map(|found| found.clone_ref(py)));
+            transport.value().state.with(py, |state| state.context.as_ref().map(|found| found.get_bound(py)));
         let ran = match &found {
-            Some(found) => context::run(found.bind(py), work),
+            Some(found) => context::run(found, work),
             None => work(),
         };
         match ran {
@@ -264,15 +262,15 @@ impl SocketTransport {
 fn finalize(transport: &Bound<'_, SocketTransport>) {
     let py = transport.py();
     let Some(sock) =
-        transport.value().state.with(py, |state| state.sock.as_ref().map(|sock| sock.clone_ref(py)))
+        transport.value().state.with(py, |state| state.sock.as_ref().map(|sock| sock.get_bound(py)))
     else {
         return;
     };
     let warned = warn_unclosed(transport);
-    let closed = sock.bind(py).call_method0(names::close(py)).map(drop);
+    let closed = sock.call_method0(names::close(py)).map(drop);
     let (sock, server) = transport.value().state.with(py, |state| (state.sock.take(), state.server.take()));
     let detached = match &server {
-        Some(server) => server.call_method1(py, names::_detach(py), (transport,)).map(drop),
+        Some(server) => server.bind(py).call_method1(names::_detach(py), (transport,)).map(drop),
         None => Ok(()),
     };
     drop(sock);

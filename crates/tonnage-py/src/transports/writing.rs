@@ -199,7 +199,7 @@ impl SocketTransport {
         Self::resume_writers(transport)?;
         let (waiter, is_empty, closes, eof) = transport.value().state.with(py, |state| {
             let outgoing = &state.outgoing;
-            let waiter = outgoing.empty_waiter.as_ref().map(|waiter| waiter.clone_ref(py));
+            let waiter = outgoing.empty_waiter.as_ref().map(|waiter| waiter.get_bound(py));
             let closes = state.ending.closing && state.ending.lost == 0;
             (waiter, outgoing.queue.is_empty(), closes, outgoing.eof)
         });
@@ -207,7 +207,6 @@ impl SocketTransport {
             return Ok(());
         }
         if let Some(waiter) = waiter {
-            let waiter = waiter.bind(py);
             if !waiter.call_method0(names::done(py))?.is_truthy()? {
                 waiter.call_method1(names::set_result(py), (py.None(),))?;
             }
@@ -266,9 +265,8 @@ impl SocketTransport {
         let waiter = transport
             .value()
             .state
-            .with(py, |state| state.outgoing.empty_waiter.as_ref().map(|waiter| waiter.clone_ref(py)));
+            .with(py, |state| state.outgoing.empty_waiter.as_ref().map(|waiter| waiter.get_bound(py)));
         let Some(waiter) = waiter else { return Ok(()) };
-        let waiter = waiter.bind(py);
         if waiter.call_method0(names::done(py))?.is_truthy()? {
             return Ok(());
         }
@@ -295,9 +293,9 @@ impl SocketTransport {
     fn shut_down(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let sock =
-            transport.value().state.with(py, |state| state.sock.as_ref().map(|sock| sock.clone_ref(py)));
+            transport.value().state.with(py, |state| state.sock.as_ref().map(|sock| sock.get_bound(py)));
         let Some(sock) = sock else { return Ok(()) };
-        sock.call_method1(py, names::shutdown(py), (names::shut_wr(py)?,)).map(drop)
+        sock.call_method1(names::shutdown(py), (names::shut_wr(py)?,)).map(drop)
     }
 
     /// A future that is done when all that was written is sent, for sendfile.
@@ -308,11 +306,12 @@ impl SocketTransport {
         }
         let event_loop = transport.value().open_loop(py)?;
         let waiter = event_loop.call_method0(names::create_future(py))?;
-        let kept = waiter.clone().unbind();
-        let sending = transport.value().state.with(py, |state| {
-            state.outgoing.empty_waiter = Some(kept);
-            state.outgoing.sending
-        });
+        let kept = waiter.clone().into();
+        let (old, sending) = transport
+            .value()
+            .state
+            .with(py, |state| (state.outgoing.empty_waiter.replace(kept), state.outgoing.sending));
+        drop(old);
         match sending {
             Sending::Idle => waiter.call_method1(names::set_result(py), (py.None(),)).map(drop)?,
             Sending::AtEndOfTurn => Self::send(transport)?,
