@@ -234,3 +234,29 @@ def test_loop_made_before_the_fork_runs_in_the_child() -> None:
         print(code)
     """
     assert run(program) == "7\n"
+
+
+def test_child_does_not_send_what_its_parent_wrote() -> None:
+    program = """
+        import socket
+
+        async def main():
+            ours, peer = socket.socketpair()
+            transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+            transport.write(b"once")
+            child = os.fork()
+            if not child:
+                try:
+                    transport.close()
+                finally:
+                    os._exit(0)
+            print(wait(child))
+            await asyncio.sleep(0)
+            print(peer.recv(100))
+            transport.abort()
+            peer.close()
+            await asyncio.sleep(0)
+
+        tonnage.run(main())
+    """
+    assert run(program) == "0\nb'once'\n"

@@ -13,6 +13,7 @@ use super::pending::PendingTasks;
 use super::sources::Sources;
 use super::{EventLoop, Flags, VecDeque};
 use crate::cpython::{Guarded, Native, Object, Owned, Visit};
+use crate::transports::SocketTransport;
 use crate::{errors, names};
 
 /// Does it override no method whose overriding makes us schedule by name?
@@ -202,6 +203,10 @@ impl EventLoop {
     /// ran is the parent's for good.
     fn _leave_parent_after_fork(&self, py: Python<'_>) -> PyResult<()> {
         drop(self.poller.with(py, Option::take));
+        // The parent sends what was written in this turn.
+        let unflushed = self.unflushed.with(py, std::mem::take);
+        unflushed.iter().for_each(|transport| SocketTransport::forget_held(transport.bind(py)));
+        drop(unflushed);
         if self.is_running() {
             drop(self.sources.with(py, Sources::close));
             return Ok(());

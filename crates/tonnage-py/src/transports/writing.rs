@@ -192,6 +192,19 @@ impl SocketTransport {
         }
     }
 
+    /// In a forked child: drops what only waits for the end of the turn, because the parent sends it.
+    pub(crate) fn forget_held(transport: &Bound<'_, Self>) {
+        let py = transport.py();
+        let held = transport.value().state.with(py, |state| {
+            let is_held = state.outgoing.sending == Sending::AtEndOfTurn;
+            is_held.then(|| {
+                state.outgoing.sending = Sending::Idle;
+                state.outgoing.queue.drain()
+            })
+        });
+        drop(held);
+    }
+
     fn sent_all(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         Self::stop_sending(transport)?;
