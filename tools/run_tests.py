@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import build
@@ -22,7 +23,7 @@ from steps import BUILD, ROOT, Result, forget, run, say, warn
 
 GROUP = "test"
 CARGO_TIMEOUT_S = 1200
-PYTEST_TIMEOUT_S = 900
+PYTEST_TIMEOUT_S = 1500
 
 
 def cargo() -> None:
@@ -54,22 +55,41 @@ def cargo() -> None:
     Result(GROUP, "core crate", passed, failed, skipped, time.monotonic() - started, note).save()
 
 
-def pytest(version: str, python: Path, arguments: list[str]) -> None:
-    """Run the package's tests on one CPython."""
-    started = time.monotonic()
+def built(version: str, python: Path) -> Path | None:
+    """Return the interpreter to test with, or None if the extension does not build."""
     try:
-        interpreter = build.develop(version, python)
+        return build.develop(version, python)
     except SystemExit:
         Result(GROUP, f"CPython {version}", failed=1, note="the extension does not build").save()
-        return
+        return None
+
+
+def pytest(version: str, interpreter: Path, arguments: list[str]) -> None:
+    """Run the package's tests on one CPython."""
+    started = time.monotonic()
     say(f"pytest on CPython {version}")
     xml = BUILD / f"pytest-{version}.xml"
     BUILD.mkdir(exist_ok=True)
     xml.unlink(missing_ok=True)
     # So many failures have one cause; waiting for the rest would only take time.
     options = ["-q", "-p", "no:cacheprovider", "--maxfail=40", f"--junitxml={xml}"]
-    command = [interpreter, "-m", "pytest", *options, *arguments]
-    code = run(command, timeout_s=PYTEST_TIMEOUT_S)
+    try:
+        done = subprocess.run(
+            [interpreter, "-m", "pytest", *options, *arguments],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=PYTEST_TIMEOUT_S,
+            check=False,
+        )
+        output, code = done.stdout, done.returncode
+    except subprocess.TimeoutExpired as error:
+        output, code = f"{error}\n", 124
+    # In one piece, because two run at once.
+    print(f"== CPython {version}\n{output}", end="", flush=True)
     result = _read(xml, f"CPython {version}")
     if code and not result.failed:
         # A crash of the interpreter, an internal error of pytest, or no tests at all.
@@ -116,11 +136,15 @@ def main() -> int:
     arguments = shlex.split(options.pytest_args)
     if not arguments:
         cargo()
+    ready: dict[str, Path] = {}
     for version, python in pythons.present(options.py).items():
         if version in pythons.BUILT_ONLY and not options.py:
             smoke(version, python)
-        else:
-            pytest(version, python, arguments)
+        elif interpreter := built(version, python):
+            ready[version] = interpreter
+    # The tests mostly wait, for programs and for each other, so two Pythons share a small machine well.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(lambda item: pytest(*item, arguments), ready.items()))
     if not options.py and pythons.absent():
         warn(f"not tested, because absent: CPython {', '.join(pythons.absent())}")
     return report.show(GROUP)
