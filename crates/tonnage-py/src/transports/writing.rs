@@ -219,10 +219,10 @@ impl SocketTransport {
         if !is_empty {
             return Ok(());
         }
-        if let Some(waiter) = waiter {
-            if !waiter.call_method0(names::done(py))?.is_truthy()? {
-                waiter.call_method1(names::set_result(py), (py.None(),))?;
-            }
+        if let Some(waiter) = waiter
+            && !waiter.call_method0(names::done(py))?.is_truthy()?
+        {
+            waiter.call_method1(names::set_result(py), (py.None(),))?;
         }
         if closes {
             return Self::lose_connection(transport, None);
