@@ -28,6 +28,9 @@ imported! {
     is_coroutine_function = "asyncio.coroutines", "_iscoroutinefunction";
 }
 
+/// Does asyncio's repr of a task fail without a coroutine? Before it knew eager tasks, it did.
+pub(crate) const REPR_NEEDS_COROUTINE: bool = cfg!(not(Py_3_12));
+
 /// `_asyncio.future_add_to_awaited_by`, from 3.14 on.
 #[allow(clippy::unnecessary_wraps, reason = "older versions have no such function")]
 pub(crate) fn add_to_awaited_by(_py: Python<'_>) -> PyResult<Option<&Bound<'_, PyAny>>> {

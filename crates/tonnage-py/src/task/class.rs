@@ -9,7 +9,7 @@ use pyo3::types::PyString;
 use super::{Task, finalizer, next_number, step};
 use crate::cpython::native_class::{create, is_exact};
 use crate::cpython::{
-    Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, context, coroutine, current,
+    Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, compat, context, coroutine, current,
 };
 use crate::event_loop::EventLoop;
 use crate::future::{self, Future};
@@ -305,7 +305,7 @@ fn start_eagerly<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>) -> PyRe
         (None, Some(previous)) => current::enter(event_loop, &previous),
         (None, None) => current::leave(event_loop),
     };
-    if !task.value().future.is_pending(py) {
+    if !compat::REPR_NEEDS_COROUTINE && !task.value().future.is_pending(py) {
         // Breaks the cycle of a finished task, its coroutine and an exception's traceback.
         drop(task.value().state.with(py, |state| state.coro.take()));
     }
