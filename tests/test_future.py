@@ -80,7 +80,7 @@ def test_what_is_no_exception_is_refused(loop: Loop) -> None:
 
 
 def test_stop_iteration_becomes_runtime_error(loop: Loop, asyncio_since: Callable[..., None]) -> None:
-    asyncio_since(3, 12)
+    asyncio_since(3, 13)
     future = loop.create_future()
     stop = StopIteration()
     future.set_exception(stop)
