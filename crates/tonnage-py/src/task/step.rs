@@ -205,7 +205,7 @@ fn wait_for_native<'py>(
         return Err(awaits_itself(task)?);
     }
     let waiter = Owned::from(value);
-    task.value().state.with(py, |state| state.waiter = Some(waiter));
+    drop(task.value().state.with(py, |state| state.waiter.replace(waiter)));
     if native {
         if !future::add_waiting_task(future, task) {
             wake(task, event_loop)?;
@@ -240,7 +240,7 @@ fn wait_for_foreign<'py>(
     value.setattr(names::_asyncio_future_blocking(py), false)?;
     add_wakeup(task, value)?;
     let waiter = Owned::from(value);
-    task.value().state.with(py, |state| state.waiter = Some(waiter));
+    drop(task.value().state.with(py, |state| state.waiter.replace(waiter)));
     Ok(())
 }
 
