@@ -257,17 +257,22 @@ pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> PyResult<()> {
     Ok(())
 }
 
-/// Is the callback one that cannot ask which task runs? The common one is `future.set_result`, of a
-/// future that is pending and whose loop, being ours, is told without a call through Python.
+/// Sets the future's result at once, if the callback is `future.set_result` with a value, of a pending
+/// future of this loop: the commonest callback of all. It runs no Python code, so neither its context
+/// nor the mark of the running task can be seen. Says whether it did.
 #[inline]
-pub(super) fn runs_no_python(handle: &Bound<'_, Handle>) -> bool {
+pub(super) fn run_set_result(handle: &Bound<'_, Handle>, event_loop: &Object<'_>) -> PyResult<bool> {
     let py = handle.py();
-    handle.value().state.with(py, |state| {
-        let Some((callback, _)) = &state.callback else { return false };
-        future::receiver_of_set_result(callback.bind(py)).is_some_and(|future| {
-            future.value().state.with(py, |state| state.is_pending() && state.event_loop.is_native())
-        })
-    })
+    let found = handle.value().state.with(py, |state| {
+        let Some((callback, CallArgs::One(value))) = &state.callback else { return None };
+        let future = future::receiver_of_set_result(callback.bind(py))?;
+        let simple = future.value().state.with(py, |future| {
+            future.is_pending() && future.event_loop.is_native() && future.event_loop.is(event_loop)
+        });
+        simple.then(|| (future.clone(), value.share(py)))
+    });
+    let Some((future, value)) = found else { return Ok(false) };
+    future::settle(&future, future::Outcome::Result(value))
 }
 
 /// Runs the callback in its context. Only what must leave the loop comes back as an error.

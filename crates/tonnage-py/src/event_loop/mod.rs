@@ -177,12 +177,6 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Is a task marked as the running one?
-    #[inline]
-    pub(crate) fn in_task(&self, py: Python<'_>) -> bool {
-        self.current.with(py, |current| current.is_some())
-    }
-
     /// No task runs.
     #[inline]
     pub(crate) fn leave_task(&self, event_loop: &Object<'_>) -> PyResult<()> {

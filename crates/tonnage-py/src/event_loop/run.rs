@@ -171,9 +171,10 @@ impl EventLoop {
             }
             Ready::Handle(handle) => {
                 let handle = handle.into_bound(py);
-                if self.in_task(py) && !handle::runs_no_python(&handle) {
-                    self.leave_task(slf.as_any())?;
+                if handle::run_set_result(&handle, slf.as_any())? {
+                    return Ok(());
                 }
+                self.leave_task(slf.as_any())?;
                 handle::run(&handle)
             }
             Ready::Callback(done) => {
