@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import subprocess
 import sys
+import textwrap
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -200,3 +202,24 @@ def test_hundred_thousand_callbacks_of_one_future_run_in_order(loop: Loop) -> No
     future.set_result(None)
     turn(loop, 2)
     assert seen == list(range(DEEP))
+
+
+def test_tasks_that_start_eagerly_inside_each_other_end_in_recursion_error() -> None:
+    program = """
+        import asyncio, tonnage
+
+        async def nest(depth):
+            if depth:
+                await tonnage.Task(nest(depth - 1), loop=loop, eager_start=True)
+
+        loop = tonnage.new_event_loop()
+        loop.set_exception_handler(lambda loop, context: None)
+        try:
+            loop.run_until_complete(nest(100_000))
+        except RecursionError:
+            print("RecursionError")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert done.stdout == "RecursionError\n"
