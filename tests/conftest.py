@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,6 +12,10 @@ from typing import Any
 
 import pytest
 import tonnage
+
+# A run that was started in the background ignores SIGINT, and so would the programs that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FACTORIES = {"asyncio": asyncio.SelectorEventLoop, "tonnage": tonnage.new_event_loop}
 

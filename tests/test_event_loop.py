@@ -7,6 +7,7 @@ import contextvars
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -760,3 +761,18 @@ def test_loop_of_tonnage_is_a_base_event_loop() -> None:
     assert isinstance(loop, asyncio.AbstractEventLoop)
     assert isinstance(loop, asyncio.SelectorEventLoop)
     loop.close()
+
+
+def test_signal_raised_by_a_builtin_callback_is_not_slept_over(loop: Loop) -> None:
+    # No bytecode runs between the callback and the wait, so nothing else would call the handler.
+    handled: list[int] = []
+    previous = signal.signal(signal.SIGUSR1, lambda *_: (handled.append(1), loop.stop()))
+    try:
+        loop.call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+        guard = loop.call_later(20, loop.stop)
+        loop.run_forever()
+        guard.cancel()
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert handled == [1]
+    assert loop.time() < guard.when()

@@ -721,7 +721,7 @@ def alive() -> dict[str, int]:
     counts: dict[str, int] = {}
     for found in gc.get_objects():
         kind = type(found)
-        if kind.__module__.startswith("tonnage") and not isinstance(found, (type, BaseException)):
+        if str(kind.__module__).startswith("tonnage") and not isinstance(found, (type, BaseException)):
             counts[kind.__qualname__] = counts.get(kind.__qualname__, 0) + 1
     return counts
 

@@ -46,7 +46,7 @@ def census() -> dict[str, Any]:
     kinds = collections.Counter(
         f"{type(thing).__module__}.{type(thing).__qualname__}"
         for thing in gc.get_objects()
-        if type(thing).__module__.partition(".")[0] in WATCHED_MODULES
+        if str(type(thing).__module__).partition(".")[0] in WATCHED_MODULES
     )
     with open("/proc/self/statm", encoding="ascii") as file:
         resident = int(file.read().split()[1]) * resource.getpagesize()

@@ -90,7 +90,10 @@ impl EventLoop {
     fn poll(&self, slf: &Bound<'_, EventLoop>, has_work: bool) -> PyResult<()> {
         let py = slf.py();
         self.leave_task(slf.as_any())?;
+        // A signal that came while no bytecode ran would not end the wait: its handler runs now.
+        py.check_signals()?;
         let stopping = self.flags.stopping.load(Ordering::Relaxed);
+        let has_work = has_work || self.ready.with(py, |queue| !queue.is_empty());
         let timeout_ns = if has_work || stopping { Some(0) } else { self.until_next_timer(py) };
         // The memory of a burst goes back.
         self.ready.with(py, |queue| {
