@@ -91,14 +91,16 @@ impl<'a, 'py> Args<'a, 'py> {
     }
 
     /// The one keyword argument that there may be beside positional ones.
+    #[inline(always)]
     pub(crate) fn only_keyword(
         &self,
         function: &'static str,
         wanted: &'static str,
     ) -> PyResult<Option<Object<'py>>> {
-        if matches!(self.keywords, Keywords::None) {
-            return Ok(None);
-        }
+        if matches!(self.keywords, Keywords::None) { Ok(None) } else { self.match_one(function, wanted) }
+    }
+
+    fn match_one(&self, function: &'static str, wanted: &'static str) -> PyResult<Option<Object<'py>>> {
         let mut found = [None];
         let parameters = Parameters { function, names: [wanted], positional: 0, required: 0 };
         self.match_keywords(&parameters, &mut found)?;

@@ -260,8 +260,17 @@ pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> PyResult<()> {
 /// Sets the future's result at once, if the callback is `future.set_result` with a value, of a pending
 /// future of this loop: the commonest callback of all. It runs no Python code, so neither its context
 /// nor the mark of the running task can be seen. Says whether it did.
-#[inline]
+#[inline(always)]
 pub(super) fn run_set_result(handle: &Bound<'_, Handle>, event_loop: &Object<'_>) -> PyResult<bool> {
+    let has_one = |state: &mut HandleState| matches!(state.callback, Some((_, CallArgs::One(_))));
+    if handle.value().state.with(handle.py(), has_one) {
+        settle_by_set_result(handle, event_loop)
+    } else {
+        Ok(false)
+    }
+}
+
+fn settle_by_set_result(handle: &Bound<'_, Handle>, event_loop: &Object<'_>) -> PyResult<bool> {
     let py = handle.py();
     let found = handle.value().state.with(py, |state| {
         let Some((callback, CallArgs::One(value))) = &state.callback else { return None };
@@ -276,7 +285,7 @@ pub(super) fn run_set_result(handle: &Bound<'_, Handle>, event_loop: &Object<'_>
 }
 
 /// Runs the callback in its context. Only what must leave the loop comes back as an error.
-#[inline]
+#[inline(always)]
 pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
     let py = handle.py();
     let taken = handle.value().state.with(py, |state| match (&state.callback, &state.context) {
