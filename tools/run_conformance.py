@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from pathlib import Path
 import build
 import pythons
 import report
-from steps import ROOT, Result, forget, say, warn
+from steps import ROOT, Result, captured, forget, say, warn
 
 GROUP = "conformance"
 TIMEOUT_S = 1800
@@ -37,21 +36,7 @@ def conformance(version: str, interpreter: Path, arguments: list[str]) -> None:
     say(f"CPython {version}'s test_asyncio on tonnage")
     started = time.monotonic()
     command = [interpreter, ROOT / "tests" / "conformance" / "run.py", *arguments]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-        output, code = done.stdout, done.returncode
-    except subprocess.TimeoutExpired as error:
-        output, code = f"{error}\n", 124
+    output, code = captured(command, timeout_s=TIMEOUT_S)
     counts = CLOSING.findall(output)
     passed, failed, skipped = map(int, counts[-1]) if counts else (0, 0, 0)
     note = ""

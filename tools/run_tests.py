@@ -19,7 +19,7 @@ from pathlib import Path
 import build
 import pythons
 import report
-from steps import BUILD, ROOT, Result, forget, run, say, warn
+from steps import BUILD, ROOT, Result, captured, forget, run, say, warn
 
 GROUP = "test"
 CARGO_TIMEOUT_S = 1200
@@ -73,21 +73,8 @@ def pytest(version: str, interpreter: Path, arguments: list[str]) -> None:
     xml.unlink(missing_ok=True)
     # So many failures have one cause; waiting for the rest would only take time.
     options = ["-q", "-p", "no:cacheprovider", "--maxfail=40", f"--junitxml={xml}"]
-    try:
-        done = subprocess.run(
-            [interpreter, "-m", "pytest", *options, *arguments],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=PYTEST_TIMEOUT_S,
-            check=False,
-        )
-        output, code = done.stdout, done.returncode
-    except subprocess.TimeoutExpired as error:
-        output, code = f"{error}\n", 124
+    command: list[str | Path] = [interpreter, "-m", "pytest", *options, *arguments]
+    output, code = captured(command, timeout_s=PYTEST_TIMEOUT_S)
     # In one piece, because two run at once.
     print(f"== CPython {version}\n{output}", end="", flush=True)
     result = _read(xml, f"CPython {version}")

@@ -72,6 +72,28 @@ def stop(text: str) -> None:
     raise SystemExit(2)
 
 
+def captured(command: list[str | Path], *, timeout_s: float) -> tuple[str, int]:
+    """Run a program, and return what it printed and its exit code: 124 if it took too long.
+
+    For programs of which two run at once, so that each one's output can be shown in one piece.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        return f"{error}\n", 124
+    return done.stdout, done.returncode
+
+
 def run(
     command: list[str | Path],
     *,
