@@ -10,4 +10,5 @@ pub mod clock;
 pub mod reactor;
 pub mod timers;
 pub mod turnstile;
+pub mod waiters;
 pub mod write_queue;

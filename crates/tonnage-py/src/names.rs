@@ -24,11 +24,13 @@ attribute_names!(
     __self__,
     __traceback__,
     add_done_callback,
+    remove_done_callback,
     call_exception_handler,
     call_at,
     call_later,
     call_soon,
     cancel,
+    cancelled,
     close,
     context,
     eager_start,
@@ -87,6 +89,8 @@ macro_rules! imported {
 pub(crate) use imported;
 
 imported! {
+    get_running_loop = "asyncio.events", "_get_running_loop";
+    current_task = "asyncio.tasks", "current_task";
     get_event_loop = "asyncio.events", "get_event_loop";
     asyncio_future = "_asyncio", "Future";
     asyncio_task = "_asyncio", "Task";

@@ -180,7 +180,7 @@ impl EventLoop {
         drop(ready);
         let timers = self.timers.with(py, Timers::drain);
         for timer in timers {
-            timer.value().key.with(py, |key| *key = None);
+            timer.forget(py);
         }
         let sources = self.sources.with(py, Sources::close);
         drop(sources);
@@ -226,7 +226,7 @@ impl EventLoop {
         });
         if shown == 0 {
             shown = self.timers.traverse(0, |timers| {
-                timers.iter().map(|timer| visit.call(timer)).find(|shown| *shown != 0).unwrap_or(0)
+                timers.iter().map(|timer| timer.traverse(&visit)).find(|shown| *shown != 0).unwrap_or(0)
             });
         }
         if shown == 0 {

@@ -14,6 +14,7 @@ mod ready;
 mod run;
 mod scheduling;
 mod sources;
+mod timer;
 mod timer_handle;
 
 use std::collections::VecDeque;
@@ -28,6 +29,7 @@ pub(crate) use handle::Handle;
 pub(crate) use ready::{DoneCallback, Ready};
 pub(crate) use scheduling::methods;
 pub(crate) use sources::Direction;
+pub(crate) use timer::Timer;
 pub(crate) use timer_handle::TimerHandle;
 
 use crate::cpython::{Guarded, Object, Owned, current, thread_id};
@@ -42,7 +44,7 @@ use sources::Sources;
 pub(crate) struct EventLoop {
     /// Bounded by what is scheduled: each entry is a pending task's step, or was put here by a user.
     ready: Guarded<VecDeque<Ready>>,
-    timers: Guarded<Timers<Owned<TimerHandle>>>,
+    timers: Guarded<Timers<Timer>>,
     sources: Guarded<Sources>,
     /// Taken while the loop runs.
     poller: Guarded<Option<Poller>>,
@@ -146,7 +148,9 @@ impl EventLoop {
         Ok(())
     }
 
-    pub(crate) fn remove_timer(&self, py: Python<'_>, key: TimerKey) -> Option<Owned<TimerHandle>> {
+    /// Takes a timer out, unless it was due; the caller drops it.
+    #[must_use]
+    pub(crate) fn remove_timer(&self, py: Python<'_>, key: TimerKey) -> Option<Timer> {
         self.timers.with(py, |timers| timers.remove(key))
     }
 
@@ -162,6 +166,12 @@ impl EventLoop {
     #[must_use]
     pub(crate) fn forget(&self, py: Python<'_>, at: KeptAt) -> Option<Owned<Task>> {
         self.pending.with(py, |pending| pending.forget(at))
+    }
+
+    /// The task of ours that runs.
+    #[inline]
+    pub(crate) fn running_task<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Task>> {
+        self.current.with(py, |current| current.as_ref().map(|task| task.get_bound(py)))
     }
 
     /// Makes `task` the running one. It stays so until another runs, or something that is no task.

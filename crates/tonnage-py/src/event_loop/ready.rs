@@ -13,6 +13,8 @@ pub(crate) enum Ready {
     Handle(Owned<Handle>),
     /// A done callback of a future.
     Callback(Box<DoneCallback>),
+    /// A future whose time has come: its result is None.
+    Wake(Owned<Future>),
     /// A transport whose socket has bytes.
     Readable(Owned<SocketTransport>),
     /// A transport whose socket takes bytes.
@@ -35,6 +37,7 @@ impl Ready {
                 (0, 0) => visit.call(&done.context),
                 (0, shown) | (shown, _) => shown,
             },
+            Self::Wake(future) => visit.call(future),
             Self::Readable(transport) | Self::Writable(transport) => visit.call(transport),
         }
     }

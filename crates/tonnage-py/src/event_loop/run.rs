@@ -11,9 +11,10 @@ use tonnage_core::clock;
 use tonnage_core::reactor::Poller;
 
 use super::call_args::CallArgs;
-use super::{DoneCallback, EventLoop, Handle, Ready, TimerHandle, handle};
-use crate::cpython::{Native, Object, Owned};
+use super::{DoneCallback, EventLoop, Handle, Ready, handle};
+use crate::cpython::Object;
 use crate::event_loop::sources::Watcher;
+use crate::future::Outcome;
 use crate::task::Task;
 use crate::transports::SocketTransport;
 use crate::{errors, future, names, task};
@@ -153,10 +154,8 @@ impl EventLoop {
     fn take_timers_until_now(&self, py: Python<'_>) {
         let now_ns = clock::now_ns();
         while let Some(timer) = self.timers.with(py, |timers| timers.pop_due(now_ns)) {
-            let timer = timer.into_bound(py);
-            timer.value().key.with(py, |key| *key = None);
-            let handle = Owned::from(TimerHandle::as_handle(&timer));
-            self.ready.with(py, |queue| queue.push_back(Ready::Handle(handle)));
+            let ready = timer.ready(py);
+            self.ready.with(py, |queue| queue.push_back(ready));
         }
     }
 
@@ -191,6 +190,10 @@ impl EventLoop {
                     Err(error) if errors::is_exit(py, &error) => Err(error),
                     Err(error) => handle::report_callback(slf.as_any(), callback, future, (context, error)),
                 }
+            }
+            Ready::Wake(future) => {
+                let none = Outcome::Result(py.None().into_bound(py).into());
+                future::settle(future.bind(py), none).map(drop)
             }
             Ready::Readable(transport) => {
                 self.leave_task(slf.as_any())?;
@@ -239,6 +242,7 @@ impl EventLoop {
                 let context = Some(done.context.get_bound(py));
                 Handle::create(slf, done.callback.get_bound(py), args, context)?.into_any()
             }
+            Ready::Wake(future) => future.bind(py).clone().into_any(),
             Ready::Readable(transport) | Ready::Writable(transport) => transport.bind(py).clone().into_any(),
         })
     }
