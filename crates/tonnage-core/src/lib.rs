@@ -8,6 +8,7 @@
 
 pub mod clock;
 pub mod reactor;
+pub mod slab;
 pub mod timers;
 pub mod turnstile;
 pub mod waiters;

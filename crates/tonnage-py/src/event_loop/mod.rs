@@ -9,7 +9,6 @@ mod call_args;
 mod class;
 mod handle;
 mod io;
-mod pending;
 mod ready;
 mod run;
 mod scheduling;
@@ -23,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use tonnage_core::reactor::{Poller, Waker};
+use tonnage_core::slab::Slab;
 use tonnage_core::timers::{TimerKey, Timers};
 
 pub(crate) use handle::Handle;
@@ -36,7 +36,6 @@ use crate::cpython::{Guarded, Object, Owned, current, thread_id};
 use crate::errors;
 use crate::task::{KeptAt, Task};
 use crate::transports::SocketTransport;
-use pending::PendingTasks;
 use sources::Sources;
 
 /// The part of the event loop that runs for every callback, task and timer.
@@ -50,7 +49,8 @@ pub(crate) struct EventLoop {
     poller: Guarded<Option<Poller>>,
     /// Another one after a fork.
     waker: Guarded<Waker>,
-    pending: Guarded<PendingTasks>,
+    /// The strong references to its tasks, so that none vanishes.
+    pending: Guarded<Slab<Owned<Task>>>,
     /// The task that asyncio takes for the running one; left lazily.
     current: Guarded<Option<Owned<Task>>>,
     task_factory: Guarded<Option<Owned>>,
@@ -158,14 +158,14 @@ impl EventLoop {
     #[inline]
     pub(crate) fn keep(&self, py: Python<'_>, task: &Bound<'_, Task>) -> KeptAt {
         let task = Owned::from(task);
-        self.pending.with(py, |pending| pending.keep(task))
+        KeptAt::of(self.pending.with(py, |pending| pending.insert(task)))
     }
 
     /// The task is done; the caller drops the reference.
     #[inline]
     #[must_use]
     pub(crate) fn forget(&self, py: Python<'_>, at: KeptAt) -> Option<Owned<Task>> {
-        self.pending.with(py, |pending| pending.forget(at))
+        self.pending.with(py, |pending| pending.remove(at.key()))
     }
 
     /// The task of ours that runs.

@@ -10,6 +10,7 @@ mod finalizer;
 mod step;
 mod wakeup;
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::prelude::*;
@@ -46,7 +47,17 @@ pub(crate) struct TaskState {
 
 /// A place in the loop's table of pending tasks.
 #[derive(Clone, Copy)]
-pub(crate) struct KeptAt(pub(crate) std::num::NonZeroU32);
+pub(crate) struct KeptAt(NonZeroU32);
+
+impl KeptAt {
+    pub(crate) fn of(key: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(key))
+    }
+
+    pub(crate) fn key(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 /// Wraps after four billion tasks; a number is a name for people, and no identity.
 static NUMBERS: AtomicU32 = AtomicU32::new(0);
