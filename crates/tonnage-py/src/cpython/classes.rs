@@ -12,7 +12,7 @@ use super::native_class::{ClassCell, Extends, NativeLayout, add_class, is_instan
 use crate::coroutine::{CoroutineIter, Immediate};
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
-use crate::structured::{ChildDone, SleepCoroutine};
+use crate::structured::{ChildDone, SleepCoroutine, Timeout};
 use crate::task::{Task, TaskWakeup};
 use crate::transports::SocketTransport;
 
@@ -72,6 +72,7 @@ native_class!(CoroutineIter);
 native_class!(Immediate);
 native_class!(ChildDone);
 native_class!(SleepCoroutine);
+native_class!(Timeout, extras);
 
 /// Lists all native classes once: what is made when the module is, and what is counted.
 macro_rules! all_classes {
@@ -105,4 +106,5 @@ all_classes!(
     Immediate,
     ChildDone,
     SleepCoroutine,
+    Timeout,
 );

@@ -3,6 +3,7 @@
 use super::handle::Handle;
 use crate::cpython::{Owned, Visit};
 use crate::future::Future;
+use crate::structured::Timeout;
 use crate::task::Task;
 use crate::transports::SocketTransport;
 
@@ -15,6 +16,8 @@ pub(crate) enum Ready {
     Callback(Box<DoneCallback>),
     /// A future whose time has come: its result is None.
     Wake(Owned<Future>),
+    /// A timeout whose deadline has passed.
+    Expire(Owned<Timeout>),
     /// A transport whose socket has bytes.
     Readable(Owned<SocketTransport>),
     /// A transport whose socket takes bytes.
@@ -38,6 +41,7 @@ impl Ready {
                 (0, shown) | (shown, _) => shown,
             },
             Self::Wake(future) => visit.call(future),
+            Self::Expire(timeout) => visit.call(timeout),
             Self::Readable(transport) | Self::Writable(transport) => visit.call(transport),
         }
     }

@@ -15,9 +15,10 @@ use super::{DoneCallback, EventLoop, Handle, Ready, handle};
 use crate::cpython::Object;
 use crate::event_loop::sources::Watcher;
 use crate::future::Outcome;
+use crate::structured::Timeout;
 use crate::task::Task;
 use crate::transports::SocketTransport;
-use crate::{errors, future, names, task};
+use crate::{errors, future, names, structured, task};
 
 /// Passes over the ready queue between two polls, while there is work. A prime, so that it does not
 /// fall into step with a program's own period.
@@ -195,6 +196,16 @@ impl EventLoop {
                 let none = Outcome::Result(py.None().into_bound(py).into());
                 future::settle(future.bind(py), none).map(drop)
             }
+            Ready::Expire(timeout) => {
+                self.leave_task(slf.as_any())?;
+                let timeout = timeout.into_bound(py);
+                match structured::expire(&timeout) {
+                    Err(error) if !errors::is_exit(py, &error) => {
+                        report_expiry(slf.as_any(), &timeout, error)
+                    }
+                    expired => expired,
+                }
+            }
             Ready::Readable(transport) => {
                 self.leave_task(slf.as_any())?;
                 SocketTransport::readable(&transport.into_bound(py))
@@ -243,6 +254,7 @@ impl EventLoop {
                 Handle::create(slf, done.callback.get_bound(py), args, context)?.into_any()
             }
             Ready::Wake(future) => future.bind(py).clone().into_any(),
+            Ready::Expire(timeout) => timeout.bind(py).clone().into_any(),
             Ready::Readable(transport) | Ready::Writable(transport) => transport.bind(py).clone().into_any(),
         })
     }
@@ -269,6 +281,16 @@ impl EventLoop {
         }
         flushed
     }
+}
+
+/// Tells the exception handler that a timeout could not cancel its task.
+#[cold]
+fn report_expiry(event_loop: &Object<'_>, timeout: &Bound<'_, Timeout>, error: PyErr) -> PyResult<()> {
+    let py = event_loop.py();
+    let details = PyDict::new(py);
+    details.set_item("message", format!("Exception in the expiry of {}", timeout.repr()?))?;
+    details.set_item("exception", error.into_value(py))?;
+    event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
 }
 
 /// Tells the exception handler of a step that failed outside the coroutine, as when what the task waits

@@ -1,15 +1,19 @@
 //! What stands in the loop's timers: the closed list of things that happen at a time.
 
+use pyo3::Python;
+
 use super::{Ready, TimerHandle};
 use crate::cpython::{Native, Owned, Visit};
 use crate::future::Future;
-use pyo3::Python;
+use crate::structured::Timeout;
 
 pub(crate) enum Timer {
     /// A callback of `call_later` or `call_at`.
     Handle(Owned<TimerHandle>),
     /// A future that a coroutine of ours waits for: its result is set to None.
     Wake(Owned<Future>),
+    /// A timeout that a block runs under.
+    Expire(Owned<Timeout>),
 }
 
 impl Timer {
@@ -22,6 +26,7 @@ impl Timer {
                 Ready::Handle(Owned::from(TimerHandle::as_handle(&timer)))
             }
             Self::Wake(future) => Ready::Wake(future),
+            Self::Expire(timeout) => Ready::Expire(timeout),
         }
     }
 
@@ -36,6 +41,7 @@ impl Timer {
         match self {
             Self::Handle(timer) => visit.call(timer),
             Self::Wake(future) => visit.call(future),
+            Self::Expire(timeout) => visit.call(timeout),
         }
     }
 }

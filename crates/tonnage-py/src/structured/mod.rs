@@ -7,19 +7,35 @@
 //! `child_done`.
 
 mod child_done;
+mod errors;
+mod parent;
 mod sleep;
+mod timeout;
 
 use pyo3::prelude::*;
 
 pub(crate) use child_done::ChildDone;
 pub(crate) use sleep::SleepCoroutine;
+pub(crate) use timeout::{Timeout, expire};
 
 use crate::cpython::{Object, add_function};
 use crate::future::Future;
 
 /// Adds the functions to the module.
 pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_function(module, c"sleep", c"Let others run for `delay` seconds, then return `result`.", sleep::sleep)
+    add_function(module, c"sleep", c"Let others run for `delay` seconds, then return `result`.", sleep::sleep)?;
+    add_function(
+        module,
+        c"timeout",
+        c"Cancel the block after `delay` seconds, and raise TimeoutError; None is never.",
+        timeout::timeout,
+    )?;
+    add_function(
+        module,
+        c"timeout_at",
+        c"Cancel the block at the loop's time `when`, and raise TimeoutError; None is never.",
+        timeout::timeout_at,
+    )
 }
 
 /// Tells `parent` that the child it knows by `key` is done.
