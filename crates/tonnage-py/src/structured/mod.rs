@@ -20,7 +20,7 @@ use pyo3::prelude::*;
 pub(crate) use child_done::ChildDone;
 pub(crate) use ensure_future::WrapAwaitableCoroutine;
 pub(crate) use group::{ExitCoroutine, StartCoroutine, TaskGroup, TaskStatus};
-pub(crate) use sleep::SleepCoroutine;
+pub(crate) use sleep::{SleepCoroutine, TurnCoroutine};
 pub(crate) use timeout::{Timeout, expire};
 pub(crate) use wait_for::WaitForCoroutine;
 
@@ -72,7 +72,7 @@ pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// Tells `parent` that the child it knows by `key` is done. A failure is told in the next turn, as asyncio does
 /// it: who is ready in this turn still runs before a group cancels it.
 pub(crate) fn child_done(parent: &Object<'_>, key: u32, child: &Bound<'_, Future>) -> PyResult<()> {
-    if parent.is_instance_of::<TaskGroup>() && child.value().has_failed(child.py()) {
+    if child.value().has_failed(child.py()) && parent.is_instance_of::<TaskGroup>() {
         return future::add_callback(child, ChildDone::create(parent, key)?);
     }
     child_of_any_kind_done(parent, key, child.as_any())
