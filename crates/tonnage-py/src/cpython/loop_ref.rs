@@ -24,29 +24,27 @@ static USUAL_CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut(
 
 /// The native loop behind `object`.
 #[inline]
-pub(crate) fn native_loop<'a>(object: &'a Object<'_>) -> Option<&'a EventLoop> {
+pub(crate) fn native_loop<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, EventLoop>> {
     // SAFETY: a valid object has a type.
     let class = unsafe { ffi::Py_TYPE(object.as_ptr()) };
     if class == USUAL_CLASS.load(Ordering::Relaxed) {
         // SAFETY: the class was found to be a subclass of EventLoop, and lives for ever.
-        return Some(unsafe { object.cast_unchecked::<EventLoop>() }.get());
+        return Some(unsafe { object.cast_unchecked::<EventLoop>() });
     }
     unusual_loop(object)
 }
 
 #[cold]
-fn unusual_loop<'a>(object: &'a Object<'_>) -> Option<&'a EventLoop> {
+fn unusual_loop<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, EventLoop>> {
     let found = object.cast::<EventLoop>().ok()?;
     let class = object.get_type();
     let first = ptr::null_mut();
-    if USUAL_CLASS
-        .compare_exchange(first, class.as_type_ptr(), Ordering::Relaxed, Ordering::Relaxed)
-        .is_ok()
+    if USUAL_CLASS.compare_exchange(first, class.as_type_ptr(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     {
         // The reference is kept for ever, so that no other class can be made at its address.
         let _kept = class.into_ptr();
     }
-    Some(found.get())
+    Some(found)
 }
 
 /// What a future remembers beside its loop.
@@ -147,7 +145,7 @@ impl LoopRef {
         // SAFETY: the bit was set after the type was checked, and the object is alive as long as `self`.
         let event_loop: &EventLoop = unsafe { borrowed::<EventLoop>(py, &object) }.get();
         // SAFETY: the value lives in the object, not in the place that was borrowed.
-        LoopOf::Native(unsafe { &*std::ptr::from_ref(event_loop) })
+        LoopOf::Native(unsafe { &*ptr::from_ref(event_loop) })
     }
 
     pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {

@@ -79,7 +79,13 @@ impl EventLoop {
     /// The native loop behind `object`.
     #[inline]
     pub(crate) fn of_any<'a>(object: &'a Object<'_>) -> Option<&'a Self> {
-        native_loop(object)
+        native_loop(object).map(Bound::get)
+    }
+
+    /// As `of`, as an object.
+    #[inline]
+    pub(crate) fn bound<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, Self>> {
+        native_loop(object).filter(|event_loop| event_loop.get().flags.plain.load(Ordering::Relaxed))
     }
 
     #[inline]

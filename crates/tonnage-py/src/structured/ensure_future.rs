@@ -17,8 +17,9 @@ use crate::{future, names, running};
 /// `event_loop.create_task(coro)`.
 #[inline]
 pub(crate) fn spawn<'py>(event_loop: &Object<'py>, coro: &Object<'py>) -> PyResult<Object<'py>> {
-    if EventLoop::of(event_loop).is_some_and(|native| native.spawns_directly(coro.py())) {
-        let native = event_loop.cast::<EventLoop>()?;
+    if let Some(native) = EventLoop::bound(event_loop)
+        && native.get().spawns_directly(coro.py())
+    {
         return Ok(task::create_native(native, coro, TaskOptions::default())?.into_any());
     }
     call::method(event_loop, names::create_task(coro.py()), coro)

@@ -13,6 +13,7 @@ mod group;
 mod parent;
 mod sleep;
 mod timeout;
+mod turn;
 mod wait_for;
 
 use pyo3::prelude::*;
@@ -20,8 +21,9 @@ use pyo3::prelude::*;
 pub(crate) use child_done::ChildDone;
 pub(crate) use ensure_future::WrapAwaitableCoroutine;
 pub(crate) use group::{ExitCoroutine, StartCoroutine, TaskGroup, TaskStatus};
-pub(crate) use sleep::{SleepCoroutine, TurnCoroutine};
+pub(crate) use sleep::SleepCoroutine;
 pub(crate) use timeout::{Timeout, expire};
+pub(crate) use turn::Turn;
 pub(crate) use wait_for::WaitForCoroutine;
 
 use crate::cpython::{Native, Object, add_function};

@@ -6,6 +6,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyInt;
 use tonnage_core::timers::TimerKey;
 
+use super::turn::Turn;
 use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::{Args, Object, Owned, Parameters, Visit};
 use crate::event_loop::EventLoop;
@@ -13,27 +14,6 @@ use crate::waiter::Waiter;
 use crate::{names, running};
 
 pub(crate) type SleepCoroutine = Coroutine<Sleep>;
-
-pub(crate) type TurnCoroutine = Coroutine<Turn>;
-
-/// sleep(0) without a result, which programs call to let others run.
-pub(crate) struct Turn {
-    yielded: bool,
-}
-
-impl Body for Turn {
-    const QUALNAME: &'static str = "sleep";
-
-    #[inline]
-    fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
-        awaited?;
-        Ok(if std::mem::replace(&mut self.yielded, true) { Next::none(py) } else { Next::Yield })
-    }
-
-    fn traverse(&self, _visit: &Visit<'_>) -> i32 {
-        0
-    }
-}
 
 pub(crate) struct Sleep {
     delay: Owned,
@@ -56,7 +36,7 @@ pub(crate) fn sleep<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     const PARAMETERS: Parameters<2> =
         Parameters { function: "sleep", names: ["delay", "result"], positional: 2, required: 1 };
     let (delay, result) = match args.single() {
-        Some(delay) if is_zero(delay) => return Coroutine::create(args.py(), Turn { yielded: false }),
+        Some(delay) if is_zero(delay) => return Turn::create(args.py()),
         Some(delay) => (delay.into(), None),
         None => {
             let [delay, result] = args.parse(&PARAMETERS)?;
