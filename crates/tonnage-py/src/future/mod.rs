@@ -17,7 +17,7 @@ use pyo3::types::PyType;
 
 pub(crate) use any_kind::{is_cancelled, is_done, is_future, is_ours, loop_of};
 pub(crate) use awaiting::{FutureIter, resume};
-pub(crate) use callbacks::{Callbacks, add_parent, add_waiting_task, remove_parent, run as run_callback};
+pub(crate) use callbacks::{Callback, Callbacks, add_parent, add_waiting_task, remove_parent, run as run_callback};
 pub(crate) use class::{CANCEL, create_native, named_repr, receiver_of_set_result, to_bool};
 pub(crate) use finalizer::{add_source_traceback, report_unretrieved};
 
@@ -94,6 +94,14 @@ impl Future {
     pub(crate) fn of_native_loop(event_loop: &Bound<'_, EventLoop>) -> Self {
         let mut state = FutureState::empty();
         state.event_loop = LoopRef::native(event_loop);
+        Self { extras: Extras::new(), state: Guarded::new(state) }
+    }
+
+    /// As `of_native_loop`, with those who wait for it already.
+    #[inline]
+    pub(crate) fn awaited_by(event_loop: &Bound<'_, EventLoop>, callbacks: Callbacks) -> Self {
+        let event_loop = LoopRef::native(event_loop);
+        let state = FutureState { event_loop, callbacks, ..FutureState::empty() };
         Self { extras: Extras::new(), state: Guarded::new(state) }
     }
 

@@ -8,7 +8,7 @@ use tonnage_core::timers::TimerKey;
 
 use super::turn::Turn;
 use crate::coroutine::{Body, Coroutine, Next};
-use crate::cpython::{Args, Object, Owned, Parameters, Visit};
+use crate::cpython::{Args, Object, Owned, Parameters, Visit, number};
 use crate::event_loop::EventLoop;
 use crate::waiter::Waiter;
 use crate::{names, running};
@@ -81,7 +81,7 @@ impl Body for Sleep {
 
 impl Sleep {
     fn begin<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
-        let delay_s: f64 = self.delay.bind(py).extract()?;
+        let delay_s = number::seconds(self.delay.bind(py))?;
         if delay_s <= 0.0 {
             self.phase = Phase::Turn;
             return Ok(Next::Yield);
