@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
-use crate::cpython::native_class::create;
+use crate::cpython::native_class::{create, create_with};
 use crate::cpython::{
     Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, Slots, Step, Visit, coroutine,
 };
@@ -68,7 +68,7 @@ where
     Self: NativeClass,
 {
     pub(crate) fn create(py: Python<'_>, body: B) -> PyResult<Object<'_>> {
-        Ok(create(py, Self { state: Guarded::new(State::Created(body)) })?.into_any())
+        Ok(create_with(py, || Self { state: Guarded::new(State::Created(body)) })?.into_any())
     }
 }
 

@@ -286,6 +286,15 @@ pub(crate) fn upcast<'a, 'py, T: Extends<B>, B: NativeClass>(object: &'a Bound<'
 /// Makes an object of exactly this class.
 #[inline]
 pub(crate) fn create<T: NativeClass>(py: Python<'_>, value: T) -> PyResult<Bound<'_, T>> {
+    create_with(py, || value)
+}
+
+/// As `create`, of a large value that is made where it is to stay. `value` must not run Python code.
+#[inline(always)]
+pub(crate) fn create_with<T: NativeClass>(
+    py: Python<'_>,
+    value: impl FnOnce() -> T,
+) -> PyResult<Bound<'_, T>> {
     let type_object = T::cell().type_ptr(py);
     let reused = T::cell().free.with(py, Vec::pop);
     let object = match reused {
@@ -307,7 +316,7 @@ pub(crate) fn create<T: NativeClass>(py: Python<'_>, value: T) -> PyResult<Bound
         }
     };
     // SAFETY: the object is ours alone and large enough; nothing was written behind its head yet.
-    unsafe { value_ptr::<T>(object).write(value) };
+    unsafe { value_ptr::<T>(object).write(value()) };
     T::cell().count(1);
     if T::IS_COLLECTED {
         // SAFETY: all fields are valid now, so the collector may look at the object.

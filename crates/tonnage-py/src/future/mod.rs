@@ -98,7 +98,7 @@ impl Future {
     }
 
     /// As `of_native_loop`, with those who wait for it already.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn awaited_by(event_loop: &Bound<'_, EventLoop>, callbacks: Callbacks) -> Self {
         let event_loop = LoopRef::native(event_loop);
         let state = FutureState { event_loop, callbacks, ..FutureState::empty() };

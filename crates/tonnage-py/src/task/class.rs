@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::{Task, TaskState, finalizer, next_number, step};
-use crate::cpython::native_class::{create, is_exact};
+use crate::cpython::native_class::{create, create_with, is_exact};
 use crate::cpython::{
     Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, compat, context, coroutine,
     current,
@@ -214,7 +214,7 @@ pub(crate) fn create_plain<'py>(
     let py = event_loop.py();
     check_coroutine(coro)?;
     let context = context::copy_current(py)?;
-    let value = Task {
+    let task = create_with(py, || Task {
         future: Future::awaited_by(event_loop, callbacks),
         state: Guarded::new(TaskState {
             coro: Some(coro.into()),
@@ -222,8 +222,7 @@ pub(crate) fn create_plain<'py>(
             number: next_number(),
             ..TaskState::empty()
         }),
-    };
-    let task = create(py, value)?;
+    })?;
     let at = event_loop.get().start_task(py, &task);
     task.value().state.with(py, |state| state.kept_at = Some(at));
     Ok(task)
