@@ -20,11 +20,15 @@ from tonnage._tonnage import (
     Timeout,
     TimerHandle,
     __version__ as __version__,
+    as_completed,
     create_task,
     ensure_future,
+    gather,
+    shield,
     sleep,
     timeout,
     timeout_at,
+    wait,
     wait_for,
 )
 from tonnage.eager import create_eager_task_factory, eager_task_factory
@@ -82,14 +86,12 @@ if TYPE_CHECKING:
         Transport as Transport,
         WriteTransport as WriteTransport,
         all_tasks as all_tasks,
-        as_completed as as_completed,
         create_subprocess_exec as create_subprocess_exec,
         create_subprocess_shell as create_subprocess_shell,
         current_task as current_task,
         events as events,
         exceptions as exceptions,
         futures as futures,
-        gather as gather,
         get_event_loop as get_event_loop,
         get_event_loop_policy as get_event_loop_policy,  # pyright: ignore[reportDeprecated]
         get_running_loop as get_running_loop,
@@ -104,7 +106,6 @@ if TYPE_CHECKING:
         run_coroutine_threadsafe as run_coroutine_threadsafe,
         set_event_loop as set_event_loop,
         set_event_loop_policy as set_event_loop_policy,  # pyright: ignore[reportDeprecated]
-        shield as shield,
         start_server as start_server,
         start_unix_server as start_unix_server,
         streams as streams,
@@ -112,7 +113,6 @@ if TYPE_CHECKING:
         tasks as tasks,
         to_thread as to_thread,
         transports as transports,
-        wait as wait,
         wrap_future as wrap_future,
     )
 
@@ -141,16 +141,20 @@ __all__ = [
     "TaskStatus",
     "Timeout",
     "TimerHandle",
+    "as_completed",
     "create_eager_task_factory",
     "create_task",
     "eager_task_factory",
     "ensure_future",
+    "gather",
     "install",
     "new_event_loop",
     "run",
+    "shield",
     "sleep",
     "timeout",
     "timeout_at",
+    "wait",
     "wait_for",
 ]
 __all__ += [name for name in _asyncio.__all__ if name not in __all__]

@@ -38,13 +38,17 @@ _OURS = (
     "Task",
     "TaskGroup",
     "Timeout",
+    "as_completed",
     "create_eager_task_factory",
     "create_task",
     "eager_task_factory",
     "ensure_future",
+    "gather",
+    "shield",
     "sleep",
     "timeout",
     "timeout_at",
+    "wait",
     "wait_for",
 )
 
@@ -72,7 +76,7 @@ def run(
 
 
 class _GatheringFuture(tonnage.Future[Any]):
-    """What `asyncio.gather()` returns: cancelling it cancels all that it waits for."""
+    """What asyncio's own `gather()` returns, for modules that have imported it: a future of ours."""
 
     def __init__(self, children: Iterable[asyncio.Future[Any]], *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)

@@ -18,6 +18,7 @@ macro_rules! attribute_names {
 attribute_names!(
     _asyncio_future_blocking,
     _cancel_message,
+    _log_destroy_pending,
     _loop,
     _make_cancelled_error,
     _source_traceback,
@@ -116,6 +117,7 @@ imported! {
     buffered_protocol = "asyncio.protocols", "BufferedProtocol";
     set_nodelay = "asyncio.base_events", "_set_nodelay";
     set_result_unless_cancelled = "asyncio.futures", "_set_result_unless_cancelled";
+    release_waiter = "asyncio.tasks", "_release_waiter";
     sendfile_mode = "asyncio.constants", "_SendfileMode";
     shut_wr = "socket", "SHUT_WR";
     warn = "warnings", "warn";

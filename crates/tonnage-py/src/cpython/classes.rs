@@ -14,8 +14,9 @@ use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
 use crate::structured::{
-    ChildDone, ExitCoroutine, SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn,
-    WaitForCoroutine, WrapAwaitableCoroutine,
+    AsCompletedIterator, ChildDone, ExitCoroutine, GatheringFuture, NextFutureCoroutine, NextResultCoroutine,
+    SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine,
+    Waiting, WrapAwaitableCoroutine,
 };
 use crate::task::{Task, TaskWakeup};
 use crate::transports::SocketTransport;
@@ -75,6 +76,7 @@ native_class!(SocketTransport, extras);
 native_class!(CoroutineIter);
 native_class!(Immediate);
 native_class!(ChildDone);
+native_class!(GatheringFuture: Future, first field future);
 native_class!(SleepCoroutine);
 native_class!(Turn);
 native_class!(Timeout, extras);
@@ -85,6 +87,11 @@ native_class!(ExitCoroutine);
 native_class!(StartCoroutine);
 native_class!(TaskStatus);
 native_class!(WrapAwaitableCoroutine);
+native_class!(WaitCoroutine);
+native_class!(Waiting);
+native_class!(AsCompletedIterator);
+native_class!(NextFutureCoroutine);
+native_class!(NextResultCoroutine);
 
 /// Lists all native classes once: what is made when the module is, and what is counted.
 macro_rules! all_classes {
@@ -117,6 +124,7 @@ all_classes!(
     CoroutineIter,
     Immediate,
     ChildDone,
+    GatheringFuture,
     SleepCoroutine,
     Turn,
     Timeout,
@@ -127,4 +135,9 @@ all_classes!(
     StartCoroutine,
     TaskStatus,
     WrapAwaitableCoroutine,
+    WaitCoroutine,
+    Waiting,
+    AsCompletedIterator,
+    NextFutureCoroutine,
+    NextResultCoroutine,
 );

@@ -12,6 +12,7 @@ use crate::cpython::{
     Args, LoopRef, Mark, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, receiver_of,
 };
 use crate::event_loop::EventLoop;
+use crate::structured::GatheringFuture;
 use crate::{errors, names};
 
 impl NativeClass for Future {
@@ -138,7 +139,7 @@ fn methods(slots: &mut Slots<Future>) {
 fn attributes(slots: &mut Slots<Future>) {
     slots.getter(c"__class__", |future| {
         let py = future.py();
-        if is_exact::<Future>(future.as_any()) {
+        if is_exact::<Future>(future.as_any()) || is_exact::<GatheringFuture>(future.as_any()) {
             return names::asyncio_future(py).cloned();
         }
         Ok(future.get_type().into_any())

@@ -143,7 +143,7 @@ pub(super) fn current_loop(py: Python<'_>) -> PyResult<Object<'_>> {
 }
 
 /// As `asyncio.iscoroutine` of 3.12 and later, to which a generator is none.
-fn is_coroutine(object: &Object<'_>) -> PyResult<bool> {
+pub(super) fn is_coroutine(object: &Object<'_>) -> PyResult<bool> {
     if coroutine::is_coroutine_object(object) {
         return Ok(true);
     }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::prelude::*;
 
-pub(crate) use cancel::{cancel, cancel_any};
+pub(crate) use cancel::{cancel, cancel_any, cancel_gather};
 pub(crate) use class::{TaskOptions, create_native, create_plain};
 pub(crate) use step::{call_soon as step_soon, step, step_on};
 pub(crate) use wakeup::TaskWakeup;
