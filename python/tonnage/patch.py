@@ -33,8 +33,13 @@ _HOMES = {
 
 # What asyncio has too, and tonnage builds itself.
 _OURS = (
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
     "EventLoop",
     "Future",
+    "Lock",
+    "Semaphore",
     "Task",
     "TaskGroup",
     "Timeout",

@@ -83,6 +83,10 @@ attribute_names!(
     peername,
     _call_connection_lost,
     _start_reading,
+    acquire,
+    release,
+    locked,
+    wait,
 );
 
 macro_rules! imported {
@@ -122,6 +126,7 @@ imported! {
     round = "builtins", "round";
     /// Both of 3.10's classes there.
     timeout_error = "tonnage.errors", "TimeoutError";
+    exc_info = "sys", "exc_info";
     cancelled_error = "asyncio.exceptions", "CancelledError";
     invalid_state_error = "asyncio.exceptions", "InvalidStateError";
     extract_stack = "asyncio.format_helpers", "extract_stack";

@@ -17,6 +17,10 @@ use crate::structured::{
     ChildDone, ExitCoroutine, SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn,
     WaitForCoroutine, WrapAwaitableCoroutine,
 };
+use crate::sync::{
+    BoundedSemaphore, Condition, ConditionCoroutine, ConditionForCoroutine, EnterByNameCoroutine, Event,
+    EventCoroutine, Lock, LockCoroutine, Semaphore, SemaphoreCoroutine,
+};
 use crate::task::{Task, TaskWakeup};
 use crate::transports::SocketTransport;
 
@@ -85,6 +89,17 @@ native_class!(ExitCoroutine);
 native_class!(StartCoroutine);
 native_class!(TaskStatus);
 native_class!(WrapAwaitableCoroutine);
+native_class!(Lock, extras);
+native_class!(Semaphore, extras);
+native_class!(BoundedSemaphore: Semaphore, first field semaphore);
+native_class!(LockCoroutine);
+native_class!(SemaphoreCoroutine);
+native_class!(EnterByNameCoroutine);
+native_class!(Event, extras);
+native_class!(EventCoroutine);
+native_class!(Condition, extras);
+native_class!(ConditionCoroutine);
+native_class!(ConditionForCoroutine);
 
 /// Lists all native classes once: what is made when the module is, and what is counted.
 macro_rules! all_classes {
@@ -127,4 +142,15 @@ all_classes!(
     StartCoroutine,
     TaskStatus,
     WrapAwaitableCoroutine,
+    Lock,
+    Semaphore,
+    BoundedSemaphore,
+    LockCoroutine,
+    SemaphoreCoroutine,
+    EnterByNameCoroutine,
+    Event,
+    EventCoroutine,
+    Condition,
+    ConditionCoroutine,
+    ConditionForCoroutine,
 );
