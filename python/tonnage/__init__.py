@@ -9,10 +9,10 @@ asyncio's own object.
 from __future__ import annotations
 
 import asyncio as _asyncio
-import sys
 from typing import TYPE_CHECKING
 
 from tonnage._tonnage import (
+    Barrier,
     BoundedSemaphore,
     Condition,
     Event,
@@ -40,13 +40,9 @@ from tonnage.live_objects import report_at_exit as _report_at_exit
 from tonnage.runner import Runner, run
 from tonnage.task_status import TaskStatus
 
-if sys.version_info >= (3, 11):
-    from asyncio import Barrier
-else:
-    from tonnage.backports import Barrier
-
 if TYPE_CHECKING:
     # The rest of asyncio, for type checkers; `__getattr__` finds it at run time.
+    import sys
     from asyncio import (
         ALL_COMPLETED as ALL_COMPLETED,
         FIRST_COMPLETED as FIRST_COMPLETED,

@@ -127,6 +127,7 @@ imported! {
     /// Both of 3.10's classes there.
     timeout_error = "tonnage.errors", "TimeoutError";
     exc_info = "sys", "exc_info";
+    broken_barrier_error = "tonnage.errors", "BrokenBarrierError";
     cancelled_error = "asyncio.exceptions", "CancelledError";
     invalid_state_error = "asyncio.exceptions", "InvalidStateError";
     extract_stack = "asyncio.format_helpers", "extract_stack";

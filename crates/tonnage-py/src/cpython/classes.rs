@@ -18,8 +18,9 @@ use crate::structured::{
     WaitForCoroutine, WrapAwaitableCoroutine,
 };
 use crate::sync::{
-    BoundedSemaphore, Condition, ConditionCoroutine, ConditionForCoroutine, EnterByNameCoroutine, Event,
-    EventCoroutine, Lock, LockCoroutine, Semaphore, SemaphoreCoroutine,
+    Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
+    ConditionCoroutine, ConditionForCoroutine, EnterByNameCoroutine, Event, EventCoroutine, Lock,
+    LockCoroutine, Semaphore, SemaphoreCoroutine,
 };
 use crate::task::{Task, TaskWakeup};
 use crate::transports::SocketTransport;
@@ -100,6 +101,10 @@ native_class!(EventCoroutine);
 native_class!(Condition, extras);
 native_class!(ConditionCoroutine);
 native_class!(ConditionForCoroutine);
+native_class!(Barrier, extras);
+native_class!(BarrierWaitCoroutine);
+native_class!(BarrierResetCoroutine);
+native_class!(BarrierAbortCoroutine);
 
 /// Lists all native classes once: what is made when the module is, and what is counted.
 macro_rules! all_classes {
@@ -153,4 +158,8 @@ all_classes!(
     Condition,
     ConditionCoroutine,
     ConditionForCoroutine,
+    Barrier,
+    BarrierWaitCoroutine,
+    BarrierResetCoroutine,
+    BarrierAbortCoroutine,
 );

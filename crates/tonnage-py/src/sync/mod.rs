@@ -4,6 +4,7 @@
 //! released is handed to the first waiter at that moment; who gives up leaves no trace, and passes on what it
 //! was given.
 
+mod barrier;
 mod bound_loop;
 mod condition;
 mod condition_wait;
@@ -16,6 +17,7 @@ mod semaphore;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+pub(crate) use barrier::{Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine};
 pub(crate) use condition::Condition;
 pub(crate) use condition_wait::{ConditionCoroutine, ConditionForCoroutine};
 pub(crate) use event::{Event, EventCoroutine};
