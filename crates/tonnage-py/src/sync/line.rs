@@ -47,12 +47,8 @@ impl Line {
 
     /// The end of a wait, whatever ended it.
     pub(super) fn leave(&self, py: Python<'_>, place: &Place) -> PyResult<Left> {
-        let waited_still = self.0.with(py, |waiters| waiters.remove(place.ticket));
-        Ok(match waited_still {
-            Some(_) => Left::GaveUp,
-            None if place.waiter.was_woken(py)? => Left::Woken,
-            None => Left::GaveUp,
-        })
+        let waited_still = self.0.with(py, |waiters| waiters.remove(place.ticket)).is_some();
+        Ok(if !waited_still && place.waiter.was_woken(py)? { Left::Woken } else { Left::GaveUp })
     }
 
     /// Wakes the first task that has not given up; false if there is none. An error comes from the loop of a
