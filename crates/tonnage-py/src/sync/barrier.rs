@@ -154,17 +154,17 @@ impl NativeClass for Barrier {
         });
         slots.no_args(
             c"wait",
-            c"wait()\n--\n\nWait until all parties wait, and return the number of this one, from 0.",
+            c"wait($self, /)\n--\n\nWait until all parties wait, and return the number of this one, from 0.",
             BarrierWait::create,
         );
         slots.no_args(
             c"reset",
-            c"reset()\n--\n\nEmpty the barrier: whoever waits gets BrokenBarrierError.",
+            c"reset($self, /)\n--\n\nEmpty the barrier: whoever waits gets BrokenBarrierError.",
             |this| Coroutine::create(this.py(), BarrierReset { barrier: this.into() }),
         );
         slots.no_args(
             c"abort",
-            c"abort()\n--\n\nBreak the barrier: whoever waits, now or later, gets BrokenBarrierError.",
+            c"abort($self, /)\n--\n\nBreak the barrier: whoever waits, now or later, gets BrokenBarrierError.",
             |this| Coroutine::create(this.py(), BarrierAbort { barrier: this.into() }),
         );
         slots.no_args(c"__aenter__", c"Wait as wait() does.", |this| {

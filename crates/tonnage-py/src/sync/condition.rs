@@ -127,12 +127,12 @@ impl NativeClass for Condition {
         lock_methods(slots);
         slots.no_args(
             c"wait",
-            c"wait()\n--\n\nRelease the lock, wait until notified, acquire the lock again, and return True.",
+            c"wait($self, /)\n--\n\nRelease the lock, wait until notified, acquire the lock again, and return True.",
             |this| Coroutine::create(this.py(), Wait::new(this.into())),
         );
         slots.with_args(
             c"wait_for",
-            c"wait_for(predicate)\n--\n\nWait until `predicate()` is true, and return its result.",
+            c"wait_for($self, predicate)\n--\n\nWait until `predicate()` is true, and return its result.",
             |this, args| {
                 const PARAMETERS: Parameters<1> = Parameters {
                     function: "Condition.wait_for",
@@ -145,10 +145,12 @@ impl NativeClass for Condition {
                 Coroutine::create(this.py(), WaitFor::new(this.into(), predicate))
             },
         );
-        slots.with_args(c"notify", c"notify(n=1)\n--\n\nWake up to `n` tasks that wait.", |this, args| {
-            this.value().notify(this.py(), count_of(&args)?)
-        });
-        slots.no_args(c"notify_all", c"notify_all()\n--\n\nWake all tasks that wait.", |this| {
+        slots.with_args(
+            c"notify",
+            c"notify($self, n=1)\n--\n\nWake up to `n` tasks that wait.",
+            |this, args| this.value().notify(this.py(), count_of(&args)?),
+        );
+        slots.no_args(c"notify_all", c"notify_all($self, /)\n--\n\nWake all tasks that wait.", |this| {
             this.value().notify(this.py(), usize::MAX)
         });
         slots.getter(c"_lock", |this| {
@@ -183,15 +185,15 @@ impl NativeClass for Condition {
 fn lock_methods(slots: &mut Slots<Condition>) {
     slots.no_args(
         c"acquire",
-        c"acquire()\n--\n\nWait until the lock is free, take it, and return True.",
+        c"acquire($self, /)\n--\n\nWait until the lock is free, take it, and return True.",
         |this| this.value().lock(this.py())?.acquire(),
     );
     slots.no_args(
         c"release",
-        c"release()\n--\n\nHand the lock to the first who waits, or free it.",
+        c"release($self, /)\n--\n\nHand the lock to the first who waits, or free it.",
         |this| this.value().lock(this.py())?.release(),
     );
-    slots.no_args(c"locked", c"locked()\n--\n\nReturn True if the lock is taken.", |this| {
+    slots.no_args(c"locked", c"locked($self, /)\n--\n\nReturn True if the lock is taken.", |this| {
         this.value().lock(this.py())?.locked()
     });
     slots.no_args(c"__aenter__", c"Acquire the lock.", |this| this.value().lock(this.py())?.enter());

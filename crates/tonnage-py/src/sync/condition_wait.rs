@@ -206,6 +206,7 @@ impl WaitFor {
 
 impl Body for WaitFor {
     const QUALNAME: &'static str = "Condition.wait_for";
+    const IS_LINK: bool = true;
 
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
         match self.wait.take() {

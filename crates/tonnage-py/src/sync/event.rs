@@ -75,20 +75,22 @@ impl NativeClass for Event {
             let state = if event.is_set(py) { "set" } else { "unset" };
             super::described(this.as_any(), state, event.line.len(py))
         });
-        slots.no_args(c"is_set", c"is_set()\n--\n\nReturn True if the flag is set.", |this| {
+        slots.no_args(c"is_set", c"is_set($self, /)\n--\n\nReturn True if the flag is set.", |this| {
             Ok(future::to_bool(this.py(), this.value().is_set(this.py())))
         });
-        slots.no_args(c"set", c"set()\n--\n\nSet the flag, and wake all who wait.", |this| {
+        slots.no_args(c"set", c"set($self, /)\n--\n\nSet the flag, and wake all who wait.", |this| {
             this.value().set(this.py())?;
             Ok(this.py().None().into_bound(this.py()))
         });
-        slots.no_args(c"clear", c"clear()\n--\n\nTake the flag back.", |this| {
+        slots.no_args(c"clear", c"clear($self, /)\n--\n\nTake the flag back.", |this| {
             this.value().flag.with(this.py(), |flag| *flag = false);
             Ok(this.py().None().into_bound(this.py()))
         });
-        slots.no_args(c"wait", c"wait()\n--\n\nWait until the flag is set, and return True.", |this| {
-            Coroutine::create(this.py(), Wait { event: this.into(), place: None })
-        });
+        slots.no_args(
+            c"wait",
+            c"wait($self, /)\n--\n\nWait until the flag is set, and return True.",
+            |this| Coroutine::create(this.py(), Wait { event: this.into(), place: None }),
+        );
         slots.getter(c"_value", |this| Ok(future::to_bool(this.py(), this.value().is_set(this.py()))));
         slots.getter(c"_waiters", |this| this.value().line.futures(this.py()));
         loop_attribute(slots);

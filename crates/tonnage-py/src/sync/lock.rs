@@ -96,12 +96,12 @@ impl NativeClass for Lock {
         });
         gate::methods(
             slots,
-            c"acquire()\n--\n\nWait until the lock is free, take it, and return True.",
-            c"locked()\n--\n\nReturn True if the lock is taken.",
+            c"acquire($self, /)\n--\n\nWait until the lock is free, take it, and return True.",
+            c"locked($self, /)\n--\n\nReturn True if the lock is taken.",
         );
         slots.no_args(
             c"release",
-            c"release()\n--\n\nHand the lock to the first who waits, or free it.",
+            c"release($self, /)\n--\n\nHand the lock to the first who waits, or free it.",
             |this| {
                 Self::release(this)?;
                 Ok(this.py().None().into_bound(this.py()))

@@ -111,12 +111,12 @@ impl NativeClass for Semaphore {
         });
         gate::methods(
             slots,
-            c"acquire()\n--\n\nWait until a slot is free, take it, and return True.",
-            c"locked()\n--\n\nReturn True if no slot is free.",
+            c"acquire($self, /)\n--\n\nWait until a slot is free, take it, and return True.",
+            c"locked($self, /)\n--\n\nReturn True if no slot is free.",
         );
         slots.no_args(
             c"release",
-            c"release()\n--\n\nHand a slot to the first who waits, or free it.",
+            c"release($self, /)\n--\n\nHand a slot to the first who waits, or free it.",
             release,
         );
         slots.getter(c"_value", |this| {
