@@ -9,12 +9,17 @@ asyncio's own object.
 from __future__ import annotations
 
 import asyncio as _asyncio
-import sys
 from typing import TYPE_CHECKING
 
 from tonnage._tonnage import (
+    Barrier,
+    BoundedSemaphore,
+    Condition,
+    Event,
     Future,
     Handle,
+    Lock,
+    Semaphore,
     Task,
     TaskGroup,
     Timeout,
@@ -39,13 +44,9 @@ from tonnage.live_objects import report_at_exit as _report_at_exit
 from tonnage.runner import Runner, run
 from tonnage.task_status import TaskStatus
 
-if sys.version_info >= (3, 11):
-    from asyncio import Barrier
-else:
-    from tonnage.backports import Barrier
-
 if TYPE_CHECKING:
     # The rest of asyncio, for type checkers; `__getattr__` finds it at run time.
+    import sys
     from asyncio import (
         ALL_COMPLETED as ALL_COMPLETED,
         FIRST_COMPLETED as FIRST_COMPLETED,
@@ -55,18 +56,14 @@ if TYPE_CHECKING:
         BaseEventLoop as BaseEventLoop,
         BaseProtocol as BaseProtocol,
         BaseTransport as BaseTransport,
-        BoundedSemaphore as BoundedSemaphore,
         BufferedProtocol as BufferedProtocol,
         CancelledError as CancelledError,
-        Condition as Condition,
         DatagramProtocol as DatagramProtocol,
         DatagramTransport as DatagramTransport,
-        Event as Event,
         IncompleteReadError as IncompleteReadError,
         InvalidStateError as InvalidStateError,
         LifoQueue as LifoQueue,
         LimitOverrunError as LimitOverrunError,
-        Lock as Lock,
         PriorityQueue as PriorityQueue,
         Protocol as Protocol,
         Queue as Queue,
@@ -74,7 +71,6 @@ if TYPE_CHECKING:
         QueueFull as QueueFull,
         ReadTransport as ReadTransport,
         SelectorEventLoop as SelectorEventLoop,
-        Semaphore as Semaphore,
         SendfileNotAvailableError as SendfileNotAvailableError,
         Server as Server,
         StreamReader as StreamReader,
@@ -131,11 +127,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Barrier",
+    "BoundedSemaphore",
     "BrokenBarrierError",
+    "Condition",
+    "Event",
     "EventLoop",
     "Future",
     "Handle",
+    "Lock",
     "Runner",
+    "Semaphore",
     "Task",
     "TaskGroup",
     "TaskStatus",

@@ -33,8 +33,15 @@ _HOMES = {
 
 # What asyncio has too, and tonnage builds itself.
 _OURS = (
+    "Barrier",
+    "BrokenBarrierError",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
     "EventLoop",
     "Future",
+    "Lock",
+    "Semaphore",
     "Task",
     "TaskGroup",
     "Timeout",
@@ -106,11 +113,6 @@ def _replacements() -> Iterator[tuple[str, object]]:
         yield name, getattr(tonnage, name)
     yield "Runner", Runner
     yield "run", run
-    if sys.version_info < (3, 11):
-        from tonnage import backports
-
-        for name in backports.__all__:
-            yield name, getattr(backports, name)
 
 
 def _rebind(name: str, ours: object) -> None:

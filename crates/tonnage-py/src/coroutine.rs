@@ -191,7 +191,9 @@ where
     Coroutine<B>: NativeClass,
 {
     let py = this.py();
-    match throw(this, PyGeneratorExit::new_err(())) {
+    // An instance: to ask a lazy error for its class attaches, which panics while the interpreter ends.
+    let exit = PyErr::from_value(py.get_type::<PyGeneratorExit>().call0()?);
+    match throw(this, exit) {
         Ok(Step::Yielded(_)) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit")),
         Ok(Step::Returned(_)) => Ok(py.None().into_bound(py)),
         Err(error) if error.is_instance_of::<PyGeneratorExit>(py) => Ok(py.None().into_bound(py)),

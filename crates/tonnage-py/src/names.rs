@@ -84,6 +84,10 @@ attribute_names!(
     peername,
     _call_connection_lost,
     _start_reading,
+    acquire,
+    release,
+    locked,
+    wait,
 );
 
 macro_rules! imported {
@@ -124,6 +128,8 @@ imported! {
     round = "builtins", "round";
     /// Both of 3.10's classes there.
     timeout_error = "tonnage.errors", "TimeoutError";
+    exc_info = "sys", "exc_info";
+    broken_barrier_error = "tonnage.errors", "BrokenBarrierError";
     cancelled_error = "asyncio.exceptions", "CancelledError";
     invalid_state_error = "asyncio.exceptions", "InvalidStateError";
     extract_stack = "asyncio.format_helpers", "extract_stack";

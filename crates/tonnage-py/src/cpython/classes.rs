@@ -18,6 +18,11 @@ use crate::structured::{
     SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine,
     Waiting, WrapAwaitableCoroutine,
 };
+use crate::sync::{
+    Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
+    ConditionCoroutine, ConditionForCoroutine, EnterByNameCoroutine, Event, EventCoroutine, Lock,
+    LockCoroutine, Semaphore, SemaphoreCoroutine,
+};
 use crate::task::{Task, TaskWakeup};
 use crate::transports::SocketTransport;
 
@@ -92,6 +97,21 @@ native_class!(Waiting);
 native_class!(AsCompletedIterator);
 native_class!(NextFutureCoroutine);
 native_class!(NextResultCoroutine);
+native_class!(Lock, extras);
+native_class!(Semaphore, extras);
+native_class!(BoundedSemaphore: Semaphore, first field semaphore);
+native_class!(LockCoroutine);
+native_class!(SemaphoreCoroutine);
+native_class!(EnterByNameCoroutine);
+native_class!(Event, extras);
+native_class!(EventCoroutine);
+native_class!(Condition, extras);
+native_class!(ConditionCoroutine);
+native_class!(ConditionForCoroutine);
+native_class!(Barrier, extras);
+native_class!(BarrierWaitCoroutine);
+native_class!(BarrierResetCoroutine);
+native_class!(BarrierAbortCoroutine);
 
 /// Lists all native classes once: what is made when the module is, and what is counted.
 macro_rules! all_classes {
@@ -140,4 +160,19 @@ all_classes!(
     AsCompletedIterator,
     NextFutureCoroutine,
     NextResultCoroutine,
+    Lock,
+    Semaphore,
+    BoundedSemaphore,
+    LockCoroutine,
+    SemaphoreCoroutine,
+    EnterByNameCoroutine,
+    Event,
+    EventCoroutine,
+    Condition,
+    ConditionCoroutine,
+    ConditionForCoroutine,
+    Barrier,
+    BarrierWaitCoroutine,
+    BarrierResetCoroutine,
+    BarrierAbortCoroutine,
 );

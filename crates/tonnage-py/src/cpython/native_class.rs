@@ -140,6 +140,8 @@ pub(crate) trait NativeClass: NativeLayout {
     }
     /// Is `__next__` for the interpreter only, so that objects do not pass for iterators?
     const HIDES_NEXT: bool = false;
+    /// Do the interpreter's errors name it without its module, as they name a class written in Python?
+    const SHORT_NAME: bool = false;
     /// Has a finalizer work to do? Asked at deallocation, so that most objects skip it.
     fn needs_finalizer(&self, _py: Python<'_>) -> bool {
         false
@@ -375,6 +377,9 @@ pub(super) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResul
     let type_object = unsafe { Bound::from_owned_ptr_or_err(py, type_object)? }.cast_into::<PyType>()?;
     if T::HIDES_NEXT {
         hide_next(&type_object)?;
+    }
+    if T::SHORT_NAME {
+        type_object.setattr("__name__", type_object.name()?)?;
     }
     if T::LISTED {
         module.add(type_object.name()?, &type_object)?;
