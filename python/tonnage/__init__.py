@@ -12,8 +12,19 @@ import asyncio as _asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from tonnage._tonnage import Future, Handle, Task, TimerHandle, __version__ as __version__
+from tonnage._tonnage import (
+    Future,
+    Handle,
+    LifoQueue,
+    PriorityQueue,
+    Queue,
+    QueueStats,
+    Task,
+    TimerHandle,
+    __version__ as __version__,
+)
 from tonnage.eager import create_eager_task_factory, eager_task_factory
+from tonnage.errors import QueueShutDown
 from tonnage.event_loop import EventLoop, new_event_loop
 from tonnage.install import install
 from tonnage.live_objects import report_at_exit as _report_at_exit
@@ -51,12 +62,9 @@ if TYPE_CHECKING:
         Event as Event,
         IncompleteReadError as IncompleteReadError,
         InvalidStateError as InvalidStateError,
-        LifoQueue as LifoQueue,
         LimitOverrunError as LimitOverrunError,
         Lock as Lock,
-        PriorityQueue as PriorityQueue,
         Protocol as Protocol,
-        Queue as Queue,
         QueueEmpty as QueueEmpty,
         QueueFull as QueueFull,
         ReadTransport as ReadTransport,
@@ -111,8 +119,6 @@ if TYPE_CHECKING:
         wrap_future as wrap_future,
     )
 
-    if sys.version_info >= (3, 13):
-        from asyncio import QueueShutDown as QueueShutDown
     if sys.version_info >= (3, 14):
         from asyncio import (
             FrameCallGraphEntry as FrameCallGraphEntry,
@@ -130,6 +136,11 @@ __all__ = [
     "EventLoop",
     "Future",
     "Handle",
+    "LifoQueue",
+    "PriorityQueue",
+    "Queue",
+    "QueueShutDown",
+    "QueueStats",
     "Runner",
     "Task",
     "TaskGroup",

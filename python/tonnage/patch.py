@@ -25,10 +25,25 @@ _T = TypeVar("_T")
 _HOMES = {
     "Barrier": "asyncio.locks",
     "BrokenBarrierError": "asyncio.exceptions",
+    "QueueShutDown": "asyncio.queues",
     "Runner": "asyncio.runners",
     "create_eager_task_factory": "asyncio.tasks",
     "eager_task_factory": "asyncio.tasks",
 }
+
+
+# What is bound as it is in tonnage.
+_OURS = (
+    "EventLoop",
+    "Future",
+    "LifoQueue",
+    "PriorityQueue",
+    "Queue",
+    "QueueShutDown",
+    "Task",
+    "create_eager_task_factory",
+    "eager_task_factory",
+)
 
 
 class Runner(runner.Runner):
@@ -80,7 +95,7 @@ def rebind_asyncio() -> None:
 
 
 def _replacements() -> Iterator[tuple[str, object]]:
-    for name in ("Task", "Future", "EventLoop", "eager_task_factory", "create_eager_task_factory"):
+    for name in _OURS:
         yield name, getattr(tonnage, name)
     yield "Runner", Runner
     yield "run", run

@@ -13,6 +13,10 @@ use crate::coroutine::{CoroutineIter, Immediate};
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
 use crate::structured::{ChildDone, SleepCoroutine, Timeout};
+use crate::sync::{
+    GetCoroutine, GetManyCoroutine, JoinCoroutine, LifoQueue, NextItemCoroutine, PriorityQueue, PutCoroutine,
+    Queue, QueueIterator,
+};
 use crate::task::{Task, TaskWakeup};
 use crate::transports::SocketTransport;
 
@@ -73,6 +77,15 @@ native_class!(Immediate);
 native_class!(ChildDone);
 native_class!(SleepCoroutine);
 native_class!(Timeout, extras);
+native_class!(Queue, extras);
+native_class!(LifoQueue: Queue, first field queue);
+native_class!(PriorityQueue: Queue, first field queue);
+native_class!(QueueIterator);
+native_class!(GetCoroutine);
+native_class!(GetManyCoroutine);
+native_class!(JoinCoroutine);
+native_class!(NextItemCoroutine);
+native_class!(PutCoroutine);
 
 /// Lists all native classes once: what is made when the module is, and what is counted.
 macro_rules! all_classes {
@@ -107,4 +120,13 @@ all_classes!(
     ChildDone,
     SleepCoroutine,
     Timeout,
+    Queue,
+    LifoQueue,
+    PriorityQueue,
+    QueueIterator,
+    GetCoroutine,
+    GetManyCoroutine,
+    JoinCoroutine,
+    NextItemCoroutine,
+    PutCoroutine,
 );

@@ -23,7 +23,12 @@ use crate::future::Future;
 
 /// Adds the functions to the module.
 pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_function(module, c"sleep", c"Let others run for `delay` seconds, then return `result`.", sleep::sleep)?;
+    add_function(
+        module,
+        c"sleep",
+        c"Let others run for `delay` seconds, then return `result`.",
+        sleep::sleep,
+    )?;
     add_function(
         module,
         c"timeout",

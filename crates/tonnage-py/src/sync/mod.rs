@@ -5,3 +5,9 @@
 //! was given.
 
 mod bound_loop;
+mod queue;
+
+pub(crate) use queue::{
+    GetCoroutine, GetManyCoroutine, JoinCoroutine, LifoQueue, NextItemCoroutine, PriorityQueue, PutCoroutine,
+    Queue, QueueIterator, QueueStats,
+};
