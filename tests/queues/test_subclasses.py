@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -235,18 +236,14 @@ def test_a_comparison_may_use_the_queue(lib: Any, run: Run, count: int) -> None:
             if depth < 2:
                 depth += 1
                 for call in (queue.get_nowait, lambda: queue.put_nowait(Item(-5)), lambda: str(queue)):
-                    try:
+                    with contextlib.suppress(asyncio.QueueEmpty, asyncio.QueueFull, RuntimeError, IndexError):
                         call()
-                    except (asyncio.QueueEmpty, asyncio.QueueFull, RuntimeError, IndexError):
-                        pass
                 depth -= 1
 
         Item.act = act
         for call in (lambda: queue.put_nowait(Item(-1)), queue.get_nowait) * 3:
-            try:
+            with contextlib.suppress(asyncio.QueueEmpty, asyncio.QueueFull, RuntimeError, IndexError):
                 call()
-            except (asyncio.QueueEmpty, asyncio.QueueFull, RuntimeError, IndexError):
-                pass
         Item.act = None
         while not queue.empty():
             queue.get_nowait()

@@ -8,7 +8,7 @@ use super::class::Queue;
 use super::lines::{self, Place, Side, serve_after_error};
 use super::overridden::Overridden;
 use super::shutdown::{is_shutdown, shut_down};
-use super::storage::{self, overrides};
+use super::storage::{self, overridden};
 use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::{Object, Owned, Visit};
 use crate::{errors, names};
@@ -65,15 +65,16 @@ pub(super) fn wait<'py>(
 /// Takes the item that is there, by the subclass's method if there is one.
 #[inline]
 pub(super) fn take<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>> {
-    if overrides(queue, Overridden::GET_NOWAIT) {
+    let overridden = overridden(queue);
+    if overridden.has(Overridden::GET_NOWAIT) {
         return queue.call_method0(names::get_nowait(queue.py()));
     }
-    take_native(queue)
+    take_native(queue, overridden)
 }
 
 #[inline]
-fn take_native<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>> {
-    let item = storage::get(queue);
+fn take_native<'py>(queue: &Bound<'py, Queue>, overridden: Overridden) -> PyResult<Object<'py>> {
+    let item = storage::get(queue, overridden);
     if item.is_err() {
         // It is free for others.
         serve_after_error(queue, Side::Getters);
@@ -88,7 +89,7 @@ fn take_native<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>> {
 pub(super) fn get_nowait<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>> {
     let py = queue.py();
     if lines::has_item(queue)? {
-        return take_native(queue);
+        return take_native(queue, overridden(queue));
     }
     if is_shutdown(queue) {
         return Err(shut_down(py));

@@ -47,15 +47,17 @@ pub(super) fn is_empty(queue: &Bound<'_, Queue>) -> PyResult<bool> {
 /// `full()`.
 #[inline]
 pub(super) fn is_full(queue: &Bound<'_, Queue>) -> PyResult<bool> {
-    let (capacity, promised) =
-        queue.value().state.with(queue.py(), |state| (state.capacity, state.putters.promised));
+    let (capacity, promised, overridden) = queue
+        .value()
+        .state
+        .with(queue.py(), |state| (state.capacity, state.putters.promised, state.overridden));
     if capacity == usize::MAX {
         return Ok(false);
     }
-    let stored = if overrides(queue, Overridden::QSIZE) {
+    let stored = if overridden.has(Overridden::QSIZE) {
         queue.call_method0(names::qsize(queue.py()))?.extract()?
     } else {
-        storage::len(queue)?
+        storage::len_by(queue, overridden)?
     };
     Ok(stored + promised >= capacity)
 }
@@ -63,10 +65,12 @@ pub(super) fn is_full(queue: &Bound<'_, Queue>) -> PyResult<bool> {
 /// May an item be taken? Asks the subclass, if it has a word.
 #[inline]
 pub(super) fn has_item(queue: &Bound<'_, Queue>) -> PyResult<bool> {
-    if overrides(queue, Overridden::EMPTY) {
+    let (promised, overridden) =
+        queue.value().state.with(queue.py(), |state| (state.getters.promised, state.overridden));
+    if overridden.has(Overridden::EMPTY) {
         return Ok(!queue.call_method0(names::empty(queue.py()))?.is_truthy()?);
     }
-    Ok(!is_empty(queue)?)
+    Ok(storage::len_by(queue, overridden)? > promised)
 }
 
 /// May an item be stored? Asks the subclass, if it has a word.

@@ -135,7 +135,7 @@ fn drop_oldest<'py>(queue: &Bound<'py, Queue>, item: &Object<'py>) -> PyResult<(
         return Err(is_full(queue)?);
     }
     // Stored before the others are done with: those who join do not see an empty queue between.
-    let stored = store(queue, item);
+    let stored = store(queue, item, storage::overridden(queue));
     finish(queue, dropped.len())?;
     for item in &dropped {
         was_dropped(queue, item)?;

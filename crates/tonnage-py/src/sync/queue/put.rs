@@ -7,7 +7,7 @@ use super::lines::{self, Place, Side, serve_after_error};
 use super::overflow;
 use super::overridden::Overridden;
 use super::shutdown::{is_shutdown, shut_down};
-use super::storage::{self, overrides};
+use super::storage::{self, overridden};
 use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::{Args, Native, Object, Owned, Parameters, Visit};
 use crate::names;
@@ -44,26 +44,20 @@ impl Body for Put {
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
         let queue = self.queue.get_bound(py);
         self.place.leave(&queue, awaited)?;
-        let (waits, is_plain) = queue
+        let (waits, is_shutdown, overridden) = queue
             .value()
             .state
-            .with(py, |state| (state.overflow.waits(), !state.overridden.has(Overridden::PUT_NOWAIT)));
-        let mut has_room = false;
-        if waits {
-            has_room = lines::has_room(&queue)?;
-            if !has_room {
-                if is_shutdown(&queue) {
-                    return Err(shut_down(py));
-                }
-                return self.place.wait(&queue);
-            }
+            .with(py, |state| (state.overflow.waits(), state.is_shutdown, state.overridden));
+        let may_store = !waits || lines::has_room(&queue)?;
+        if !may_store {
+            return if is_shutdown { Err(shut_down(py)) } else { self.place.wait(&queue) };
         }
         let item = self.item.take().expect("it is stored once, at the end").into_bound(py);
-        if !is_plain {
+        if overridden.has(Overridden::PUT_NOWAIT) {
             return queue.call_method1(names::put_nowait(py), (item,)).map(Next::Return);
         }
-        if has_room && !is_shutdown(&queue) {
-            store(&queue, &item)?;
+        if waits && !is_shutdown {
+            store(&queue, &item, overridden)?;
         } else {
             put_nowait(&queue, &item)?;
         }
@@ -99,27 +93,31 @@ fn put_nowait<'py>(queue: &Bound<'py, Queue>, item: &Object<'py>) -> PyResult<()
         return Err(shut_down(queue.py()));
     }
     if lines::has_room(queue)? {
-        return store(queue, item);
+        return store(queue, item, overridden(queue));
     }
     overflow::put_into_full(queue, item)
 }
 
 /// Stores an item for which there is room, and promises it to the first who waits.
 #[inline]
-pub(super) fn store<'py>(queue: &Bound<'py, Queue>, item: &Object<'py>) -> PyResult<()> {
-    if let Err(error) = storage::put(queue, item) {
+pub(super) fn store<'py>(
+    queue: &Bound<'py, Queue>,
+    item: &Object<'py>,
+    overridden: Overridden,
+) -> PyResult<()> {
+    if let Err(error) = storage::put(queue, item, overridden) {
         // A method of a subclass may have stored it, or something else.
         serve_after_error(queue, Side::Putters);
         serve_after_error(queue, Side::Getters);
         return Err(error);
     }
     // A subclass may hold its items elsewhere; then there is no peak.
-    let size = storage::len(queue).unwrap_or(0);
+    let size = storage::len_by(queue, overridden).unwrap_or(0);
     queue.value().state.with(queue.py(), |state| {
         state.unfinished += 1;
         state.counted.peak = state.counted.peak.max(size);
     });
     lines::serve(queue, Side::Getters)?;
-    // A subclass may have stored less than an item, or none: one that is there already.
-    if overrides(queue, Overridden::PUT) { lines::serve(queue, Side::Putters) } else { Ok(()) }
+    // A subclass may have stored nothing: an item that is there already.
+    if overridden.has(Overridden::PUT) { lines::serve(queue, Side::Putters) } else { Ok(()) }
 }

@@ -55,7 +55,7 @@ fn drain(queue: &Bound<'_, Queue>) -> PyResult<()> {
             // Wakes those who join, if nothing is left to be done.
             return finish(queue, 0);
         }
-        drop(storage::get(queue)?);
+        drop(storage::get(queue, storage::overridden(queue))?);
         let unfinished = queue.value().state.with(queue.py(), |state| state.unfinished);
         if unfinished > 0 {
             finish(queue, 1)?;

@@ -75,7 +75,14 @@ pub(super) fn has_no_attribute(queue: &Bound<'_, Queue>, name: &str) -> PyErr {
 /// How many items are stored, promised ones too.
 #[inline]
 pub(super) fn len(queue: &Bound<'_, Queue>) -> PyResult<usize> {
-    if overrides(queue, Overridden::STORED) {
+    let overridden = overridden(queue);
+    len_by(queue, overridden)
+}
+
+/// As `len`, where it is known what is overridden.
+#[inline]
+pub(super) fn len_by(queue: &Bound<'_, Queue>, overridden: Overridden) -> PyResult<usize> {
+    if overridden.has(Overridden::STORED) {
         return queue.call_method0(names::_qsize(queue.py()))?.extract();
     }
     storage(queue)?.len()
@@ -83,8 +90,12 @@ pub(super) fn len(queue: &Bound<'_, Queue>) -> PyResult<usize> {
 
 /// Stores an item, by the subclass's method if there is one.
 #[inline]
-pub(super) fn put<'py>(queue: &Bound<'py, Queue>, item: &Object<'py>) -> PyResult<()> {
-    if overrides(queue, Overridden::PUT) {
+pub(super) fn put<'py>(
+    queue: &Bound<'py, Queue>,
+    item: &Object<'py>,
+    overridden: Overridden,
+) -> PyResult<()> {
+    if overridden.has(Overridden::PUT) {
         return queue.call_method1(names::_put(queue.py()), (item,)).map(drop);
     }
     put_native(queue, item)
@@ -92,8 +103,8 @@ pub(super) fn put<'py>(queue: &Bound<'py, Queue>, item: &Object<'py>) -> PyResul
 
 /// Takes the next item out, by the subclass's method if there is one.
 #[inline]
-pub(super) fn get<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>> {
-    if overrides(queue, Overridden::GET) {
+pub(super) fn get<'py>(queue: &Bound<'py, Queue>, overridden: Overridden) -> PyResult<Object<'py>> {
+    if overridden.has(Overridden::GET) {
         return queue.call_method0(names::_get(queue.py()));
     }
     get_native(queue)
@@ -143,13 +154,18 @@ pub(super) fn get_native<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>
 /// Takes out the item that was put first.
 pub(super) fn remove_oldest<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>> {
     match queue.value().kind {
-        Kind::Fifo => get(queue),
+        Kind::Fifo => get(queue, overridden(queue)),
         Kind::Lifo => storage(queue)?.call_method1(names::pop(queue.py()), (0,)),
         Kind::Priority => unreachable!("Overflow::check refuses such queues"),
     }
 }
 
 #[inline]
+pub(super) fn overridden(queue: &Bound<'_, Queue>) -> Overridden {
+    queue.value().state.with(queue.py(), |state| state.overridden)
+}
+
+#[inline]
 pub(super) fn overrides(queue: &Bound<'_, Queue>, method: Overridden) -> bool {
-    queue.value().state.with(queue.py(), |state| state.overridden.has(method))
+    overridden(queue).has(method)
 }
