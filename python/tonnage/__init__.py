@@ -18,7 +18,11 @@ from tonnage._tonnage import (
     Event,
     Future,
     Handle,
+    LifoQueue,
     Lock,
+    PriorityQueue,
+    Queue,
+    QueueStats,
     Semaphore,
     Task,
     TaskGroup,
@@ -37,7 +41,7 @@ from tonnage._tonnage import (
     wait_for,
 )
 from tonnage.eager import create_eager_task_factory, eager_task_factory
-from tonnage.errors import BrokenBarrierError
+from tonnage.errors import BrokenBarrierError, QueueShutDown
 from tonnage.event_loop import EventLoop, new_event_loop
 from tonnage.install import install
 from tonnage.live_objects import report_at_exit as _report_at_exit
@@ -62,11 +66,8 @@ if TYPE_CHECKING:
         DatagramTransport as DatagramTransport,
         IncompleteReadError as IncompleteReadError,
         InvalidStateError as InvalidStateError,
-        LifoQueue as LifoQueue,
         LimitOverrunError as LimitOverrunError,
-        PriorityQueue as PriorityQueue,
         Protocol as Protocol,
-        Queue as Queue,
         QueueEmpty as QueueEmpty,
         QueueFull as QueueFull,
         ReadTransport as ReadTransport,
@@ -112,8 +113,6 @@ if TYPE_CHECKING:
         wrap_future as wrap_future,
     )
 
-    if sys.version_info >= (3, 13):
-        from asyncio import QueueShutDown as QueueShutDown
     if sys.version_info >= (3, 14):
         from asyncio import (
             FrameCallGraphEntry as FrameCallGraphEntry,
@@ -134,7 +133,12 @@ __all__ = [
     "EventLoop",
     "Future",
     "Handle",
+    "LifoQueue",
     "Lock",
+    "PriorityQueue",
+    "Queue",
+    "QueueShutDown",
+    "QueueStats",
     "Runner",
     "Semaphore",
     "Task",

@@ -25,6 +25,7 @@ _T = TypeVar("_T")
 _HOMES = {
     "Barrier": "asyncio.locks",
     "BrokenBarrierError": "asyncio.exceptions",
+    "QueueShutDown": "asyncio.queues",
     "Runner": "asyncio.runners",
     "create_eager_task_factory": "asyncio.tasks",
     "eager_task_factory": "asyncio.tasks",
@@ -34,13 +35,17 @@ _HOMES = {
 # What asyncio has too, and tonnage builds itself.
 _OURS = (
     "Barrier",
-    "BrokenBarrierError",
     "BoundedSemaphore",
+    "BrokenBarrierError",
     "Condition",
     "Event",
     "EventLoop",
     "Future",
+    "LifoQueue",
     "Lock",
+    "PriorityQueue",
+    "Queue",
+    "QueueShutDown",
     "Semaphore",
     "Task",
     "TaskGroup",

@@ -3,6 +3,7 @@
 use pyo3::exceptions::{PyBaseException, PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 
+use crate::cpython::compat;
 use crate::names;
 
 /// `asyncio.InvalidStateError(text)`.
@@ -42,6 +43,27 @@ pub(crate) fn is_cancelled(py: Python<'_>, error: &PyErr) -> bool {
 pub(crate) fn is_exit(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<pyo3::exceptions::PySystemExit>(py)
         || error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py)
+}
+
+/// `asyncio.QueueEmpty()`.
+#[cold]
+pub(crate) fn queue_empty(py: Python<'_>) -> PyErr {
+    instance(names::queue_empty(py), ())
+}
+
+/// `asyncio.QueueFull()`, or with a text.
+#[cold]
+pub(crate) fn queue_full(py: Python<'_>, text: Option<String>) -> PyErr {
+    match text {
+        Some(text) => instance(names::queue_full(py), (text,)),
+        None => instance(names::queue_full(py), ()),
+    }
+}
+
+/// `asyncio.QueueShutDown()`.
+#[cold]
+pub(crate) fn queue_shut_down(py: Python<'_>) -> PyErr {
+    instance(compat::queue_shut_down(py), ())
 }
 
 pub(crate) fn loop_is_closed() -> PyErr {

@@ -33,6 +33,21 @@ attribute_names!(
     exceptions,
     cancelling,
     uncancel,
+    _init,
+    _put,
+    _get,
+    _qsize,
+    _format,
+    qsize,
+    empty,
+    full,
+    put_nowait,
+    get_nowait,
+    task_done,
+    append,
+    popleft,
+    pop,
+    clear,
     time,
     add_done_callback,
     remove_done_callback,
@@ -132,6 +147,11 @@ imported! {
     broken_barrier_error = "tonnage.errors", "BrokenBarrierError";
     cancelled_error = "asyncio.exceptions", "CancelledError";
     invalid_state_error = "asyncio.exceptions", "InvalidStateError";
+    queue_empty = "asyncio.queues", "QueueEmpty";
+    queue_full = "asyncio.queues", "QueueFull";
+    deque = "collections", "deque";
+    heappush = "heapq", "heappush";
+    heappop = "heapq", "heappop";
     extract_stack = "asyncio.format_helpers", "extract_stack";
     format_callback_source = "asyncio.format_helpers", "_format_callback_source";
     future_repr_info = "asyncio.base_futures", "_future_repr_info";

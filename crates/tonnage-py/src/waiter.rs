@@ -74,16 +74,6 @@ impl Waiter {
         Ok(done && !future.call_method0(names::cancelled(py))?.is_truthy()?)
     }
 
-    /// Has it given up?
-    pub(crate) fn gave_up(&self, py: Python<'_>) -> PyResult<bool> {
-        let future = self.0.bind(py);
-        if is_exact::<Future>(future) {
-            let future = future.cast::<Future>()?;
-            return Ok(future.value().state.with(py, |state| matches!(state.outcome, Outcome::Cancelled)));
-        }
-        future.call_method0(names::cancelled(py))?.is_truthy()
-    }
-
     pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         visit.call(&self.0)
     }

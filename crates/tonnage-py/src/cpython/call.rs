@@ -17,6 +17,21 @@ pub(crate) fn no_args<'py>(callable: &Object<'py>) -> PyResult<Object<'py>> {
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), result) }
 }
 
+/// `callable(first, second)`.
+#[inline]
+pub(crate) fn two_args<'py>(
+    callable: &Object<'py>,
+    first: &Object<'py>,
+    second: &Object<'py>,
+) -> PyResult<Object<'py>> {
+    let args = [first.as_ptr(), second.as_ptr()];
+    // SAFETY: `callable` and the arguments are bound, so they outlive the call.
+    let result =
+        unsafe { ffi::PyObject_Vectorcall(callable.as_ptr(), args.as_ptr(), args.len(), ptr::null_mut()) };
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(callable.py(), result) }
+}
+
 /// `callable(arg)`.
 #[inline]
 pub(crate) fn one_arg<'py>(callable: &Object<'py>, arg: &Object<'py>) -> PyResult<Object<'py>> {

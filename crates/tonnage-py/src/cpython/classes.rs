@@ -20,8 +20,9 @@ use crate::structured::{
 };
 use crate::sync::{
     Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
-    ConditionCoroutine, ConditionForCoroutine, EnterByNameCoroutine, Event, EventCoroutine, Lock,
-    LockCoroutine, Semaphore, SemaphoreCoroutine,
+    ConditionCoroutine, ConditionForCoroutine, EnterByNameCoroutine, Event, EventCoroutine, GetCoroutine,
+    GetManyCoroutine, JoinCoroutine, LifoQueue, Lock, LockCoroutine, NextItemCoroutine, PriorityQueue,
+    PutCoroutine, Queue, QueueIterator, Semaphore, SemaphoreCoroutine,
 };
 use crate::task::{Task, TaskWakeup};
 use crate::transports::SocketTransport;
@@ -71,52 +72,12 @@ macro_rules! native_class {
     };
 }
 
-native_class!(Future, extras);
-native_class!(FutureIter);
-native_class!(Task: Future, first field future);
-native_class!(TaskWakeup);
-native_class!(Handle, extras);
-native_class!(TimerHandle: Handle, first field handle);
-native_class!(SocketTransport, extras);
-native_class!(CoroutineIter);
-native_class!(Immediate);
-native_class!(ChildDone);
-native_class!(GatheringFuture: Future, first field future);
-native_class!(SleepCoroutine);
-native_class!(Turn);
-native_class!(Timeout, extras);
-native_class!(EnterCoroutine);
-native_class!(WaitForCoroutine);
-native_class!(TaskGroup, extras);
-native_class!(ExitCoroutine);
-native_class!(StartCoroutine);
-native_class!(TaskStatus);
-native_class!(WrapAwaitableCoroutine);
-native_class!(WaitCoroutine);
-native_class!(Waiting);
-native_class!(AsCompletedIterator);
-native_class!(NextFutureCoroutine);
-native_class!(NextResultCoroutine);
-native_class!(Lock, extras);
-native_class!(Semaphore, extras);
-native_class!(BoundedSemaphore: Semaphore, first field semaphore);
-native_class!(LockCoroutine);
-native_class!(SemaphoreCoroutine);
-native_class!(EnterByNameCoroutine);
-native_class!(Event, extras);
-native_class!(EventCoroutine);
-native_class!(Condition, extras);
-native_class!(ConditionCoroutine);
-native_class!(ConditionForCoroutine);
-native_class!(Barrier, extras);
-native_class!(BarrierWaitCoroutine);
-native_class!(BarrierResetCoroutine);
-native_class!(BarrierAbortCoroutine);
+/// Lists all native classes once, bases first: their layouts, what is made when the module is, what is counted.
+macro_rules! native_classes {
+    ($([$class:ident $($layout:tt)*])*) => {
+        $(native_class!($class $($layout)*);)*
 
-/// Lists all native classes once: what is made when the module is, and what is counted.
-macro_rules! all_classes {
-    ($($class:ident),* $(,)?) => {
-        /// Makes the type objects, bases first, and adds the public ones to the module.
+        /// Makes the type objects, and adds the public ones to the module.
         pub(crate) fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
             $(add_class::<$class>(module)?;)*
             Ok(())
@@ -133,46 +94,55 @@ macro_rules! all_classes {
     };
 }
 
-all_classes!(
-    Future,
-    FutureIter,
-    Task,
-    TaskWakeup,
-    Handle,
-    TimerHandle,
-    SocketTransport,
-    CoroutineIter,
-    Immediate,
-    ChildDone,
-    GatheringFuture,
-    SleepCoroutine,
-    Turn,
-    Timeout,
-    EnterCoroutine,
-    WaitForCoroutine,
-    TaskGroup,
-    ExitCoroutine,
-    StartCoroutine,
-    TaskStatus,
-    WrapAwaitableCoroutine,
-    WaitCoroutine,
-    Waiting,
-    AsCompletedIterator,
-    NextFutureCoroutine,
-    NextResultCoroutine,
-    Lock,
-    Semaphore,
-    BoundedSemaphore,
-    LockCoroutine,
-    SemaphoreCoroutine,
-    EnterByNameCoroutine,
-    Event,
-    EventCoroutine,
-    Condition,
-    ConditionCoroutine,
-    ConditionForCoroutine,
-    Barrier,
-    BarrierWaitCoroutine,
-    BarrierResetCoroutine,
-    BarrierAbortCoroutine,
-);
+native_classes! {
+    [Future, extras]
+    [FutureIter]
+    [Task: Future, first field future]
+    [TaskWakeup]
+    [Handle, extras]
+    [TimerHandle: Handle, first field handle]
+    [SocketTransport, extras]
+    [CoroutineIter]
+    [Immediate]
+    [ChildDone]
+    [GatheringFuture: Future, first field future]
+    [SleepCoroutine]
+    [Turn]
+    [Timeout, extras]
+    [EnterCoroutine]
+    [WaitForCoroutine]
+    [TaskGroup, extras]
+    [ExitCoroutine]
+    [StartCoroutine]
+    [TaskStatus]
+    [WrapAwaitableCoroutine]
+    [WaitCoroutine]
+    [Waiting]
+    [AsCompletedIterator]
+    [NextFutureCoroutine]
+    [NextResultCoroutine]
+    [Lock, extras]
+    [Semaphore, extras]
+    [BoundedSemaphore: Semaphore, first field semaphore]
+    [LockCoroutine]
+    [SemaphoreCoroutine]
+    [EnterByNameCoroutine]
+    [Event, extras]
+    [EventCoroutine]
+    [Condition, extras]
+    [ConditionCoroutine]
+    [ConditionForCoroutine]
+    [Barrier, extras]
+    [BarrierWaitCoroutine]
+    [BarrierResetCoroutine]
+    [BarrierAbortCoroutine]
+    [Queue, extras]
+    [LifoQueue: Queue, first field queue]
+    [PriorityQueue: Queue, first field queue]
+    [QueueIterator]
+    [GetCoroutine]
+    [GetManyCoroutine]
+    [JoinCoroutine]
+    [NextItemCoroutine]
+    [PutCoroutine]
+}

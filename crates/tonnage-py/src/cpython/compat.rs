@@ -21,6 +21,10 @@ imported! {
     thread_safe_handle = "asyncio.events", "_ThreadSafeHandle";
     #[cfg(not(Py_3_14))]
     thread_safe_handle = "asyncio", "Handle";
+    #[cfg(Py_3_13)]
+    queue_shut_down = "asyncio.queues", "QueueShutDown";
+    #[cfg(not(Py_3_13))]
+    queue_shut_down = "tonnage.errors", "QueueShutDown";
     #[cfg(Py_3_11)]
     base_exception_group = "builtins", "BaseExceptionGroup";
     #[cfg(not(Py_3_11))]

@@ -86,6 +86,31 @@ impl<T: NativeClass> Slots<T> {
         self.function(ffi::Py_tp_repr, unary::<T, F> as *mut c_void);
     }
 
+    /// `__str__`.
+    pub(crate) fn str<F>(&mut self, _body: F)
+    where
+        F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        self.function(ffi::Py_tp_str, unary::<T, F> as *mut c_void);
+    }
+
+    /// `__aiter__`.
+    pub(crate) fn async_iterable<F>(&mut self, _body: F)
+    where
+        F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        self.function(ffi::Py_am_aiter, unary::<T, F> as *mut c_void);
+    }
+
+    /// `__aiter__` that returns itself, and `__anext__`.
+    pub(crate) fn async_iterator<F>(&mut self, _body: F)
+    where
+        F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        self.function(ffi::Py_am_aiter, ffi::PyObject_SelfIter as *mut c_void);
+        self.function(ffi::Py_am_anext, unary::<T, F> as *mut c_void);
+    }
+
     /// What `await` takes, what it resumes, and what code that calls `__iter__()` or `__await__()` by
     /// name gets. An object that `await` resumes itself needs no iterator; but it shall not look like
     /// one, so `hide_next` takes the name `__next__` away.
@@ -123,15 +148,6 @@ impl<T: NativeClass> Slots<T> {
         self.function(ffi::Py_tp_iter, ffi::PyObject_SelfIter as *mut c_void);
         self.function(ffi::Py_tp_iternext, next::<T, F> as *mut c_void);
         self.function(ffi::Py_am_send, send::<T, F> as *mut c_void);
-    }
-
-    /// `__aiter__` that returns itself, and `__anext__`.
-    pub(crate) fn async_iterator<F>(&mut self, _next: F)
-    where
-        F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
-    {
-        self.function(ffi::Py_am_aiter, ffi::PyObject_SelfIter as *mut c_void);
-        self.function(ffi::Py_am_anext, unary::<T, F> as *mut c_void);
     }
 
     /// `__call__`.

@@ -35,3 +35,9 @@ fn described<'py>(object: &Object<'py>, state: &str, waiting: usize) -> PyResult
     let text = format!("<{home}.{name} object at {:?} [{state}{waiting}]>", object.as_ptr());
     Ok(PyString::new(object.py(), &text).into_any())
 }
+mod queue;
+
+pub(crate) use queue::{
+    GetCoroutine, GetManyCoroutine, JoinCoroutine, LifoQueue, NextItemCoroutine, PriorityQueue, PutCoroutine,
+    Queue, QueueIterator, QueueStats,
+};

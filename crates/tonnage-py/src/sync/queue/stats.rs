@@ -1,0 +1,48 @@
+//! QueueStats: a queue's size and counters at one moment.
+
+use pyo3::prelude::*;
+
+use super::class::Queue;
+use super::lines;
+use crate::cpython::{Native, Object};
+
+/// What `Queue.stats()` returns.
+#[pyclass(frozen, get_all, eq, module = "tonnage")]
+#[derive(PartialEq)]
+pub(crate) struct QueueStats {
+    size: usize,
+    maxsize: usize,
+    peak: usize,
+    getters: usize,
+    putters: usize,
+    dropped: usize,
+    delay: f64,
+}
+
+#[pymethods]
+impl QueueStats {
+    fn __repr__(&self) -> String {
+        let Self { size, maxsize, peak, getters, putters, dropped, delay } = self;
+        format!(
+            "QueueStats(size={size}, maxsize={maxsize}, peak={peak}, getters={getters}, putters={putters}, \
+             dropped={dropped}, delay={delay:?})"
+        )
+    }
+}
+
+/// `queue.stats()`.
+pub(super) fn stats<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>> {
+    let py = queue.py();
+    let size = lines::free_items(queue)?;
+    let stats = queue.value().state.with(py, |state| QueueStats {
+        size,
+        maxsize: if state.capacity == usize::MAX { 0 } else { state.capacity },
+        peak: state.counted.peak,
+        getters: state.getters.waiters.len(),
+        putters: state.putters.waiters.len(),
+        dropped: state.counted.dropped,
+        // A reading of the clock for each item would cost more than the rest of `put()`.
+        delay: 0.0,
+    });
+    Ok(Bound::new(py, stats)?.into_any())
+}
