@@ -11,19 +11,20 @@ import tonnage
 from tonnage import _tonnage
 
 STUB = Path(tonnage.__file__).with_name("_tonnage.pyi")
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def documented() -> list[tuple[str, str]]:
     """The dotted name and the first line of each docstring in the stub."""
     found = []
     for node in ast.parse(STUB.read_text()).body:
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+        if isinstance(node, (ast.ClassDef, *FUNCTIONS)):
             found.append((node.name, ast.get_docstring(node)))
         if isinstance(node, ast.ClassDef):
             found += [
                 (f"{node.name}.{method.name}", ast.get_docstring(method))
                 for method in node.body
-                if isinstance(method, ast.FunctionDef)
+                if isinstance(method, FUNCTIONS)
             ]
     return [(name, text.partition("\n")[0]) for name, text in found if text]
 
