@@ -5,8 +5,9 @@ asyncio's own privates, which libraries read, or the seam between the extension 
 change without notice.
 """
 
-# Where asyncio has an `async def`, the stub has one, so that protocols and subclasses made for asyncio fit. What
-# comes back is a Coroutine that is no types.CoroutineType, and the native function is no coroutine function.
+# Where asyncio has an `async def`, the stub has one, so that protocols and subclasses made for asyncio fit.
+# What comes back is a Coroutine that is no types.CoroutineType, and the native function is no coroutine
+# function.
 
 import asyncio
 import sys
@@ -104,8 +105,9 @@ class Future(asyncio.Future[_T]):
         loop: The event loop it belongs to; by default the running one.
 
     Example:
-        future = asyncio.get_running_loop().create_future()
-        loop.call_later(1, future.set_result, "done")
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        loop.call_later(0.1, future.set_result, "done")
         print(await future)
     """
 
@@ -233,7 +235,8 @@ class Task(Future[_T], asyncio.Task[_T]):
         eager_start: Run the first step at once, if the loop is running.
 
     Example:
-        task = asyncio.create_task(fetch(url), name="fetch")
+        task = asyncio.create_task(asyncio.sleep(0.1, "done"), name="nap")
+        print(await task)
     """
 
     _must_cancel: bool
@@ -832,11 +835,10 @@ class TaskGroup(_AsyncioTaskGroup):
 
 @final
 class Timeout:
-    """A deadline for an `async with` block.
+    """Cancel what runs in an `async with` block when a deadline passes.
 
-    `timeout()` and `timeout_at()` make it. When the deadline passes, the task is cancelled where it waits in
-    the block, and the exit turns that CancelledError into TimeoutError. A cancellation from elsewhere goes
-    through as it is.
+    `timeout()` and `timeout_at()` make it. The task is cancelled where it waits in the block, and the exit
+    turns that CancelledError into TimeoutError. A cancellation from elsewhere goes through as it is.
 
     Args:
         when: The deadline in seconds of the loop's clock; None is never.
@@ -858,10 +860,13 @@ class Timeout:
         exc_tb: TracebackType | None,
     ) -> None: ...
     def when(self) -> float | None:
-        """Return the deadline in seconds of the loop's clock, or None."""
+        """Return the current deadline, in the loop's time, or None.
+
+        In seconds.
+        """
 
     def reschedule(self, when: float | None) -> None:
-        """Set another deadline.
+        """Move the deadline to `when`, in the loop's time; None is never.
 
         One that has passed cancels the block in the loop's next turn.
 
@@ -873,14 +878,14 @@ class Timeout:
         """
 
     def expired(self) -> bool:
-        """Return True if the deadline passed while the block ran."""
+        """Return True once the deadline has passed inside the block."""
 
 @disjoint_base
 class Lock(asyncio.Lock):
     """A lock that one task holds at a time.
 
-    Waiters are served first come, first served: `release()` hands the lock to the first waiter, so that nobody
-    can take it in between. A waiter that is cancelled passes on what it was given.
+    Waiters are served first come, first served: `release()` hands the lock to the first waiter, so that
+    nobody can take it in between. A waiter that is cancelled passes on what it was given.
 
     Example:
         lock = tonnage.Lock()
@@ -956,7 +961,8 @@ class Event(asyncio.Event):
 class Condition(asyncio.Condition):
     """A lock whose holders can wait until another one notifies them.
 
-    Notifications are first come, first served; a waiter that is cancelled passes on the one that it was given.
+    Notifications are first come, first served; a waiter that is cancelled passes on the one that it was
+    given.
 
     Args:
         lock: The lock to use; by default one of its own. Several conditions may share a lock.
@@ -1056,8 +1062,8 @@ class Condition(asyncio.Condition):
 class Semaphore(asyncio.Semaphore):
     """A number of slots that tasks take and give back.
 
-    Waiters are served first come, first served: `release()` hands its slot to the first waiter, so that nobody
-    can take it in between. A waiter that is cancelled passes on what it was given.
+    Waiters are served first come, first served: `release()` hands its slot to the first waiter, so that
+    nobody can take it in between. A waiter that is cancelled passes on what it was given.
 
     Args:
         value: The slots that are free at first.
@@ -1181,19 +1187,18 @@ class Queue(asyncio.Queue[_T]):
     """A queue, first in, first out, between tasks that produce and tasks that consume.
 
     Getters and putters are served first come, first served. An item is handed to the first getter inside
-    `put()`, a free place to the first putter inside `get()`; `get_nowait()` and `put_nowait()` never take what
-    was promised to one that waits. A waiter that is cancelled passes on what it was given, so that no item is
-    lost.
+    `put()`, a free place to the first putter inside `get()`; `get_nowait()` and `put_nowait()` never take
+    what was promised to one that waits. A waiter that is cancelled passes on what it was given, so that no
+    item is lost.
 
-    `async for item in queue` ends when the queue is shut down and empty. Each step calls `task_done()` for the
-    item before it.
+    `async for item in queue` ends when the queue is shut down and empty. Each step calls `task_done()` for
+    the item before it.
 
     Args:
         maxsize: The most items it holds; 0 or less is no bound.
-        overflow: What `put()` and `put_nowait()` do when it is full. `"wait"` is asyncio's: `put()` waits, and
-            `put_nowait()` raises QueueFull. With `"raise"` both raise it. `"drop_oldest"` drops the item that
-            `get()` would return next, `"drop_newest"` the item that is being put. A dropped item counts as
-            done for `join()`.
+        overflow: What `put()` and `put_nowait()` do when it is full. `"wait"` is asyncio's: `put()` waits,
+            and `put_nowait()` raises QueueFull. With `"raise"` both raise it. `"drop_oldest"` drops the oldest
+            item, `"drop_newest"` the one that is being put. A dropped item counts as done for `join()`.
         on_drop: Called with each item dropped, and with the reason, which is `overflow`.
 
     Raises:
@@ -1621,7 +1626,8 @@ def shield(arg: _FutureLike[_T]) -> asyncio.Future[_T]:
     """Wait for an awaitable, and keep a cancellation of the wait from it.
 
     If the wait is cancelled, it raises CancelledError, and the awaitable goes on. The loop keeps a task alive
-    that nobody else holds. An error that comes when nobody waits any more goes to the loop's exception handler.
+    that nobody else holds. An error that comes when nobody waits any more goes to the loop's exception
+    handler.
 
     Args:
         arg: A future, or a coroutine, which becomes a task.
@@ -1642,9 +1648,10 @@ def shield(arg: _FutureLike[_T]) -> asyncio.Future[_T]:
 
 @overload
 async def sleep(delay: float) -> None:
-    """Wait for a number of seconds.
+    """Let others run for `delay` seconds, then return `result`.
 
-    0 or less lets other tasks run for one turn of the loop. If the wait is cancelled, its timer is gone at once.
+    0 or less lets other tasks run for one turn of the loop. If the wait is cancelled, its timer is gone at
+    once.
 
     Args:
         delay: In seconds.
@@ -1660,9 +1667,10 @@ async def sleep(delay: float) -> None:
 @overload
 async def sleep(delay: float, result: _T) -> _T: ...
 def timeout(delay: float | None) -> Timeout:
-    """Limit how long an `async with` block may take.
+    """Cancel the block after `delay` seconds, and raise TimeoutError; None is never.
 
-    When the time is over, the task is cancelled where it waits in the block, and the exit raises TimeoutError.
+    When the time is over, the task is cancelled where it waits in the block, and the exit raises
+    TimeoutError.
 
     Args:
         delay: In seconds; None is no limit, until `reschedule()` sets one.
@@ -1679,7 +1687,7 @@ def timeout(delay: float | None) -> Timeout:
     """
 
 def timeout_at(when: float | None) -> Timeout:
-    """Limit until when an `async with` block may take.
+    """Cancel the block at the loop's time `when`, and raise TimeoutError; None is never.
 
     It is `timeout()` with a time of the loop's clock.
 
@@ -1728,8 +1736,8 @@ async def wait_for(fut: _FutureLike[_T], timeout: float | None) -> _T:
     """Wait for an awaitable, for a limited time.
 
     A coroutine runs in the calling task. When the time is over, the awaitable is cancelled and waited for; if
-    it returns a value all the same, that is the result. If the wait is cancelled, so is the awaitable; `shield()`
-    keeps it from that.
+    it returns a value all the same, that is the result. If the wait is cancelled, so is the awaitable;
+    `shield()` keeps it from that.
 
     Args:
         fut: A future or a coroutine.
