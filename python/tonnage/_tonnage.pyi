@@ -714,7 +714,7 @@ class SocketTransport(asyncio.Transport):
 
 @disjoint_base
 class TaskGroup(_AsyncioTaskGroup):
-    """A group of tasks that ends when all of them have ended.
+    """Tasks that belong together, in a block that ends when all of them have ended.
 
     It is entered with `async with`, once. The exit waits for every task of the group. If a task or the block
     itself fails, the other tasks are cancelled, and all errors leave in one ExceptionGroup, which is that of
@@ -761,7 +761,7 @@ class TaskGroup(_AsyncioTaskGroup):
         daemon: bool = False,
         **kwargs: Any,
     ) -> Task[_T]:
-        """Start a task in this group, and return it.
+        """Start a coroutine as a task of the group.
 
         A coroutine that is refused is closed.
 
@@ -784,7 +784,7 @@ class TaskGroup(_AsyncioTaskGroup):
         """
 
     async def start(self, func: Callable[..., _Coro[Any]], /, *args: Any, name: str | None = None) -> Any:
-        """Start a task in this group, and wait until it says that it has started.
+        """Start a task, and wait until it says that it has started.
 
         `func` is called with `args` and with `task_status=`, and says so by `task_status.started(value)`.
         Until then an error of the task leaves here, and not from the group. If the wait is cancelled, so is
@@ -814,7 +814,7 @@ class TaskGroup(_AsyncioTaskGroup):
         """
 
     def cancel(self, msg: str | None = None) -> None:
-        """Cancel all tasks of this group, and its block.
+        """Cancel all tasks of the group, and its body.
 
         The block gets a CancelledError at its next `await`, which the exit of the group swallows. Before the
         block is entered, it is cancelled at its first `await`; after the exit, and the second time, nothing
@@ -831,7 +831,11 @@ class TaskGroup(_AsyncioTaskGroup):
 
     @property
     def active(self) -> int:
-        """The number of tasks in this group that have not ended."""
+        """The number of tasks that the group waits for; a daemon does not count."""
+
+    @property
+    def name(self) -> str | None:
+        """What the group was named."""
 
 @final
 class Timeout:
@@ -882,7 +886,7 @@ class Timeout:
 
 @disjoint_base
 class Lock(asyncio.Lock):
-    """A lock that one task holds at a time.
+    """Let one task at a time pass, first come, first served.
 
     Waiters are served first come, first served: `release()` hands the lock to the first waiter, so that
     nobody can take it in between. A waiter that is cancelled passes on what it was given.
@@ -899,22 +903,22 @@ class Lock(asyncio.Lock):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None: ...
     def locked(self) -> bool:
-        """Return True if the lock is held, or is on its way to a waiter."""
+        """Return True if the lock is taken.
+
+        That it is from `release()` on, if somebody waits: the lock is on its way to the first waiter.
+        """
 
     async def acquire(self) -> Literal[True]:
-        """Wait until the lock is free, and take it.
+        """Wait until the lock is free, take it, and return True.
 
         A free lock is taken without a switch to another task. If the wait is cancelled, nothing is taken.
-
-        Returns:
-            True.
 
         Raises:
             RuntimeError: The lock was waited for on another loop.
         """
 
     def release(self) -> None:
-        """Give the lock back, to the first waiter if there is one.
+        """Hand the lock to the first who waits, or free it.
 
         Any task may do so, not only the one that took it.
 
@@ -924,7 +928,7 @@ class Lock(asyncio.Lock):
 
 @disjoint_base
 class Event(asyncio.Event):
-    """A flag that tasks can wait for.
+    """A flag that tasks wait for.
 
     Example:
         event = tonnage.Event()
@@ -937,21 +941,21 @@ class Event(asyncio.Event):
         """Return True if the flag is set."""
 
     def set(self) -> None:
-        """Set the flag, and wake every task that waits for it.
+        """Set the flag, and wake all who wait.
 
         Each of them goes on, even if `clear()` is called before it runs.
         """
 
     def clear(self) -> None:
-        """Take the flag back, so that `wait()` waits again."""
+        """Take the flag back.
+
+        Who calls `wait()` after that waits.
+        """
 
     async def wait(self) -> Literal[True]:
-        """Wait until the flag is set.
+        """Wait until the flag is set, and return True.
 
         If it is set, there is no switch to another task. A wait that is cancelled leaves no trace.
-
-        Returns:
-            True.
 
         Raises:
             RuntimeError: The event was waited for on another loop.
@@ -959,7 +963,7 @@ class Event(asyncio.Event):
 
 @disjoint_base
 class Condition(asyncio.Condition):
-    """A lock whose holders can wait until another one notifies them.
+    """Let tasks that hold a lock wait until another task notifies them.
 
     Notifications are first come, first served; a waiter that is cancelled passes on the one that it was
     given.
@@ -990,55 +994,49 @@ class Condition(asyncio.Condition):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None: ...
     def locked(self) -> bool:
-        """Return True if the condition's lock is held, or is on its way to a waiter."""
+        """Return True if the lock is taken.
+
+        That it is from `release()` on, if somebody waits: the lock is on its way to the first waiter.
+        """
 
     async def acquire(self) -> Literal[True]:
-        """Wait until the condition's lock is free, and take it.
+        """Wait until the lock is free, take it, and return True.
 
         If the wait is cancelled, nothing is taken.
-
-        Returns:
-            True.
         """
 
     def release(self) -> None:
-        """Give the condition's lock back, to the first waiter if there is one.
+        """Hand the lock to the first who waits, or free it.
 
         Raises:
             RuntimeError: The lock is not held.
         """
 
     async def wait(self) -> Literal[True]:
-        """Give the lock back, wait until notified, and take the lock again.
+        """Release the lock, wait until notified, acquire the lock again, and return True.
 
         It may return without a notification that was meant for it: look at what you wait for again, or use
         `wait_for()`. If the wait is cancelled, the CancelledError comes when the lock is held again, and a
         notification that it had been given goes to the next waiter.
-
-        Returns:
-            True.
 
         Raises:
             RuntimeError: The lock is not held, or the condition was waited for on another loop.
         """
 
     async def wait_for(self, predicate: Callable[[], _T]) -> _T:
-        """Wait until a predicate holds.
+        """Wait until `predicate()` is true, and return its result.
 
         It is called with the lock held: at once, and after each notification.
 
         Args:
             predicate: Called without arguments; what it returns is true or false.
 
-        Returns:
-            The true value that it returned.
-
         Raises:
             RuntimeError: The lock is not held.
         """
 
     def notify(self, n: int = 1) -> None:
-        """Wake the first waiters.
+        """Wake up to `n` tasks that wait.
 
         They go on when they have the lock again, which the caller should give back.
 
@@ -1050,7 +1048,7 @@ class Condition(asyncio.Condition):
         """
 
     def notify_all(self) -> None:
-        """Wake all waiters.
+        """Wake all tasks that wait.
 
         They go on one after another, as they get the lock.
 
@@ -1060,7 +1058,7 @@ class Condition(asyncio.Condition):
 
 @disjoint_base
 class Semaphore(asyncio.Semaphore):
-    """A number of slots that tasks take and give back.
+    """Let a number of tasks at a time pass, first come, first served.
 
     Waiters are served first come, first served: `release()` hands its slot to the first waiter, so that
     nobody can take it in between. A waiter that is cancelled passes on what it was given.
@@ -1083,28 +1081,28 @@ class Semaphore(asyncio.Semaphore):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None: ...
     def locked(self) -> bool:
-        """Return True if `acquire()` would wait."""
+        """Return True if no slot is free.
+
+        None is free from `release()` on, if somebody waits: the slot is on its way to the first waiter.
+        """
 
     async def acquire(self) -> Literal[True]:
-        """Wait until a slot is free, and take it.
+        """Wait until a slot is free, take it, and return True.
 
         A free slot is taken without a switch to another task. If the wait is cancelled, nothing is taken.
-
-        Returns:
-            True.
 
         Raises:
             RuntimeError: The semaphore was waited for on another loop.
         """
 
     def release(self) -> None:
-        """Give a slot back, to the first waiter if there is one.
+        """Hand a slot to the first who waits, or free it.
 
         Any task may do so; without an `acquire()` before it, there is one slot more.
         """
 
 class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
-    """A semaphore that refuses to be released more often than it was acquired.
+    """A semaphore that raises ValueError when it is released more often than it was acquired.
 
     Args:
         value: The slots that there are.
@@ -1184,7 +1182,7 @@ class Barrier(_AsyncioBarrier):
 
 @disjoint_base
 class Queue(asyncio.Queue[_T]):
-    """A queue, first in, first out, between tasks that produce and tasks that consume.
+    """Pass items between tasks, first in, first out.
 
     Getters and putters are served first come, first served. An item is handed to the first getter inside
     `put()`, a free place to the first putter inside `get()`; `get_nowait()` and `put_nowait()` never take
@@ -1197,12 +1195,16 @@ class Queue(asyncio.Queue[_T]):
     Args:
         maxsize: The most items it holds; 0 or less is no bound.
         overflow: What `put()` and `put_nowait()` do when it is full. `"wait"` is asyncio's: `put()` waits,
-            and `put_nowait()` raises QueueFull. With `"raise"` both raise it. `"drop_oldest"` drops the oldest
-            item, `"drop_newest"` the one that is being put. A dropped item counts as done for `join()`.
+            and `put_nowait()` raises QueueFull. With `"raise"` both raise it. `"drop_oldest"` drops the
+            oldest item, `"drop_newest"` the one that is being put. A dropped item counts as done for
+            `join()`.
         on_drop: Called with each item dropped, and with the reason, which is `overflow`.
 
     Raises:
-        ValueError: `overflow` is none of these.
+        ValueError: `overflow` is none of these; a queue that refuses or drops has no bound; `on_drop` is
+            given to a queue that drops nothing; a PriorityQueue is to drop the oldest item, which it does not
+            know.
+        TypeError: `on_drop` cannot be called.
 
     Example:
         queue: tonnage.Queue[int] = tonnage.Queue(maxsize=10)
@@ -1227,7 +1229,6 @@ class Queue(asyncio.Queue[_T]):
     ) -> None: ...
     def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def __aiter__(self) -> AsyncIterator[_T]: ...
-    async def __anext__(self) -> _T: ...
     def qsize(self) -> int:
         """Return the number of items that can be taken.
 
@@ -1239,13 +1240,19 @@ class Queue(asyncio.Queue[_T]):
         """The most items that the queue holds; 0 or less is no bound."""
 
     def empty(self) -> bool:
-        """Return True if there is no item that can be taken."""
+        """Return True if no item can be taken.
+
+        An item that was handed to a getter cannot, even if the getter did not run yet.
+        """
 
     def full(self) -> bool:
-        """Return True if there are `maxsize` items; without a bound it never is."""
+        """Return True if no item can be put without waiting.
+
+        A queue without a bound never is.
+        """
 
     async def put(self, item: _T) -> None:
-        """Put an item into the queue, and wait for a free place if there is none.
+        """Put an item; wait for a free place if the queue is full.
 
         A free place is taken without a switch to another task. If the wait is cancelled, the item is not put.
 
@@ -1256,7 +1263,7 @@ class Queue(asyncio.Queue[_T]):
         """
 
     def put_nowait(self, item: _T) -> None:
-        """Put an item into the queue if there is a free place.
+        """Put an item, or raise QueueFull.
 
         Raises:
             QueueFull: There is none, and `overflow` drops nothing.
@@ -1264,7 +1271,7 @@ class Queue(asyncio.Queue[_T]):
         """
 
     async def get(self) -> _T:
-        """Wait for an item, and take it out of the queue.
+        """Remove and return an item; wait for one if the queue is empty.
 
         An item that is there is taken without a switch to another task. If the wait is cancelled, nothing is
         taken.
@@ -1275,7 +1282,7 @@ class Queue(asyncio.Queue[_T]):
         """
 
     def get_nowait(self) -> _T:
-        """Take an item out of the queue if there is one.
+        """Remove and return an item, or raise QueueEmpty.
 
         Raises:
             QueueEmpty: There is none.
@@ -1283,7 +1290,7 @@ class Queue(asyncio.Queue[_T]):
         """
 
     async def get_many(self, limit: int, /) -> list[_T]:
-        """Wait for an item, and take it and what is there besides out of the queue.
+        """Wait for an item, then remove and return all that are there, at most `limit`.
 
         There is no switch to another task between the items. If the wait is cancelled, nothing is taken.
 
@@ -1306,7 +1313,7 @@ class Queue(asyncio.Queue[_T]):
         """
 
     def task_done(self) -> None:
-        """Say that an item which was taken out is done.
+        """Say that the work on an item is done.
 
         When this was said for every item that was put, `join()` returns.
 
@@ -1315,13 +1322,13 @@ class Queue(asyncio.Queue[_T]):
         """
 
     async def join(self) -> None:
-        """Wait until every item that was put is done.
+        """Wait until the work on all items is done.
 
         A wait that is cancelled leaves no trace.
         """
 
     def shutdown(self, immediate: bool = False) -> None:
-        """Shut the queue down: nothing can be put any more.
+        """Make get() and put() raise QueueShutDown.
 
         What is in it can still be taken. Getters that wait, and putters, get QueueShutDown.
 
@@ -1330,10 +1337,13 @@ class Queue(asyncio.Queue[_T]):
         """
 
     def stats(self) -> QueueStats:
-        """Return how full the queue is and was, and who waits for it."""
+        """Return the queue's size and counters.
+
+        They are those of one moment.
+        """
 
 class LifoQueue(Queue[_T], asyncio.LifoQueue[_T]):
-    """A queue whose `get()` returns the item that was put last.
+    """Pass items between tasks, last in, first out.
 
     Example:
         queue: tonnage.LifoQueue[int] = tonnage.LifoQueue()
@@ -1343,7 +1353,7 @@ class LifoQueue(Queue[_T], asyncio.LifoQueue[_T]):
     """
 
 class PriorityQueue(Queue[SupportsRichComparisonT], asyncio.PriorityQueue[SupportsRichComparisonT]):
-    """A queue whose `get()` returns the smallest item.
+    """Pass items between tasks, the smallest first.
 
     Items are compared with `<`; a tuple of a number and the data is a common item.
 
@@ -1356,9 +1366,9 @@ class PriorityQueue(Queue[SupportsRichComparisonT], asyncio.PriorityQueue[Suppor
 
 @final
 class QueueStats:
-    """What `Queue.stats()` returns: one moment of a queue.
+    """What `Queue.stats()` returns.
 
-    It does not change when the queue does.
+    It is one moment of a queue, and does not change when the queue does.
 
     Example:
         queue: tonnage.Queue[int] = tonnage.Queue(maxsize=10)
@@ -1392,7 +1402,7 @@ class QueueStats:
 
     @property
     def delay(self) -> float:
-        """How long the item that `get()` would return next has waited, in seconds."""
+        """How long items wait in the queue, in seconds; 0.0 where that is not measured."""
 
 # What as_completed() returns: both kinds of iterators.
 @type_check_only
@@ -1429,7 +1439,7 @@ def create_task(
     eager_start: bool | None = None,
     **kwargs: Any,
 ) -> Task[_T]:
-    """Run a coroutine as a task of the running loop.
+    """Schedule a coroutine as a task of the running loop.
 
     Nobody waits for it: a TaskGroup makes tasks that have an owner.
 
@@ -1450,7 +1460,9 @@ def create_task(
 
 @overload
 def ensure_future(coro_or_future: _FT, *, loop: asyncio.AbstractEventLoop | None = None) -> _FT:  # type: ignore[overload-overlap]
-    """Return a future as it is, and make a task of any other awaitable.
+    """Wrap a coroutine or an awaitable in a future.
+
+    A future is returned as it is; anything else becomes a task.
 
     Args:
         coro_or_future: What to wait for.
@@ -1474,11 +1486,11 @@ def ensure_future(
 def gather(  # type: ignore[overload-overlap]
     coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: Literal[False] = False
 ) -> asyncio.Future[tuple[_T1]]:
-    """Run awaitables at the same time, and gather their results in order.
+    """Run awaitables at once, and collect their results.
 
-    Coroutines become tasks. The first error leaves at once, and the others go on; a TaskGroup cancels them.
-    If the gathering is cancelled, all that have not ended are. One that is cancelled by itself counts as one
-    that raised CancelledError.
+    The results are in the order of the awaitables. Coroutines become tasks. The first error leaves at once,
+    and the others go on; a TaskGroup cancels them. If the gathering is cancelled, all that have not ended
+    are. One that is cancelled by itself counts as one that raised CancelledError.
 
     Args:
         coros_or_futures: The awaitables. The same one may be there twice.
@@ -1623,7 +1635,7 @@ def gather(
     *coros_or_futures: _FutureLike[_T], return_exceptions: bool
 ) -> asyncio.Future[list[_T | BaseException]]: ...
 def shield(arg: _FutureLike[_T]) -> asyncio.Future[_T]:
-    """Wait for an awaitable, and keep a cancellation of the wait from it.
+    """Wait for a future, shielding it from cancellation.
 
     If the wait is cancelled, it raises CancelledError, and the awaitable goes on. The loop keeps a task alive
     that nobody else holds. An error that comes when nobody waits any more goes to the loop's exception
@@ -1709,10 +1721,10 @@ def timeout_at(when: float | None) -> Timeout:
 async def wait(
     fs: Iterable[_FT], *, timeout: float | None = None, return_when: str = "ALL_COMPLETED"
 ) -> tuple[set[_FT], set[_FT]]:
-    """Wait for tasks and futures, and tell which are done and which are pending.
+    """Wait for some or all of several futures.
 
-    It raises none of their errors, and cancels nothing: neither after the timeout, nor if the wait itself is
-    cancelled.
+    It tells which are done and which are pending. It raises none of their errors, and cancels nothing:
+    neither after the timeout, nor if the wait itself is cancelled.
 
     Args:
         fs: Tasks and futures.
@@ -1733,7 +1745,7 @@ async def wait(
     """
 
 async def wait_for(fut: _FutureLike[_T], timeout: float | None) -> _T:
-    """Wait for an awaitable, for a limited time.
+    """Wait for an awaitable, at most `timeout` seconds; None is for ever.
 
     A coroutine runs in the calling task. When the time is over, the awaitable is cancelled and waited for; if
     it returns a value all the same, that is the result. If the wait is cancelled, so is the awaitable;
