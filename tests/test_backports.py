@@ -467,6 +467,17 @@ def test_timeout_can_be_moved(run: Run) -> None:
     run(main())
 
 
+def test_timeout_can_be_moved_by_keyword(run: Run) -> None:
+    async def main() -> None:
+        async with tonnage.timeout(delay=60) as timeout:
+            timeout.reschedule(when=None)
+            assert timeout.when() is None
+        with pytest.raises(TypeError):
+            timeout.reschedule(delay=1)  # type: ignore[call-arg]
+
+    run(main())
+
+
 def test_timeout_refuses_to_be_moved_outside_of_its_block(run: Run) -> None:
     async def main() -> None:
         timeout = tonnage.timeout(60)

@@ -133,12 +133,17 @@ impl NativeClass for Timeout {
             let when = this.value().state.with(this.py(), |state| state.when);
             Ok(when.into_pyobject(this.py())?)
         });
-        slots.one_arg(
+        slots.with_args(
             c"reschedule",
             c"Move the deadline to `when`, in the loop's time; None is never.",
-            |this, when| {
-                let when = if when.is_none() { None } else { Some(when.extract()?) };
-                reschedule(this, when)?;
+            |this, args| {
+                const PARAMETERS: Parameters<1> = Parameters {
+                    function: "Timeout.reschedule",
+                    names: ["when"],
+                    positional: 1,
+                    required: 1,
+                };
+                reschedule(this, single(&args, &PARAMETERS)?)?;
                 Ok(this.py().None().into_bound(this.py()))
             },
         );
