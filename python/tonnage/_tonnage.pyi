@@ -1104,6 +1104,8 @@ class Semaphore(asyncio.Semaphore):
 class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
     """A semaphore that raises ValueError when it is released more often than it was acquired.
 
+    `release()` does so when all slots are free.
+
     Args:
         value: The slots that there are.
 
@@ -1116,16 +1118,11 @@ class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
             await tonnage.sleep(0.1)
     """
 
-    def release(self) -> None:
-        """Give a slot back, to the first waiter if there is one.
-
-        Raises:
-            ValueError: All slots are free.
-        """
-
 @disjoint_base
 class Barrier(_AsyncioBarrier):
-    """A point that tasks pass together, once enough of them are there.
+    """Let a number of tasks wait for each other.
+
+    They pass together, once enough of them are there.
 
     It can be used again: who comes while the tasks leave waits until all of them are gone.
 
@@ -1144,12 +1141,9 @@ class Barrier(_AsyncioBarrier):
     async def __aenter__(self) -> int: ...  # type: ignore[override]
     async def __aexit__(self, *args: object) -> None: ...
     async def wait(self) -> int:
-        """Wait until all parties are there.
+        """Wait until all parties wait, and return the number of this one, from 0.
 
         If the wait is cancelled, the task is no longer there, and the others go on waiting.
-
-        Returns:
-            A number from 0 to `parties - 1`, another one for each task.
 
         Raises:
             BrokenBarrierError: The barrier is broken, or `reset()` or `abort()` was called.
@@ -1157,15 +1151,15 @@ class Barrier(_AsyncioBarrier):
         """
 
     async def reset(self) -> None:
-        """Empty the barrier, and mend it if it is broken.
+        """Empty the barrier: whoever waits gets BrokenBarrierError.
 
-        The tasks that wait get BrokenBarrierError.
+        A broken barrier is mended.
         """
 
     async def abort(self) -> None:
-        """Break the barrier.
+        """Break the barrier: whoever waits, now or later, gets BrokenBarrierError.
 
-        The tasks that wait get BrokenBarrierError, and so does each that comes, until `reset()`.
+        Until `reset()`.
         """
 
     @property
@@ -1363,6 +1357,14 @@ class PriorityQueue(Queue[SupportsRichComparisonT], asyncio.PriorityQueue[Suppor
         queue.put_nowait((1, "first"))
         print(await queue.get())
     """
+
+    def __init__(
+        self,
+        maxsize: int = 0,
+        *,
+        overflow: Literal["wait", "raise", "drop_newest"] = "wait",
+        on_drop: Callable[[SupportsRichComparisonT, str], object] | None = None,
+    ) -> None: ...
 
 @final
 class QueueStats:

@@ -108,3 +108,4 @@ async def refused(queue: tonnage.Queue[int]) -> None:
     tonnage.Queue[int](1, on_drop=print, limit=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     tonnage.PriorityQueue[object]()  # type: ignore[type-var]  # pyright: ignore[reportInvalidTypeArguments]
     queue.stats().size = 3  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    tonnage.PriorityQueue[int](1, overflow="drop_oldest")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
