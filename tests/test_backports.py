@@ -467,6 +467,47 @@ def test_timeout_can_be_moved(run: Run) -> None:
     run(main())
 
 
+def test_timeout_that_is_due_can_still_be_moved(run: Run) -> None:
+    """It stands among what is ready in the same turn as the task that moves it."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        mover: asyncio.Future[None] = loop.create_future()
+        due = loop.time() + 0.001
+        loop.call_at(due, mover.set_result, None)
+        async with tonnage.timeout(60) as timeout:
+            loop.call_at(due, lambda: timeout.reschedule(loop.time() + 60))
+            timeout.reschedule(due)
+            while loop.time() < due:
+                pass
+            await mover
+            await asyncio.sleep(0)
+            timeout.reschedule(0)
+            timeout.reschedule(None)
+            await asyncio.sleep(0)
+        assert not timeout.expired()
+        with pytest.raises(builtins.TimeoutError):
+            async with tonnage.timeout(None) as timeout:
+                timeout.reschedule(loop.time() + 60)
+                timeout.reschedule(0)
+                timeout.reschedule(60)
+                timeout.reschedule(0)
+                await forever()
+
+    run(main())
+
+
+def test_timeout_can_be_moved_by_keyword(run: Run) -> None:
+    async def main() -> None:
+        async with tonnage.timeout(delay=60) as timeout:
+            timeout.reschedule(when=None)
+            assert timeout.when() is None
+        with pytest.raises(TypeError):
+            timeout.reschedule(delay=1)  # type: ignore[call-arg]
+
+    run(main())
+
+
 def test_timeout_refuses_to_be_moved_outside_of_its_block(run: Run) -> None:
     async def main() -> None:
         timeout = tonnage.timeout(60)

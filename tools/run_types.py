@@ -1,5 +1,8 @@
 """Check the types: mypy strict, stubtest against the built extension, basedpyright.
 
+tests/typing says what programs may and may not write; mypy and basedpyright
+read it as they read the package.
+
 Usage: run_types.py [VERSION]
 """
 
@@ -23,7 +26,9 @@ def main() -> int:
     interpreter = build.develop(version, python, types=True)
     scripts = interpreter.parent
     for target in ("3.10", "3.14"):
-        check("types", f"mypy for {target}", [scripts / "mypy", "--python-version", target], quiet=True)
+        mypy = [scripts / "mypy", "--python-version", target]
+        check("types", f"mypy for {target}", mypy, quiet=True)
+        check("types", f"tests/typing, {target}", [*mypy, "tests/typing"], quiet=True)
     command: list = [interpreter, "-m", "mypy.stubtest", "tonnage._tonnage", "--allowlist", ALLOWED]
     check(
         "types",

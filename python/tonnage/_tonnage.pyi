@@ -5,29 +5,77 @@ asyncio's own privates, which libraries read, or the seam between the extension 
 change without notice.
 """
 
+# Where asyncio has an `async def`, the stub has one, so that protocols and subclasses made for asyncio fit.
+# What comes back is a Coroutine that is no types.CoroutineType, and the native function is no coroutine
+# function.
+
 import asyncio
+import sys
 from asyncio.events import _TaskFactory
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextvars import Context
 from socket import socket
-from types import FrameType, GenericAlias
-from typing import Any, Literal, TextIO, TypeAlias, TypeVar
+from types import FrameType, GenericAlias, TracebackType
+from typing import Any, Literal, Protocol, TextIO, TypeAlias, TypeVar, overload, type_check_only
 
+from _typeshed import SupportsRichComparisonT
 from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base, final
+
+if sys.version_info >= (3, 11):
+    from asyncio import Barrier as _AsyncioBarrier, TaskGroup as _AsyncioTaskGroup
+else:
+    # asyncio has neither.
+    @type_check_only
+    class _AsyncioBarrier:
+        async def __aenter__(self) -> Self: ...
+
+    @type_check_only
+    class _AsyncioTaskGroup: ...
 
 __all__ = [
     "BUILD_PROFILE",
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
     "EventLoop",
     "Future",
     "FutureIter",
     "Handle",
+    "LifoQueue",
+    "Lock",
+    "PriorityQueue",
+    "Queue",
+    "QueueStats",
+    "Semaphore",
     "SocketTransport",
     "Task",
+    "TaskGroup",
     "TaskWakeup",
+    "Timeout",
     "TimerHandle",
     "__version__",
+    "as_completed",
+    "create_task",
+    "ensure_future",
     "future_add_to_awaited_by",
     "future_discard_from_awaited_by",
+    "gather",
+    "shield",
+    "sleep",
+    "timeout",
+    "timeout_at",
+    "wait",
+    "wait_for",
 ]
 
 __version__: str
@@ -35,8 +83,16 @@ __version__: str
 BUILD_PROFILE: str
 
 _T = TypeVar("_T")
+_T1 = TypeVar("_T1")
+_T2 = TypeVar("_T2")
+_T3 = TypeVar("_T3")
+_T4 = TypeVar("_T4")
+_T5 = TypeVar("_T5")
+_T6 = TypeVar("_T6")
+_FT = TypeVar("_FT", bound=asyncio.Future[Any])
 _Ts = TypeVarTuple("_Ts")
 _Coro: TypeAlias = Generator[Any, None, _T] | Coroutine[Any, Any, _T]
+_FutureLike: TypeAlias = asyncio.Future[_T] | Awaitable[_T]
 
 class Future(asyncio.Future[_T]):
     """A result that is not there yet.
@@ -49,8 +105,9 @@ class Future(asyncio.Future[_T]):
         loop: The event loop it belongs to; by default the running one.
 
     Example:
-        future = asyncio.get_running_loop().create_future()
-        loop.call_later(1, future.set_result, "done")
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        loop.call_later(0.1, future.set_result, "done")
         print(await future)
     """
 
@@ -178,7 +235,8 @@ class Task(Future[_T], asyncio.Task[_T]):
         eager_start: Run the first step at once, if the loop is running.
 
     Example:
-        task = asyncio.create_task(fetch(url), name="fetch")
+        task = asyncio.create_task(asyncio.sleep(0.1, "done"), name="nap")
+        print(await task)
     """
 
     _must_cancel: bool
@@ -653,6 +711,1058 @@ class SocketTransport(asyncio.Transport):
 
     def _reset_empty_waiter(self) -> None:
         """Nobody waits for an empty buffer any more."""
+
+@disjoint_base
+class TaskGroup(_AsyncioTaskGroup):
+    """Tasks that belong together, in a block that ends when all of them have ended.
+
+    It is entered with `async with`, once. The exit waits for every task of the group. If a task or the block
+    itself fails, the other tasks are cancelled, and all errors leave in one ExceptionGroup, which is that of
+    the package `exceptiongroup` on Python 3.10. KeyboardInterrupt and SystemExit leave bare; the errors that
+    they hide are in their notes, from Python 3.11 on. A task that ends cancelled is no error.
+
+    If the task that entered the group is cancelled, the tasks of the group are cancelled and waited for, and
+    the CancelledError goes on.
+
+    Args:
+        on_error: What the failure of a task does. `"cancel"` cancels the others, as asyncio does. With
+            `"collect"` the others go on, and all errors leave in one group at the exit. With `"report"` the
+            others go on, and each error goes to the loop's exception handler at once and is not kept, so that
+            a group may live for weeks; the exit raises only the error of the block.
+        name: What its repr shows.
+
+    Raises:
+        ValueError: `on_error` is none of these.
+
+    Example:
+        async with tonnage.TaskGroup() as group:
+            first = group.create_task(tonnage.sleep(0.1, "first"))
+            second = group.create_task(tonnage.sleep(0.2, "second"))
+        print(first.result(), second.result())
+    """
+
+    def __init__(
+        self,
+        *,
+        on_error: Literal["cancel", "collect", "report"] = "cancel",
+        name: str | None = None,
+    ) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, et: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+    def create_task(
+        self,
+        coro: _Coro[_T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        eager_start: bool | None = None,
+        daemon: bool = False,
+        **kwargs: Any,
+    ) -> Task[_T]:
+        """Start a coroutine as a task of the group.
+
+        A coroutine that is refused is closed.
+
+        Args:
+            coro: The coroutine.
+            name: The task's name.
+            context: Where to run it; by default a copy of the current context.
+            eager_start: Run the first step at once.
+            daemon: The group does not wait for it: it is cancelled when the block and all other tasks have
+                ended.
+            kwargs: For the loop's task factory.
+
+        Raises:
+            RuntimeError: The group was not entered yet, or is shutting down, or has ended.
+
+        Example:
+            async with tonnage.TaskGroup() as group:
+                group.create_task(tonnage.sleep(3600), daemon=True)
+                await tonnage.sleep(0.1)
+        """
+
+    async def start(self, func: Callable[..., _Coro[Any]], /, *args: Any, name: str | None = None) -> Any:
+        """Start a task, and wait until it says that it has started.
+
+        `func` is called with `args` and with `task_status=`, and says so by `task_status.started(value)`.
+        Until then an error of the task leaves here, and not from the group. If the wait is cancelled, so is
+        the task, and it is waited for.
+
+        Args:
+            func: A coroutine function that takes `task_status`.
+            args: Its other arguments.
+            name: The task's name.
+
+        Returns:
+            What `started()` was called with, or None.
+
+        Raises:
+            RuntimeError: The task ended without a call of `started()`, or the group takes no tasks.
+
+        Example:
+            async def serve(*, task_status: tonnage.TaskStatus[int]) -> None:
+                server = await tonnage.start_server(lambda reader, writer: writer.close(), "localhost")
+                async with server:
+                    task_status.started(server.sockets[0].getsockname()[1])
+                    await server.serve_forever()
+
+            async with tonnage.TaskGroup() as group:
+                port = await group.start(serve)
+                group.cancel()
+        """
+
+    def cancel(self, msg: str | None = None) -> None:
+        """Cancel all tasks of the group, and its body.
+
+        The block gets a CancelledError at its next `await`, which the exit of the group swallows. Before the
+        block is entered, it is cancelled at its first `await`; after the exit, and the second time, nothing
+        happens.
+
+        Args:
+            msg: The argument of the CancelledErrors.
+
+        Example:
+            async with tonnage.TaskGroup() as group:
+                group.create_task(tonnage.sleep(3600))
+                group.cancel()
+        """
+
+    @property
+    def active(self) -> int:
+        """The number of tasks that the group waits for; a daemon does not count."""
+
+    @property
+    def name(self) -> str | None:
+        """What the group was named."""
+
+@final
+class Timeout:
+    """Cancel what runs in an `async with` block when a deadline passes.
+
+    `timeout()` and `timeout_at()` make it. The task is cancelled where it waits in the block, and the exit
+    turns that CancelledError into TimeoutError. A cancellation from elsewhere goes through as it is.
+
+    Args:
+        when: The deadline in seconds of the loop's clock; None is never.
+
+    Example:
+        try:
+            async with tonnage.timeout(0.1) as deadline:
+                await tonnage.sleep(3600)
+        except TimeoutError:
+            print(deadline.expired())
+    """
+
+    def __init__(self, when: float | None) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None: ...
+    def when(self) -> float | None:
+        """Return the current deadline, in the loop's time, or None.
+
+        In seconds.
+        """
+
+    def reschedule(self, when: float | None) -> None:
+        """Move the deadline to `when`, in the loop's time; None is never.
+
+        One that has passed cancels the block in the loop's next turn.
+
+        Args:
+            when: In seconds of the loop's clock; None is never.
+
+        Raises:
+            RuntimeError: The block was not entered yet, or its deadline has passed, or it has ended.
+        """
+
+    def expired(self) -> bool:
+        """Return True once the deadline has passed inside the block."""
+
+@disjoint_base
+class Lock(asyncio.Lock):
+    """Let one task at a time pass, first come, first served.
+
+    Waiters are served first come, first served: `release()` hands the lock to the first waiter, so that
+    nobody can take it in between. A waiter that is cancelled passes on what it was given.
+
+    Example:
+        lock = tonnage.Lock()
+        async with lock:
+            await tonnage.sleep(0.1)
+    """
+
+    def __init__(self) -> None: ...
+    async def __aenter__(self) -> None: ...
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+    def locked(self) -> bool:
+        """Return True if the lock is taken.
+
+        That it is from `release()` on, if somebody waits: the lock is on its way to the first waiter.
+        """
+
+    async def acquire(self) -> Literal[True]:
+        """Wait until the lock is free, take it, and return True.
+
+        A free lock is taken without a switch to another task. If the wait is cancelled, nothing is taken.
+
+        Raises:
+            RuntimeError: The lock was waited for on another loop.
+        """
+
+    def release(self) -> None:
+        """Hand the lock to the first who waits, or free it.
+
+        Any task may do so, not only the one that took it.
+
+        Raises:
+            RuntimeError: The lock is not held.
+        """
+
+@disjoint_base
+class Event(asyncio.Event):
+    """A flag that tasks wait for.
+
+    Example:
+        event = tonnage.Event()
+        tonnage.get_running_loop().call_later(0.1, event.set)
+        await event.wait()
+    """
+
+    def __init__(self) -> None: ...
+    def is_set(self) -> bool:
+        """Return True if the flag is set."""
+
+    def set(self) -> None:
+        """Set the flag, and wake all who wait.
+
+        Each of them goes on, even if `clear()` is called before it runs.
+        """
+
+    def clear(self) -> None:
+        """Take the flag back.
+
+        Who calls `wait()` after that waits.
+        """
+
+    async def wait(self) -> Literal[True]:
+        """Wait until the flag is set, and return True.
+
+        If it is set, there is no switch to another task. A wait that is cancelled leaves no trace.
+
+        Raises:
+            RuntimeError: The event was waited for on another loop.
+        """
+
+@disjoint_base
+class Condition(asyncio.Condition):
+    """Let tasks that hold a lock wait until another task notifies them.
+
+    Notifications are first come, first served; a waiter that is cancelled passes on the one that it was
+    given.
+
+    Args:
+        lock: The lock to use; by default one of its own. Several conditions may share a lock.
+
+    Example:
+        items: list[int] = []
+        condition = tonnage.Condition()
+
+        async def take() -> int:
+            async with condition:
+                await condition.wait_for(lambda: items)
+                return items.pop()
+
+        taking = tonnage.create_task(take())
+        await tonnage.sleep(0)
+        async with condition:
+            items.append(1)
+            condition.notify()
+        print(await taking)
+    """
+
+    def __init__(self, lock: asyncio.Lock | None = None) -> None: ...
+    async def __aenter__(self) -> None: ...
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+    def locked(self) -> bool:
+        """Return True if the lock is taken.
+
+        That it is from `release()` on, if somebody waits: the lock is on its way to the first waiter.
+        """
+
+    async def acquire(self) -> Literal[True]:
+        """Wait until the lock is free, take it, and return True.
+
+        If the wait is cancelled, nothing is taken.
+        """
+
+    def release(self) -> None:
+        """Hand the lock to the first who waits, or free it.
+
+        Raises:
+            RuntimeError: The lock is not held.
+        """
+
+    async def wait(self) -> Literal[True]:
+        """Release the lock, wait until notified, acquire the lock again, and return True.
+
+        It may return without a notification that was meant for it: look at what you wait for again, or use
+        `wait_for()`. If the wait is cancelled, the CancelledError comes when the lock is held again, and a
+        notification that it had been given goes to the next waiter.
+
+        Raises:
+            RuntimeError: The lock is not held, or the condition was waited for on another loop.
+        """
+
+    async def wait_for(self, predicate: Callable[[], _T]) -> _T:
+        """Wait until `predicate()` is true, and return its result.
+
+        It is called with the lock held: at once, and after each notification.
+
+        Args:
+            predicate: Called without arguments; what it returns is true or false.
+
+        Raises:
+            RuntimeError: The lock is not held.
+        """
+
+    def notify(self, n: int = 1) -> None:
+        """Wake up to `n` tasks that wait.
+
+        They go on when they have the lock again, which the caller should give back.
+
+        Args:
+            n: How many; all of them if fewer wait.
+
+        Raises:
+            RuntimeError: The lock is not held.
+        """
+
+    def notify_all(self) -> None:
+        """Wake all tasks that wait.
+
+        They go on one after another, as they get the lock.
+
+        Raises:
+            RuntimeError: The lock is not held.
+        """
+
+@disjoint_base
+class Semaphore(asyncio.Semaphore):
+    """Let a number of tasks at a time pass, first come, first served.
+
+    Waiters are served first come, first served: `release()` hands its slot to the first waiter, so that
+    nobody can take it in between. A waiter that is cancelled passes on what it was given.
+
+    Args:
+        value: The slots that are free at first.
+
+    Raises:
+        ValueError: `value` is less than 0.
+
+    Example:
+        semaphore = tonnage.Semaphore(2)
+        async with semaphore:
+            await tonnage.sleep(0.1)
+    """
+
+    def __init__(self, value: int = 1) -> None: ...
+    async def __aenter__(self) -> None: ...
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+    def locked(self) -> bool:
+        """Return True if no slot is free.
+
+        None is free from `release()` on, if somebody waits: the slot is on its way to the first waiter.
+        """
+
+    async def acquire(self) -> Literal[True]:
+        """Wait until a slot is free, take it, and return True.
+
+        A free slot is taken without a switch to another task. If the wait is cancelled, nothing is taken.
+
+        Raises:
+            RuntimeError: The semaphore was waited for on another loop.
+        """
+
+    def release(self) -> None:
+        """Hand a slot to the first who waits, or free it.
+
+        Any task may do so; without an `acquire()` before it, there is one slot more.
+        """
+
+class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
+    """A semaphore that raises ValueError when it is released more often than it was acquired.
+
+    `release()` does so when all slots are free.
+
+    Args:
+        value: The slots that there are.
+
+    Raises:
+        ValueError: `value` is less than 0.
+
+    Example:
+        semaphore = tonnage.BoundedSemaphore(2)
+        async with semaphore:
+            await tonnage.sleep(0.1)
+    """
+
+@disjoint_base
+class Barrier(_AsyncioBarrier):
+    """Let a number of tasks wait for each other.
+
+    They pass together, once enough of them are there.
+
+    It can be used again: who comes while the tasks leave waits until all of them are gone.
+
+    Args:
+        parties: How many tasks it waits for.
+
+    Raises:
+        ValueError: `parties` is less than 1.
+
+    Example:
+        barrier = tonnage.Barrier(2)
+        print(await tonnage.gather(barrier.wait(), barrier.wait()))
+    """
+
+    def __init__(self, parties: int) -> None: ...
+    async def __aenter__(self) -> int: ...  # type: ignore[override]
+    async def __aexit__(self, *args: object) -> None: ...
+    async def wait(self) -> int:
+        """Wait until all parties wait, and return the number of this one, from 0.
+
+        If the wait is cancelled, the task is no longer there, and the others go on waiting.
+
+        Raises:
+            BrokenBarrierError: The barrier is broken, or `reset()` or `abort()` was called.
+            RuntimeError: The barrier was waited for on another loop.
+        """
+
+    async def reset(self) -> None:
+        """Empty the barrier: whoever waits gets BrokenBarrierError.
+
+        A broken barrier is mended.
+        """
+
+    async def abort(self) -> None:
+        """Break the barrier: whoever waits, now or later, gets BrokenBarrierError.
+
+        Until `reset()`.
+        """
+
+    @property
+    def parties(self) -> int:
+        """The number of tasks that the barrier waits for."""
+
+    @property
+    def n_waiting(self) -> int:
+        """The number of tasks that wait until all parties are there."""
+
+    @property
+    def broken(self) -> bool:
+        """True if the barrier is broken."""
+
+@disjoint_base
+class Queue(asyncio.Queue[_T]):
+    """Pass items between tasks, first in, first out.
+
+    Getters and putters are served first come, first served. An item is handed to the first getter inside
+    `put()`, a free place to the first putter inside `get()`; `get_nowait()` and `put_nowait()` never take
+    what was promised to one that waits. A waiter that is cancelled passes on what it was given, so that no
+    item is lost.
+
+    `async for item in queue` ends when the queue is shut down and empty. Each step calls `task_done()` for
+    the item before it.
+
+    Args:
+        maxsize: The most items it holds; 0 or less is no bound.
+        overflow: What `put()` and `put_nowait()` do when it is full. `"wait"` is asyncio's: `put()` waits,
+            and `put_nowait()` raises QueueFull. With `"raise"` both raise it. `"drop_oldest"` drops the
+            oldest item, `"drop_newest"` the one that is being put. A dropped item counts as done for
+            `join()`.
+        on_drop: Called with each item dropped, and with the reason, which is `overflow`.
+
+    Raises:
+        ValueError: `overflow` is none of these; a queue that refuses or drops has no bound; `on_drop` is
+            given to a queue that drops nothing; a PriorityQueue is to drop the oldest item, which it does not
+            know.
+        TypeError: `on_drop` cannot be called.
+
+    Example:
+        queue: tonnage.Queue[int] = tonnage.Queue(maxsize=10)
+
+        async def produce() -> None:
+            for item in range(3):
+                await queue.put(item)
+            queue.shutdown()
+
+        async with tonnage.TaskGroup() as group:
+            group.create_task(produce())
+            async for item in queue:
+                print(item)
+    """
+
+    def __init__(
+        self,
+        maxsize: int = 0,
+        *,
+        overflow: Literal["wait", "raise", "drop_oldest", "drop_newest"] = "wait",
+        on_drop: Callable[[_T, str], object] | None = None,
+    ) -> None: ...
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+    def __aiter__(self) -> AsyncIterator[_T]: ...
+    def qsize(self) -> int:
+        """Return the number of items that can be taken.
+
+        An item that was handed to a getter does not count, even if the getter did not run yet.
+        """
+
+    @property
+    def maxsize(self) -> int:
+        """The most items that the queue holds; 0 or less is no bound."""
+
+    def empty(self) -> bool:
+        """Return True if no item can be taken.
+
+        An item that was handed to a getter cannot, even if the getter did not run yet.
+        """
+
+    def full(self) -> bool:
+        """Return True if no item can be put without waiting.
+
+        A queue without a bound never is.
+        """
+
+    async def put(self, item: _T) -> None:
+        """Put an item; wait for a free place if the queue is full.
+
+        A free place is taken without a switch to another task. If the wait is cancelled, the item is not put.
+
+        Raises:
+            QueueShutDown: The queue was shut down.
+            QueueFull: It is full, and `overflow` is `"raise"`.
+            RuntimeError: The queue was waited for on another loop.
+        """
+
+    def put_nowait(self, item: _T) -> None:
+        """Put an item, or raise QueueFull.
+
+        Raises:
+            QueueFull: There is none, and `overflow` drops nothing.
+            QueueShutDown: The queue was shut down.
+        """
+
+    async def get(self) -> _T:
+        """Remove and return an item; wait for one if the queue is empty.
+
+        An item that is there is taken without a switch to another task. If the wait is cancelled, nothing is
+        taken.
+
+        Raises:
+            QueueShutDown: The queue was shut down, and is empty.
+            RuntimeError: The queue was waited for on another loop.
+        """
+
+    def get_nowait(self) -> _T:
+        """Remove and return an item, or raise QueueEmpty.
+
+        Raises:
+            QueueEmpty: There is none.
+            QueueShutDown: There is none, and the queue was shut down.
+        """
+
+    async def get_many(self, limit: int, /) -> list[_T]:
+        """Wait for an item, then remove and return all that are there, at most `limit`.
+
+        There is no switch to another task between the items. If the wait is cancelled, nothing is taken.
+
+        Args:
+            limit: The most items to take, 1 or more.
+
+        Returns:
+            At least one item, in the order in which `get()` returns them. Each wants its `task_done()`.
+
+        Raises:
+            ValueError: `limit` is less than 1.
+            QueueShutDown: The queue was shut down, and is empty.
+            RuntimeError: The queue was waited for on another loop.
+
+        Example:
+            queue: tonnage.Queue[int] = tonnage.Queue()
+            for item in range(5):
+                queue.put_nowait(item)
+            print(await queue.get_many(3))
+        """
+
+    def task_done(self) -> None:
+        """Say that the work on an item is done.
+
+        When this was said for every item that was put, `join()` returns.
+
+        Raises:
+            ValueError: It was said more often than items were put.
+        """
+
+    async def join(self) -> None:
+        """Wait until the work on all items is done.
+
+        A wait that is cancelled leaves no trace.
+        """
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Make get() and put() raise QueueShutDown.
+
+        What is in it can still be taken. Getters that wait, and putters, get QueueShutDown.
+
+        Args:
+            immediate: Drop what is in it; a dropped item counts as done.
+        """
+
+    def stats(self) -> QueueStats:
+        """Return the queue's size and counters.
+
+        They are those of one moment.
+        """
+
+class LifoQueue(Queue[_T], asyncio.LifoQueue[_T]):
+    """Pass items between tasks, last in, first out.
+
+    Example:
+        queue: tonnage.LifoQueue[int] = tonnage.LifoQueue()
+        queue.put_nowait(1)
+        queue.put_nowait(2)
+        print(await queue.get())
+    """
+
+class PriorityQueue(Queue[SupportsRichComparisonT], asyncio.PriorityQueue[SupportsRichComparisonT]):
+    """Pass items between tasks, the smallest first.
+
+    Items are compared with `<`; a tuple of a number and the data is a common item.
+
+    Example:
+        queue: tonnage.PriorityQueue[tuple[int, str]] = tonnage.PriorityQueue()
+        queue.put_nowait((2, "later"))
+        queue.put_nowait((1, "first"))
+        print(await queue.get())
+    """
+
+    def __init__(
+        self,
+        maxsize: int = 0,
+        *,
+        overflow: Literal["wait", "raise", "drop_newest"] = "wait",
+        on_drop: Callable[[SupportsRichComparisonT, str], object] | None = None,
+    ) -> None: ...
+
+@final
+class QueueStats:
+    """What `Queue.stats()` returns.
+
+    It is one moment of a queue, and does not change when the queue does.
+
+    Example:
+        queue: tonnage.Queue[int] = tonnage.Queue(maxsize=10)
+        queue.put_nowait(1)
+        print(queue.stats().size, queue.stats().maxsize)
+    """
+
+    @property
+    def size(self) -> int:
+        """The number of items that can be taken."""
+
+    @property
+    def maxsize(self) -> int:
+        """The most items that the queue holds; 0 or less is no bound."""
+
+    @property
+    def peak(self) -> int:
+        """The most items that it has held."""
+
+    @property
+    def getters(self) -> int:
+        """The number of tasks that wait for an item."""
+
+    @property
+    def putters(self) -> int:
+        """The number of tasks that wait for a free place."""
+
+    @property
+    def dropped(self) -> int:
+        """The number of items that were dropped because the queue was full."""
+
+    @property
+    def delay(self) -> float:
+        """How long items wait in the queue, in seconds; 0.0 where that is not measured."""
+
+# What as_completed() returns: both kinds of iterators.
+@type_check_only
+class _AsCompletedIterator(
+    Iterator[Coroutine[Any, Any, _T]], AsyncIterator[asyncio.Future[_T]], Protocol[_T]
+): ...
+
+def as_completed(fs: Iterable[_FutureLike[_T]], *, timeout: float | None = None) -> _AsCompletedIterator[_T]:
+    """Iterate over awaitables in the order in which they end.
+
+    Coroutines become tasks. `async for` gives the futures and tasks themselves, each when it is done. A plain
+    `for` gives coroutines: awaiting one waits for the next to end, and gives its result or raises its error.
+    What has not ended when the iteration is left goes on.
+
+    Args:
+        fs: The awaitables.
+        timeout: In seconds, for all of them together; by default for ever.
+
+    Raises:
+        TimeoutError: From the step that waits, if not all have ended in time. Nothing is cancelled.
+        TypeError: `fs` is a single awaitable.
+
+    Example:
+        naps = [tonnage.sleep(0.2, "slow"), tonnage.sleep(0.1, "fast")]
+        async for nap in tonnage.as_completed(naps):
+            print(await nap)
+    """
+
+def create_task(
+    coro: _Coro[_T],
+    *,
+    name: str | None = None,
+    context: Context | None = None,
+    eager_start: bool | None = None,
+    **kwargs: Any,
+) -> Task[_T]:
+    """Schedule a coroutine as a task of the running loop.
+
+    Nobody waits for it: a TaskGroup makes tasks that have an owner.
+
+    Args:
+        coro: The coroutine.
+        name: The task's name; by default `Task-` and a number.
+        context: Where to run it; by default a copy of the current context.
+        eager_start: Run the first step at once.
+        kwargs: For the loop's task factory.
+
+    Raises:
+        RuntimeError: No loop is running.
+
+    Example:
+        task = tonnage.create_task(tonnage.sleep(0.1, "done"), name="nap")
+        print(await task)
+    """
+
+@overload
+def ensure_future(coro_or_future: _FT, *, loop: asyncio.AbstractEventLoop | None = None) -> _FT:  # type: ignore[overload-overlap]
+    """Wrap a coroutine or an awaitable in a future.
+
+    A future is returned as it is; anything else becomes a task.
+
+    Args:
+        coro_or_future: What to wait for.
+        loop: Where to run the task; by default the running loop.
+
+    Raises:
+        TypeError: It cannot be awaited.
+        ValueError: It is a future of a loop other than `loop`.
+
+    Example:
+        print(await tonnage.ensure_future(tonnage.sleep(0.1, "done")))
+    """
+
+@overload
+def ensure_future(
+    coro_or_future: Awaitable[_T], *, loop: asyncio.AbstractEventLoop | None = None
+) -> Task[_T]: ...
+
+# The overloads overlap as typeshed's do, to infer as much.
+@overload
+def gather(  # type: ignore[overload-overlap]
+    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: Literal[False] = False
+) -> asyncio.Future[tuple[_T1]]:
+    """Run awaitables at once, and collect their results.
+
+    The results are in the order of the awaitables. Coroutines become tasks. The first error leaves at once,
+    and the others go on; a TaskGroup cancels them. If the gathering is cancelled, all that have not ended
+    are. One that is cancelled by itself counts as one that raised CancelledError.
+
+    Args:
+        coros_or_futures: The awaitables. The same one may be there twice.
+        return_exceptions: Put errors among the results, and raise none.
+
+    Returns:
+        A future whose result is the list of the results, typed as a tuple where their number is known.
+
+    Raises:
+        TypeError: One of them cannot be awaited.
+        ValueError: They are futures of different loops.
+
+    Example:
+        print(await tonnage.gather(tonnage.sleep(0.2, "first"), tonnage.sleep(0.1, "second")))
+    """
+
+@overload
+def gather(  # type: ignore[overload-overlap]
+    coro_or_future1: _FutureLike[_T1],
+    coro_or_future2: _FutureLike[_T2],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+) -> asyncio.Future[tuple[_T1, _T2]]: ...
+@overload
+def gather(  # type: ignore[overload-overlap]
+    coro_or_future1: _FutureLike[_T1],
+    coro_or_future2: _FutureLike[_T2],
+    coro_or_future3: _FutureLike[_T3],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+) -> asyncio.Future[tuple[_T1, _T2, _T3]]: ...
+@overload
+def gather(  # type: ignore[overload-overlap]
+    coro_or_future1: _FutureLike[_T1],
+    coro_or_future2: _FutureLike[_T2],
+    coro_or_future3: _FutureLike[_T3],
+    coro_or_future4: _FutureLike[_T4],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4]]: ...
+@overload
+def gather(  # type: ignore[overload-overlap]
+    coro_or_future1: _FutureLike[_T1],
+    coro_or_future2: _FutureLike[_T2],
+    coro_or_future3: _FutureLike[_T3],
+    coro_or_future4: _FutureLike[_T4],
+    coro_or_future5: _FutureLike[_T5],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4, _T5]]: ...
+@overload
+def gather(  # type: ignore[overload-overlap]
+    coro_or_future1: _FutureLike[_T1],
+    coro_or_future2: _FutureLike[_T2],
+    coro_or_future3: _FutureLike[_T3],
+    coro_or_future4: _FutureLike[_T4],
+    coro_or_future5: _FutureLike[_T5],
+    coro_or_future6: _FutureLike[_T6],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4, _T5, _T6]]: ...
+@overload
+def gather(  # type: ignore[overload-overlap]
+    *coros_or_futures: _FutureLike[_T], return_exceptions: Literal[False] = False
+) -> asyncio.Future[list[_T]]: ...
+@overload
+def gather(  # pyright: ignore[reportOverlappingOverload]
+    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: bool
+) -> asyncio.Future[tuple[_T1 | BaseException]]: ...
+@overload
+def gather(
+    coro_or_future1: _FutureLike[_T1], coro_or_future2: _FutureLike[_T2], /, *, return_exceptions: bool
+) -> asyncio.Future[tuple[_T1 | BaseException, _T2 | BaseException]]: ...
+@overload
+def gather(
+    coro_or_future1: _FutureLike[_T1],
+    coro_or_future2: _FutureLike[_T2],
+    coro_or_future3: _FutureLike[_T3],
+    /,
+    *,
+    return_exceptions: bool,
+) -> asyncio.Future[tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException]]: ...
+@overload
+def gather(
+    coro_or_future1: _FutureLike[_T1],
+    coro_or_future2: _FutureLike[_T2],
+    coro_or_future3: _FutureLike[_T3],
+    coro_or_future4: _FutureLike[_T4],
+    /,
+    *,
+    return_exceptions: bool,
+) -> asyncio.Future[
+    tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException, _T4 | BaseException]
+]: ...
+@overload
+def gather(
+    coro_or_future1: _FutureLike[_T1],
+    coro_or_future2: _FutureLike[_T2],
+    coro_or_future3: _FutureLike[_T3],
+    coro_or_future4: _FutureLike[_T4],
+    coro_or_future5: _FutureLike[_T5],
+    /,
+    *,
+    return_exceptions: bool,
+) -> asyncio.Future[
+    tuple[
+        _T1 | BaseException,
+        _T2 | BaseException,
+        _T3 | BaseException,
+        _T4 | BaseException,
+        _T5 | BaseException,
+    ]
+]: ...
+@overload
+def gather(
+    coro_or_future1: _FutureLike[_T1],
+    coro_or_future2: _FutureLike[_T2],
+    coro_or_future3: _FutureLike[_T3],
+    coro_or_future4: _FutureLike[_T4],
+    coro_or_future5: _FutureLike[_T5],
+    coro_or_future6: _FutureLike[_T6],
+    /,
+    *,
+    return_exceptions: bool,
+) -> asyncio.Future[
+    tuple[
+        _T1 | BaseException,
+        _T2 | BaseException,
+        _T3 | BaseException,
+        _T4 | BaseException,
+        _T5 | BaseException,
+        _T6 | BaseException,
+    ]
+]: ...
+@overload
+def gather(
+    *coros_or_futures: _FutureLike[_T], return_exceptions: bool
+) -> asyncio.Future[list[_T | BaseException]]: ...
+def shield(arg: _FutureLike[_T]) -> asyncio.Future[_T]:
+    """Wait for a future, shielding it from cancellation.
+
+    If the wait is cancelled, it raises CancelledError, and the awaitable goes on. The loop keeps a task alive
+    that nobody else holds. An error that comes when nobody waits any more goes to the loop's exception
+    handler.
+
+    Args:
+        arg: A future, or a coroutine, which becomes a task.
+
+    Returns:
+        A future with the result or the error of `arg`; `arg` itself if it is a future that is done.
+
+    Raises:
+        TypeError: `arg` cannot be awaited.
+
+    Example:
+        saving = tonnage.create_task(tonnage.sleep(0.2, "saved"))
+        try:
+            await tonnage.wait_for(tonnage.shield(saving), 0.1)
+        except TimeoutError:
+            print(await saving)
+    """
+
+@overload
+async def sleep(delay: float) -> None:
+    """Let others run for `delay` seconds, then return `result`.
+
+    0 or less lets other tasks run for one turn of the loop. If the wait is cancelled, its timer is gone at
+    once.
+
+    Args:
+        delay: In seconds.
+        result: What to return; by default None.
+
+    Raises:
+        ValueError: The delay is not a number (nan).
+
+    Example:
+        print(await tonnage.sleep(0.1, "rested"))
+    """
+
+@overload
+async def sleep(delay: float, result: _T) -> _T: ...
+def timeout(delay: float | None) -> Timeout:
+    """Cancel the block after `delay` seconds, and raise TimeoutError; None is never.
+
+    When the time is over, the task is cancelled where it waits in the block, and the exit raises
+    TimeoutError.
+
+    Args:
+        delay: In seconds; None is no limit, until `reschedule()` sets one.
+
+    Raises:
+        RuntimeError: No loop is running; on entering, that no task is running.
+
+    Example:
+        try:
+            async with tonnage.timeout(0.1):
+                await tonnage.sleep(3600)
+        except TimeoutError:
+            print("too slow")
+    """
+
+def timeout_at(when: float | None) -> Timeout:
+    """Cancel the block at the loop's time `when`, and raise TimeoutError; None is never.
+
+    It is `timeout()` with a time of the loop's clock.
+
+    Args:
+        when: In seconds of the loop's clock; None is no limit.
+
+    Raises:
+        RuntimeError: On entering, that no task is running.
+
+    Example:
+        deadline = tonnage.get_running_loop().time() + 0.1
+        try:
+            async with tonnage.timeout_at(deadline):
+                await tonnage.sleep(3600)
+        except TimeoutError:
+            print("too slow")
+    """
+
+async def wait(
+    fs: Iterable[_FT], *, timeout: float | None = None, return_when: str = "ALL_COMPLETED"
+) -> tuple[set[_FT], set[_FT]]:
+    """Wait for some or all of several futures.
+
+    It tells which are done and which are pending. It raises none of their errors, and cancels nothing:
+    neither after the timeout, nor if the wait itself is cancelled.
+
+    Args:
+        fs: Tasks and futures.
+        timeout: In seconds; by default for ever.
+        return_when: `ALL_COMPLETED`, `FIRST_COMPLETED` or `FIRST_EXCEPTION`.
+
+    Returns:
+        Those that are done, and those that are pending.
+
+    Raises:
+        TypeError: `fs` is a single future, or has a coroutine in it.
+        ValueError: `fs` is empty, or `return_when` is none of these.
+
+    Example:
+        naps = [tonnage.create_task(tonnage.sleep(0.1)), tonnage.create_task(tonnage.sleep(0.2))]
+        done, pending = await tonnage.wait(naps, return_when=tonnage.FIRST_COMPLETED)
+        print(len(done), len(pending))
+    """
+
+async def wait_for(fut: _FutureLike[_T], timeout: float | None) -> _T:
+    """Wait for an awaitable, at most `timeout` seconds; None is for ever.
+
+    A coroutine runs in the calling task. When the time is over, the awaitable is cancelled and waited for; if
+    it returns a value all the same, that is the result. If the wait is cancelled, so is the awaitable;
+    `shield()` keeps it from that.
+
+    Args:
+        fut: A future or a coroutine.
+        timeout: In seconds; None is no limit, and with 0 or less only what is done already is returned.
+
+    Raises:
+        TimeoutError: The time is over.
+
+    Example:
+        print(await tonnage.wait_for(tonnage.sleep(0.1, "in time"), timeout=10))
+    """
 
 def future_add_to_awaited_by(fut: object, waiter: object, /) -> None:
     """`asyncio.future_add_to_awaited_by(fut, waiter)`, for futures of ours too."""

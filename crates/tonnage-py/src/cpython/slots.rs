@@ -63,6 +63,17 @@ impl<T: NativeClass> Slots<T> {
         self.attribute(name, get::<T, G>, None);
     }
 
+    /// A getter that programs know, with its docstring.
+    pub(crate) fn property<G>(&mut self, name: &'static CStr, doc: &'static CStr, get: G)
+    where
+        G: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        self.getter(name, get);
+        if let Some(attribute) = self.attributes.last_mut() {
+            attribute.doc = doc.as_ptr();
+        }
+    }
+
     /// An attribute that can be set; deleting it is refused.
     pub(crate) fn attribute_pair<G, S>(&mut self, name: &'static CStr, _get: G, _set: S)
     where

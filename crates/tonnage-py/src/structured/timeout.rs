@@ -33,6 +33,8 @@ struct State {
     /// The requests to cancel the task that were open when the block was entered.
     requests: u32,
     alarm: Alarm,
+    /// Alarms that were stopped when they stood in the ready queue already: it comes to them first.
+    stopped: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,7 +58,8 @@ enum Alarm {
 
 impl Timeout {
     fn new(when: Option<f64>) -> Self {
-        let state = State { phase: Phase::Created, when, parent: None, requests: 0, alarm: Alarm::None };
+        let state =
+            State { phase: Phase::Created, when, parent: None, requests: 0, alarm: Alarm::None, stopped: 0 };
         Self { extras: Extras::new(), state: Guarded::new(state) }
     }
 
@@ -133,12 +136,17 @@ impl NativeClass for Timeout {
             let when = this.value().state.with(this.py(), |state| state.when);
             Ok(when.into_pyobject(this.py())?)
         });
-        slots.one_arg(
+        slots.with_args(
             c"reschedule",
             c"Move the deadline to `when`, in the loop's time; None is never.",
-            |this, when| {
-                let when = if when.is_none() { None } else { Some(when.extract()?) };
-                reschedule(this, when)?;
+            |this, args| {
+                const PARAMETERS: Parameters<1> = Parameters {
+                    function: "Timeout.reschedule",
+                    names: ["when"],
+                    positional: 1,
+                    required: 1,
+                };
+                reschedule(this, single(&args, &PARAMETERS)?)?;
                 Ok(this.py().None().into_bound(this.py()))
             },
         );
@@ -284,10 +292,15 @@ fn set_alarm(this: &Bound<'_, Timeout>, event_loop: &Object<'_>, when: f64) -> P
 fn stop_alarm(this: &Bound<'_, Timeout>) -> PyResult<()> {
     let py = this.py();
     match this.value().state.with(py, |state| std::mem::replace(&mut state.alarm, Alarm::None)) {
-        Alarm::None | Alarm::Due => {}
+        Alarm::None => {}
+        Alarm::Due => this.value().state.with(py, |state| state.stopped += 1),
         Alarm::Timer(event_loop, key) => {
             if let Some(native) = EventLoop::of(event_loop.bind(py)) {
-                drop(native.remove_timer(py, key));
+                let removed = native.remove_timer(py, key);
+                if removed.is_none() {
+                    // It was due in this turn.
+                    this.value().state.with(py, |state| state.stopped += 1);
+                }
             }
         }
         Alarm::Handle(handle) => {
@@ -302,6 +315,10 @@ pub(crate) fn expire(this: &Bound<'_, Timeout>) -> PyResult<()> {
     let py = this.py();
     let (parent, alarm) = this.value().state.with(py, |state| {
         // A timeout that stood in the ready queue may have been stopped or moved meanwhile.
+        if state.stopped > 0 {
+            state.stopped -= 1;
+            return (None, Alarm::None);
+        }
         if state.phase != Phase::Entered || matches!(state.alarm, Alarm::None) {
             return (None, Alarm::None);
         }

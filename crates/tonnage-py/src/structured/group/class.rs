@@ -36,11 +36,15 @@ impl NativeClass for TaskGroup {
             cancel(group, message.as_ref())?;
             Ok(args.py().None().into_bound(args.py()))
         });
-        slots.getter(c"active", |group| {
-            let members = group.value().state.with(group.py(), |state| state.members());
-            Ok(members.into_pyobject(group.py())?.into_any())
-        });
-        slots.getter(c"name", |group| {
+        slots.property(
+            c"active",
+            c"The number of tasks that the group waits for; a daemon does not count.",
+            |group| {
+                let members = group.value().state.with(group.py(), |state| state.members());
+                Ok(members.into_pyobject(group.py())?.into_any())
+            },
+        );
+        slots.property(c"name", c"What the group was named.", |group| {
             let py = group.py();
             let name =
                 group.value().state.with(py, |state| state.name.as_ref().map(|name| name.get_bound(py)));
