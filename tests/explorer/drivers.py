@@ -1,8 +1,8 @@
 """How a world is run by a plan: on the explorer's loop, or on our native one.
 
 On the explorer's loop a decision is the choice of the next ready thing, and each step is a moment. The
-ready queue of the native loop cannot be permuted from Python: a decision there is how many extra turns an
-actor waits before an operation; each turn and each operation is a moment.
+ready queue of any other loop, such as our native one, cannot be permuted from Python: a decision there is
+how many extra turns an actor waits before an operation; each turn and each operation is a moment.
 """
 
 from __future__ import annotations
@@ -94,6 +94,8 @@ class Side:
         self.names = names
         # Tells each step of a run; for a person.
         self.story: list[str] | None = None
+        # The last that was run.
+        self.world: World | None = None
 
     def run(
         self, scenario: Scenario, plan: Plan, chance: random.Random | None = None, length: int = 1
@@ -126,7 +128,7 @@ class Permuted(Side):
         loop.story = self.story
         recorder = Recorder(plan, chance, length)
         recorder.story = self.story
-        world = recorder.world = World(self.names, loop, self)
+        world = self.world = recorder.world = World(self.names, loop, self)
         scenario(world)
         loop.choose = recorder.choose
         loop.before_step = recorder.moment
@@ -148,12 +150,12 @@ class Permuted(Side):
         self.loop.close()
 
 
-class Native(Side):
-    """tonnage's own loop, turn by turn; the decisions are extra turns before an operation."""
+class Turned(Side):
+    """A loop as it is, turn by turn; the decisions are extra turns before an operation."""
 
-    def __init__(self, label: str, names: ModuleType) -> None:
+    def __init__(self, label: str, names: ModuleType, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(label, names)
-        self.loop = tonnage.new_event_loop()
+        self.loop = loop
         self.reports: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, report: self.reports.append(report))
         self.recorder = Recorder(Plan(), None, 1)
@@ -193,7 +195,7 @@ class Native(Side):
         self.reports.clear()
         recorder = self.recorder = Recorder(plan, chance, length)
         recorder.story = self.story
-        world = recorder.world = World(self.names, self.loop, self)
+        world = self.world = recorder.world = World(self.names, self.loop, self)
 
         async def begin() -> None:
             scenario(world)
@@ -227,5 +229,5 @@ SIDES: dict[str, Callable[[], Side]] = {
     # tonnage's primitives under asyncio's own tasks.
     "mixed": lambda: Permuted("mixed", tonnage, asyncio.Task),
     # What a program runs on.
-    "native": lambda: Native("native", tonnage),
+    "native": lambda: Turned("native", tonnage, tonnage.new_event_loop()),
 }

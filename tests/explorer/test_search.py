@@ -15,7 +15,7 @@ import pytest
 import tonnage
 
 from . import scenarios  # noqa: F401
-from .drivers import Native, Permuted, Side
+from .drivers import Permuted, Side, Turned
 from .plan import Cancel, Plan
 from .scenario import SCENARIOS
 from .search import Budget, Search, explore
@@ -95,7 +95,9 @@ FAULTS: dict[str, tuple[str, type, set[str]]] = {
 
 def side_with(kind: str, **replaced: Any) -> Side:
     names: Any = SimpleNamespace(**{**vars(asyncio), **replaced})
-    return Native(kind, names) if kind == "native" else Permuted(kind, names, asyncio.Task)
+    if kind == "native":
+        return Turned(kind, names, tonnage.new_event_loop())
+    return Permuted(kind, names, asyncio.Task)
 
 
 @pytest.mark.parametrize("kind", ["permuted", "native"])

@@ -25,6 +25,18 @@ def always() -> bool:
     return True
 
 
+def outcome(task: asyncio.Task[Any]) -> str:
+    if not task.done():
+        return "pending"
+    if task.cancelled():
+        return "cancelled"
+    error = task.exception()
+    if error is None:
+        return f"returned {task.result()}"
+    inner = [type(found).__name__ for found in getattr(error, "exceptions", ())]
+    return f"raised {type(error).__name__} {inner}"
+
+
 class Driver(Protocol):
     """What runs a world: the explorer's loop or our native one."""
 
@@ -103,6 +115,10 @@ class World:
     def cancel(self, number: int) -> None:
         if number < len(self.actors) and self.actors[number].task.cancel("explorer"):
             self.actors[number].accepted += 1
+
+    def outcomes(self) -> list[str]:
+        """Say how each actor has ended, in words that are the same for the same end."""
+        return [outcome(actor.task) for actor in self.actors]
 
     def judge_rest(self) -> list[Actor]:
         """Find who waits for ever without a reason; return all that wait, for the driver to end them."""
