@@ -323,6 +323,7 @@ def queue_iterated(world: World) -> None:
         async for found in flow.items:
             flow.consumed.append(found)
             await world.pause()
+            await switch()
 
     async def put() -> None:
         for number in (1, 2):
@@ -352,8 +353,15 @@ def dropping(world: World, overflow: str) -> None:
     )
     flow = traffic(world, items)
     flow.dropped = dropped
-    world.actor(flow.put(1, 2))
-    world.actor(flow.put(11, 12))
+
+    async def put(*numbers: int) -> None:
+        for number in numbers:
+            await switch()
+            await flow.put(number)
+
+    # A producer never waits here.
+    world.actor(put(1, 2))
+    world.actor(put(11, 12))
     flow.consumer(2)
 
 
