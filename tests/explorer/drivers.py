@@ -104,7 +104,8 @@ class Side:
         raise NotImplementedError
 
     def close(self) -> None:
-        raise NotImplementedError
+        """Close the loop, and forget the last run."""
+        self.world = None
 
 
 class Permuted(Side):
@@ -146,6 +147,7 @@ class Permuted(Side):
         return recorder.trace()
 
     def close(self) -> None:
+        super().close()
         self.loop.forget()
         self.loop.close()
 
@@ -218,6 +220,8 @@ class Turned(Side):
         return trace
 
     def close(self) -> None:
+        super().close()
+        self.recorder = Recorder(Plan(), None, 1)
         self.loop.close()
 
 

@@ -137,6 +137,8 @@ def nested_groups(world: World) -> None:
             async with world.names.TaskGroup() as tasks:
                 if depth:
                     children.append(family.child(tasks, nest(depth - 1)))
+                else:
+                    children.append(family.child(tasks, family.live(1)))
                 await switch()
         finally:
             family.expect_ended(children)
@@ -203,6 +205,7 @@ def group_that_is_cancelled(world: World) -> None:
         try:
             async with world.names.TaskGroup() as tasks:
                 children.append(family.child(tasks, family.linger(3)))
+                children.append(family.child(tasks, family.live(1)))
                 await switch()
                 tasks.cancel()
                 await switch()

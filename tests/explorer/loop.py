@@ -25,6 +25,7 @@ class ExplorerLoop(asyncio.BaseEventLoop):
     def __init__(self, make_task: Callable[..., asyncio.Future[Any]]) -> None:
         super().__init__()
         self.now = 0.0
+        self.steps = 0
         self.make_task = make_task
         self.tasks: list[asyncio.Future[Any]] = []
         self.reports: list[dict[str, Any]] = []

@@ -18,6 +18,7 @@ from .known import KNOWN, mismatch
 from .report import failure
 from .scenario import SCENARIOS
 from .search import Budget, explore
+from .world import World
 
 BUDGETS = {
     "asyncio": Budget(),
@@ -35,6 +36,10 @@ def side(request: pytest.FixtureRequest) -> Iterator[Side]:
     yield made
     made.close()
     gc.collect()
+    # The tasks and the primitives of a run are one cycle, and die together.
+    live = len(World.live)
+    World.live.clear()
+    assert live == 0, "runs that cannot be freed"
 
 
 def skip_if_absent(side: Side, name: str) -> None:

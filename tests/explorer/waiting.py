@@ -263,10 +263,12 @@ def wait_for_item(world: World) -> None:
             return
 
     async def put() -> None:
+        await world.pause()
         await world.names.sleep(world.delay(1))
         items.put_nowait(1)
 
-    world.actor(get())
+    for _ in range(2):
+        world.actor(get())
     giver = world.actor(put())
 
     def judge() -> None:

@@ -9,6 +9,7 @@ kind (one word or two, the key of `known.py`) and a detail.
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Coroutine
 from types import ModuleType
 from typing import Any, Protocol
@@ -69,7 +70,11 @@ class Actor:
 class World:
     """One run of a scenario on `names`, the module whose primitives are used."""
 
+    # Those that the collector has not freed.
+    live: weakref.WeakSet[World] = weakref.WeakSet()
+
     def __init__(self, names: ModuleType, loop: asyncio.AbstractEventLoop, driver: Driver) -> None:
+        self.live.add(self)
         self.names: Any = names
         self.loop = loop
         self.actors: list[Actor] = []
