@@ -72,6 +72,7 @@ CLASSES_OF_PYTHON_TASK = (
     "PyEagerTaskFactoryLoopTests",
     "PyTask_*",
     "TestEagerPyFreeThreading",
+    "TestPyFreeThreading",
 )
 
 
