@@ -8,6 +8,8 @@
 
 pub mod clock;
 pub mod reactor;
+pub mod slab;
 pub mod timers;
 pub mod turnstile;
+pub mod waiters;
 pub mod write_queue;

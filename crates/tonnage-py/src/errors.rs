@@ -1,6 +1,6 @@
 //! The exceptions of asyncio that the extension raises, with asyncio's texts.
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyBaseException, PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 
 use crate::names;
@@ -17,6 +17,15 @@ pub(crate) fn cancelled(py: Python<'_>, message: Option<&Bound<'_, PyAny>>) -> P
         Some(message) => instance(names::cancelled_error(py), (message,)),
         None => instance(names::cancelled_error(py), ()),
     }
+}
+
+/// TimeoutError whose cause and context are `cancelled`.
+pub(crate) fn timed_out(cancelled: &Bound<'_, PyBaseException>) -> PyResult<PyErr> {
+    let py = cancelled.py();
+    let error = names::timeout_error(py)?.call0()?;
+    error.setattr(names::__cause__(py), cancelled)?;
+    error.setattr(names::__context__(py), cancelled)?;
+    Ok(PyErr::from_value(error))
 }
 
 /// Is it a CancelledError?

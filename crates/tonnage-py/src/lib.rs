@@ -1,22 +1,25 @@
 //! The extension module `tonnage._tonnage`: asyncio's meaning, on the mechanisms of `tonnage-core`.
 //!
-//! Dependencies point one way: cpython, names, errors → future → task → event_loop → transports →
-//! here. One cycle is real: a task schedules itself, and the loop steps tasks; its hinge is
-//! `event_loop::Ready`.
+//! Dependencies point one way: cpython, names, errors → future → task → event_loop → structured, sync,
+//! transports → here. Two cycles are real: a task schedules itself, and the loop steps tasks (the hinge is
+//! `event_loop::Ready`); a future tells its parent, and parents wait for futures (`structured::child_done`).
 
+mod coroutine;
 mod cpython;
 mod errors;
 mod event_loop;
 mod future;
 mod names;
+mod running;
+mod structured;
+mod sync;
 mod task;
 mod transports;
+mod waiter;
 
 use std::collections::HashMap;
 
 use pyo3::prelude::*;
-
-use cpython::native_class::add_class;
 
 /// Return how many objects of each class are alive; an empty dict in release builds.
 #[pyfunction]
@@ -30,18 +33,13 @@ fn _tonnage(module: &Bound<'_, PyModule>) -> PyResult<()> {
     cpython::interpreter::claim(module.py())?;
     // asyncio's own classes, before anybody can put ours in their place.
     names::keep_asyncio_classes(module.py())?;
-    add_class::<future::Future>(module)?;
-    add_class::<future::FutureIter>(module)?;
-    add_class::<task::Task>(module)?;
-    add_class::<task::TaskWakeup>(module)?;
-    add_class::<event_loop::Handle>(module)?;
-    add_class::<event_loop::TimerHandle>(module)?;
-    add_class::<transports::SocketTransport>(module)?;
+    cpython::add_classes(module)?;
     module.add_class::<event_loop::EventLoop>()?;
     module.add_function(wrap_pyfunction!(future::awaited_by::future_add_to_awaited_by, module)?)?;
     module.add_function(wrap_pyfunction!(future::awaited_by::future_discard_from_awaited_by, module)?)?;
     module.add_function(wrap_pyfunction!(_live_objects, module)?)?;
     cpython::add_methods::<event_loop::EventLoop>(module.py(), event_loop::methods)?;
+    structured::add_functions(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("BUILD_PROFILE", if cfg!(debug_assertions) { "debug" } else { "release" })
 }

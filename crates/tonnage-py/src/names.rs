@@ -23,12 +23,22 @@ attribute_names!(
     _source_traceback,
     __self__,
     __traceback__,
+    __cause__,
+    __context__,
+    __notes__,
+    _on_timeout,
+    exceptions,
+    cancelling,
+    uncancel,
+    time,
     add_done_callback,
+    remove_done_callback,
     call_exception_handler,
     call_at,
     call_later,
     call_soon,
     cancel,
+    cancelled,
     close,
     context,
     eager_start,
@@ -87,6 +97,8 @@ macro_rules! imported {
 pub(crate) use imported;
 
 imported! {
+    get_running_loop = "asyncio.events", "_get_running_loop";
+    current_task = "asyncio.tasks", "current_task";
     get_event_loop = "asyncio.events", "get_event_loop";
     asyncio_future = "_asyncio", "Future";
     asyncio_task = "_asyncio", "Task";
@@ -101,6 +113,9 @@ imported! {
     sendfile_mode = "asyncio.constants", "_SendfileMode";
     shut_wr = "socket", "SHUT_WR";
     warn = "warnings", "warn";
+    round = "builtins", "round";
+    /// Both of 3.10's classes there.
+    timeout_error = "tonnage.errors", "TimeoutError";
     cancelled_error = "asyncio.exceptions", "CancelledError";
     invalid_state_error = "asyncio.exceptions", "InvalidStateError";
     extract_stack = "asyncio.format_helpers", "extract_stack";

@@ -12,12 +12,10 @@ import asyncio
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from tonnage.errors import BrokenBarrierError
+
 if TYPE_CHECKING:
     from types import TracebackType
-
-
-class BrokenBarrierError(RuntimeError):
-    """The barrier was reset or aborted."""
 
 
 class _State(Enum):

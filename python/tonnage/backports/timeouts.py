@@ -11,22 +11,18 @@ asyncio.TimeoutError and the built-in one are two classes on 3.10 (one since
 from __future__ import annotations
 
 import asyncio
-import builtins
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from exceptiongroup import ExceptionGroup
 
 from tonnage.backports.parent import CountingTask, counting_task
+from tonnage.errors import TimeoutError  # noqa: A004
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
-
-
-class TimeoutError(asyncio.TimeoutError, builtins.TimeoutError):  # type: ignore[misc,unused-ignore]  # noqa: A001
-    """The block took longer than its timeout allows."""
 
 
 class _State(Enum):

@@ -90,6 +90,15 @@ impl<'a, 'py> Args<'a, 'py> {
         &self.values[..self.positional]
     }
 
+    /// The one argument, if one was given by position and none by name.
+    #[inline(always)]
+    pub(crate) fn single(&self) -> Option<&'a Object<'py>> {
+        match (self.values, &self.keywords) {
+            ([single], Keywords::None) => Some(single),
+            _ => None,
+        }
+    }
+
     /// The one keyword argument that there may be beside positional ones.
     #[inline(always)]
     pub(crate) fn only_keyword(

@@ -1,4 +1,6 @@
 //! The native classes and their layouts: the promises that `native_class` builds on, in one list.
+//!
+//! Coroutines written in Rust (`crate::coroutine`) are native classes too: one for each body, by its alias.
 
 use std::mem::offset_of;
 
@@ -6,9 +8,11 @@ use pyo3::prelude::*;
 use pyo3::types::DerefToPyAny;
 use pyo3::{PyTypeCheck, ffi};
 
-use super::native_class::{ClassCell, Extends, NativeLayout, is_instance, type_object, type_ptr};
+use super::native_class::{ClassCell, Extends, NativeLayout, add_class, is_instance, type_object, type_ptr};
+use crate::coroutine::{CoroutineIter, Immediate};
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
+use crate::structured::{ChildDone, SleepCoroutine, Timeout};
 use crate::task::{Task, TaskWakeup};
 use crate::transports::SocketTransport;
 
@@ -64,19 +68,43 @@ native_class!(TaskWakeup);
 native_class!(Handle, extras);
 native_class!(TimerHandle: Handle, first field handle);
 native_class!(SocketTransport, extras);
+native_class!(CoroutineIter);
+native_class!(Immediate);
+native_class!(ChildDone);
+native_class!(SleepCoroutine);
+native_class!(Timeout, extras);
 
-/// How many objects of each native class are alive. Empty in release builds, which do not count.
-pub(crate) fn live_objects() -> Vec<(&'static str, isize)> {
-    if !cfg!(debug_assertions) {
-        return vec![];
-    }
-    vec![
-        ("Future", Future::cell().live()),
-        ("FutureIter", FutureIter::cell().live()),
-        ("Task", Task::cell().live()),
-        ("TaskWakeup", TaskWakeup::cell().live()),
-        ("Handle", Handle::cell().live()),
-        ("TimerHandle", TimerHandle::cell().live()),
-        ("SocketTransport", SocketTransport::cell().live()),
-    ]
+/// Lists all native classes once: what is made when the module is, and what is counted.
+macro_rules! all_classes {
+    ($($class:ident),* $(,)?) => {
+        /// Makes the type objects, bases first, and adds the public ones to the module.
+        pub(crate) fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
+            $(add_class::<$class>(module)?;)*
+            Ok(())
+        }
+
+        /// How many objects of each native class are alive. Empty in release builds, which do not count.
+        pub(crate) fn live_objects() -> Vec<(&'static str, isize)> {
+            if cfg!(debug_assertions) {
+                vec![$((stringify!($class), $class::cell().live())),*]
+            } else {
+                vec![]
+            }
+        }
+    };
 }
+
+all_classes!(
+    Future,
+    FutureIter,
+    Task,
+    TaskWakeup,
+    Handle,
+    TimerHandle,
+    SocketTransport,
+    CoroutineIter,
+    Immediate,
+    ChildDone,
+    SleepCoroutine,
+    Timeout,
+);

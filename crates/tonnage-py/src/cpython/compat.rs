@@ -21,6 +21,14 @@ imported! {
     thread_safe_handle = "asyncio.events", "_ThreadSafeHandle";
     #[cfg(not(Py_3_14))]
     thread_safe_handle = "asyncio", "Handle";
+    #[cfg(Py_3_11)]
+    base_exception_group = "builtins", "BaseExceptionGroup";
+    #[cfg(not(Py_3_11))]
+    base_exception_group = "exceptiongroup", "BaseExceptionGroup";
+    #[cfg(Py_3_11)]
+    exception_group = "builtins", "ExceptionGroup";
+    #[cfg(not(Py_3_11))]
+    exception_group = "exceptiongroup", "ExceptionGroup";
     /// Also knows functions that asyncio has marked: those of `@asyncio.coroutine` on 3.10, and mocks.
     #[cfg(not(Py_3_14))]
     is_coroutine_function = "asyncio.coroutines", "iscoroutinefunction";

@@ -2,11 +2,108 @@
 
 use std::ptr;
 
+use pyo3::exceptions::{PyBaseException, PyDeprecationWarning, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::{PyTraceback, PyType};
 
+use super::args::{Args, Parameters};
 use super::slots::{Object, Step};
+use super::stop_iteration;
 use crate::names;
+
+/// What `await object` resumes: the object itself if it is a coroutine, else what its `__await__` gives.
+pub(crate) fn awaited<'py>(object: &Object<'py>) -> PyResult<Object<'py>> {
+    if is_coroutine_object(object) {
+        return Ok(object.clone());
+    }
+    // SAFETY: a valid object has a type.
+    let class = unsafe { ffi::Py_TYPE(object.as_ptr()) };
+    // SAFETY: a type is valid as long as its objects.
+    let methods = unsafe { (*class).tp_as_async };
+    // SAFETY: the table is the type's own, or null.
+    let am_await = unsafe { methods.as_ref() }.and_then(|methods| methods.am_await);
+    let Some(am_await) = am_await else { return marked_generator(object) };
+    // SAFETY: called with an object of the type that it is a slot of.
+    let iterator = unsafe { am_await(object.as_ptr()) };
+    // SAFETY: a new reference, or null with an exception set.
+    let iterator = unsafe { Bound::from_owned_ptr_or_err(object.py(), iterator)? };
+    // SAFETY: a valid object.
+    if unsafe { ffi::PyIter_Check(iterator.as_ptr()) } == 0 {
+        let kind = iterator.get_type().name()?;
+        return Err(PyTypeError::new_err(format!("__await__() returned non-iterator of type '{kind}'")));
+    }
+    if is_coroutine_object(&iterator) {
+        return Err(PyTypeError::new_err("__await__() returned a coroutine"));
+    }
+    Ok(iterator)
+}
+
+/// A generator that `types.coroutine` has marked is a coroutine too.
+#[cold]
+fn marked_generator<'py>(object: &Object<'py>) -> PyResult<Object<'py>> {
+    /// `inspect.CO_ITERABLE_COROUTINE`.
+    const ITERABLE_COROUTINE: u32 = 0x100;
+    if is_generator(object) {
+        let flags: u32 = object.getattr("gi_code")?.getattr("co_flags")?.extract()?;
+        if flags & ITERABLE_COROUTINE != 0 {
+            return Ok(object.clone());
+        }
+    }
+    let kind = object.get_type().name()?;
+    Err(PyTypeError::new_err(format!("object {kind} can't be used in 'await' expression")))
+}
+
+/// The exception that the arguments of `throw` mean.
+pub(crate) fn thrown(args: &Args<'_, '_>) -> PyResult<PyErr> {
+    const PARAMETERS: Parameters<3> =
+        Parameters { function: "throw", names: ["type", "value", "traceback"], positional: 3, required: 1 };
+    let py = args.py();
+    let [class, value, traceback] = args.parse(&PARAMETERS)?;
+    if value.is_some() && py.version_info() >= (3, 12) {
+        // Same text and versions as asyncio: CPython 3.12, Modules/_asynciomodule.c, FutureIter_throw.
+        let text =
+            c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.";
+        PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), text, 1)?;
+    }
+    let class = class.expect("required");
+    let value = value.filter(|value| !value.is_none());
+    let traceback = traceback.filter(|traceback| !traceback.is_none());
+    if let Some(traceback) = &traceback
+        && !traceback.is_instance_of::<PyTraceback>()
+    {
+        return Err(PyTypeError::new_err("throw() third argument must be a traceback object"));
+    }
+    let exception = if let Ok(class) = class.cast::<PyType>() {
+        match value {
+            Some(value) if value.is_instance(class)? => value,
+            Some(value) => class.call1((value,))?,
+            None => class.call0()?,
+        }
+    } else if value.is_some() {
+        return Err(PyTypeError::new_err("instance exception may not have a separate value"));
+    } else {
+        class
+    };
+    if !exception.is_instance_of::<PyBaseException>() {
+        return Err(PyTypeError::new_err(
+            "exceptions must be classes deriving BaseException or instances of such a class",
+        ));
+    }
+    let error = PyErr::from_value(exception);
+    if let Some(traceback) = traceback {
+        error.set_traceback(py, Some(traceback.cast_into()?));
+    }
+    Ok(error)
+}
+
+/// What the method `send` of a coroutine or an iterator gives for this step.
+pub(crate) fn sent(step: Step<'_>) -> PyResult<Object<'_>> {
+    match step {
+        Step::Yielded(value) => Ok(value),
+        Step::Returned(value) => Err(stop_iteration::with_value(value)),
+    }
+}
 
 /// Resumes `coro` with `None`, and says how it came back.
 ///

@@ -103,6 +103,50 @@ pub(crate) fn add_methods<T: PyTypeInfo + 'static>(
     Ok(())
 }
 
+/// Adds a function to the module.
+pub(crate) fn add_function<F>(
+    module: &Bound<'_, PyModule>,
+    name: &'static CStr,
+    doc: &'static CStr,
+    _body: F,
+) -> PyResult<()>
+where
+    F: for<'a, 'py> Fn(Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
+{
+    let call = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function::<F> };
+    let flags = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
+    // The function keeps a pointer to it: functions of the module live for ever.
+    let definition = Box::leak(Box::new(ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: call,
+        ml_flags: flags,
+        ml_doc: doc.as_ptr(),
+    }));
+    let home = module.name()?;
+    // SAFETY: the definition lives for ever, and the two objects are valid for the call, which takes references.
+    let made = unsafe { ffi::PyCFunction_NewEx(definition, ptr::null_mut(), home.as_ptr()) };
+    // SAFETY: a new reference, or null with an exception set.
+    let made = unsafe { Bound::from_owned_ptr_or_err(module.py(), made)? };
+    let name = name.to_str().map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    module.add(name, made)
+}
+
+unsafe extern "C" fn function<F>(
+    _: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject
+where
+    F: for<'a, 'py> Fn(Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
+{
+    run(ptr::null_mut(), |py| {
+        // SAFETY: the arguments are those of a vector call, borrowed for the call.
+        let args = unsafe { Args::from_vector(py, args, count, &names) };
+        body::<F>()(args).map(Bound::into_ptr)
+    })
+}
+
 unsafe extern "C" fn no_args<T, F>(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject
 where
     T: 'static,

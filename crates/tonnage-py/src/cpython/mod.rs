@@ -24,11 +24,11 @@ mod trampoline;
 mod trash;
 
 pub(crate) use args::{Args, Parameters};
-pub(crate) use classes::live_objects;
+pub(crate) use classes::{add_classes, live_objects};
 pub(crate) use guarded::Guarded;
 pub(crate) use loop_ref::{LoopOf, LoopRef, Mark};
-pub(crate) use methods::{Methods, add_methods, receiver_of};
-pub(crate) use native_class::{Extras, Native, NativeClass, Visit};
+pub(crate) use methods::{Methods, add_function, add_methods, receiver_of};
+pub(crate) use native_class::{Extras, Native, NativeClass, NativeLayout, Visit};
 pub(crate) use owned::Owned;
 pub(crate) use slots::{Object, Slots, Step};
 pub(crate) use thread::thread_id;

@@ -127,6 +127,8 @@ pub(crate) trait NativeClass: NativeLayout {
     const NAME: &'static CStr;
     /// The docstring, with asyncio's text signature.
     const DOC: &'static CStr;
+    /// Is it a name of the module?
+    const LISTED: bool = true;
     /// May Python classes inherit from it?
     const SUBCLASSED: bool = true;
     /// May it be a link of a chain so long that dropping one end would overflow the stack? Chains through
@@ -308,12 +310,12 @@ pub(crate) fn create<T: NativeClass>(py: Python<'_>, value: T) -> PyResult<Bound
 }
 
 /// Makes the type object of `T` and adds it to the module.
-pub(crate) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     if !T::cell().type_ptr(py).is_null() {
         // Imported once more, as after `del sys.modules[...]`: there is one type of each class.
         let made = type_object::<T>(py);
-        return module.add(made.name()?, &made);
+        return if T::LISTED { module.add(made.name()?, &made) } else { Ok(()) };
     }
     let mut slots = Slots::<T>::new();
     T::slots(&mut slots);
@@ -352,7 +354,9 @@ pub(crate) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResul
     if T::HIDES_NEXT {
         hide_next(&type_object)?;
     }
-    module.add(type_object.name()?, &type_object)?;
+    if T::LISTED {
+        module.add(type_object.name()?, &type_object)?;
+    }
     T::cell().type_object.store(type_object.into_ptr().cast(), Ordering::Relaxed);
     Ok(())
 }

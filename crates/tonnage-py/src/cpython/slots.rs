@@ -102,6 +102,19 @@ impl<T: NativeClass> Slots<T> {
         self.methods.by_name_only(c"__await__", c"Return an iterator to be used in await expression.", iter);
     }
 
+    /// What a coroutine has: `await` takes the object itself, and resumes it with `next`; code that calls
+    /// `__await__()` by name gets an iterator. It is no iterator itself: see `NativeClass::HIDES_NEXT`.
+    pub(crate) fn coroutine<N, I>(&mut self, _next: N, iter: I)
+    where
+        N: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Step<'py>> + Copy + 'static,
+        I: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        self.function(ffi::Py_am_await, ffi::PyObject_SelfIter as *mut c_void);
+        self.function(ffi::Py_tp_iternext, next::<T, N> as *mut c_void);
+        self.function(ffi::Py_am_send, send::<T, N> as *mut c_void);
+        self.methods.by_name_only(c"__await__", c"Return an iterator to be used in await expression.", iter);
+    }
+
     /// `__iter__` that returns itself, `__next__`, and the send slot, from one function.
     pub(crate) fn iterator<F>(&mut self, _body: F)
     where

@@ -20,7 +20,30 @@ pub(crate) fn with_value(value: Object<'_>) -> PyErr {
     PyStopIteration::new_err((value.unbind(),))
 }
 
+/// Makes StopIteration with `value` the current exception, for an interpreter that takes the value out at
+/// once. So the instance is made without a call, and its `args` stay empty.
+#[cfg(Py_3_12)]
+pub(super) fn raise(value: Object<'_>) {
+    // SAFETY: the exception types live for ever.
+    let class = unsafe { ffi::PyExc_StopIteration }.cast::<ffi::PyTypeObject>();
+    // SAFETY: `value` proves that we are attached; the type is complete and has no items. The memory is zero.
+    let instance = unsafe { ffi::PyType_GenericAlloc(class, 0) };
+    if instance.is_null() {
+        return; // MemoryError is set.
+    }
+    // SAFETY: takes a reference to the empty tuple, which CPython makes once.
+    let args = unsafe { ffi::PyTuple_New(0) };
+    let stop = instance.cast::<ffi::PyStopIterationObject>();
+    // SAFETY: the instance is ours alone, of this layout, and the field is null.
+    unsafe { (*stop).args = args };
+    // SAFETY: as above; the instance owns the value from here on.
+    unsafe { (*stop).value = value.into_ptr() };
+    // SAFETY: gives the instance away, which is complete.
+    unsafe { ffi::PyErr_SetRaisedException(instance) };
+}
+
 /// Makes StopIteration with `value` the current exception.
+#[cfg(not(Py_3_12))]
 pub(super) fn raise(value: Object<'_>) {
     if value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyBaseException>() {
         let py = value.py();
@@ -28,6 +51,9 @@ pub(super) fn raise(value: Object<'_>) {
     }
     // SAFETY: the exception types live for ever.
     let class = unsafe { ffi::PyExc_StopIteration };
-    // SAFETY: both are valid objects, and we are attached; CPython makes the instance.
-    unsafe { ffi::PyErr_SetObject(class, value.as_ptr()) };
+    // SAFETY: as above; the reference is for the call below.
+    unsafe { ffi::Py_INCREF(class) };
+    // SAFETY: gives both references away. The instance is made only if somebody looks at it, from a value that
+    // is neither a tuple nor an exception.
+    unsafe { ffi::PyErr_Restore(class, value.into_ptr(), std::ptr::null_mut()) };
 }

@@ -7,9 +7,9 @@ use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyDict, PySet, PyTuple, PyType};
 use tonnage_core::reactor::Reactor;
+use tonnage_core::slab::Slab;
 use tonnage_core::timers::Timers;
 
-use super::pending::PendingTasks;
 use super::sources::Sources;
 use super::{EventLoop, Flags, VecDeque};
 use crate::cpython::{Guarded, Native, Object, Owned, Visit};
@@ -46,7 +46,7 @@ impl EventLoop {
             waker: Guarded::new(reactor.waker()),
             sources: Guarded::new(Sources::new(reactor.registry)),
             poller: Guarded::new(Some(reactor.poller)),
-            pending: Guarded::new(PendingTasks::default()),
+            pending: Guarded::new(Slab::new()),
             current: Guarded::new(None),
             task_factory: Guarded::new(None),
             unflushed: Guarded::new(vec![]),
@@ -180,7 +180,7 @@ impl EventLoop {
         drop(ready);
         let timers = self.timers.with(py, Timers::drain);
         for timer in timers {
-            timer.value().key.with(py, |key| *key = None);
+            timer.forget(py);
         }
         let sources = self.sources.with(py, Sources::close);
         drop(sources);
@@ -191,8 +191,8 @@ impl EventLoop {
 
     /// Keeps no pending task alive any more.
     fn _let_tasks_go(&self, py: Python<'_>) {
-        let pending = self.pending.with(py, PendingTasks::drain);
-        for task in pending.iter().flatten() {
+        let pending = self.pending.with(py, Slab::drain);
+        for task in &pending {
             task.value().state.with(py, |state| state.kept_at = None);
         }
         drop(pending);
@@ -226,14 +226,16 @@ impl EventLoop {
         });
         if shown == 0 {
             shown = self.timers.traverse(0, |timers| {
-                timers.iter().map(|timer| visit.call(timer)).find(|shown| *shown != 0).unwrap_or(0)
+                timers.iter().map(|timer| timer.traverse(&visit)).find(|shown| *shown != 0).unwrap_or(0)
             });
         }
         if shown == 0 {
             shown = self.sources.traverse(0, |sources| sources.traverse(&visit));
         }
         if shown == 0 {
-            shown = self.pending.traverse(0, |pending| pending.traverse(&visit));
+            shown = self.pending.traverse(0, |pending| {
+                pending.iter().map(|task| visit.call(task)).find(|shown| *shown != 0).unwrap_or(0)
+            });
         }
         if shown == 0 {
             shown = self.task_factory.traverse(0, |factory| visit.option(factory.as_deref()));

@@ -9,11 +9,11 @@ mod call_args;
 mod class;
 mod handle;
 mod io;
-mod pending;
 mod ready;
 mod run;
 mod scheduling;
 mod sources;
+mod timer;
 mod timer_handle;
 
 use std::collections::VecDeque;
@@ -22,19 +22,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use tonnage_core::reactor::{Poller, Waker};
+use tonnage_core::slab::Slab;
 use tonnage_core::timers::{TimerKey, Timers};
 
 pub(crate) use handle::Handle;
 pub(crate) use ready::{DoneCallback, Ready};
 pub(crate) use scheduling::methods;
 pub(crate) use sources::Direction;
+pub(crate) use timer::Timer;
 pub(crate) use timer_handle::TimerHandle;
 
 use crate::cpython::{Guarded, Object, Owned, current, thread_id};
 use crate::errors;
 use crate::task::{KeptAt, Task};
 use crate::transports::SocketTransport;
-use pending::PendingTasks;
 use sources::Sources;
 
 /// The part of the event loop that runs for every callback, task and timer.
@@ -42,13 +43,14 @@ use sources::Sources;
 pub(crate) struct EventLoop {
     /// Bounded by what is scheduled: each entry is a pending task's step, or was put here by a user.
     ready: Guarded<VecDeque<Ready>>,
-    timers: Guarded<Timers<Owned<TimerHandle>>>,
+    timers: Guarded<Timers<Timer>>,
     sources: Guarded<Sources>,
     /// Taken while the loop runs.
     poller: Guarded<Option<Poller>>,
     /// Another one after a fork.
     waker: Guarded<Waker>,
-    pending: Guarded<PendingTasks>,
+    /// The strong references to its tasks, so that none vanishes.
+    pending: Guarded<Slab<Owned<Task>>>,
     /// The task that asyncio takes for the running one; left lazily.
     current: Guarded<Option<Owned<Task>>>,
     task_factory: Guarded<Option<Owned>>,
@@ -146,7 +148,9 @@ impl EventLoop {
         Ok(())
     }
 
-    pub(crate) fn remove_timer(&self, py: Python<'_>, key: TimerKey) -> Option<Owned<TimerHandle>> {
+    /// Takes a timer out, unless it was due; the caller drops it.
+    #[must_use]
+    pub(crate) fn remove_timer(&self, py: Python<'_>, key: TimerKey) -> Option<Timer> {
         self.timers.with(py, |timers| timers.remove(key))
     }
 
@@ -154,14 +158,20 @@ impl EventLoop {
     #[inline]
     pub(crate) fn keep(&self, py: Python<'_>, task: &Bound<'_, Task>) -> KeptAt {
         let task = Owned::from(task);
-        self.pending.with(py, |pending| pending.keep(task))
+        KeptAt::of(self.pending.with(py, |pending| pending.insert(task)))
     }
 
     /// The task is done; the caller drops the reference.
     #[inline]
     #[must_use]
     pub(crate) fn forget(&self, py: Python<'_>, at: KeptAt) -> Option<Owned<Task>> {
-        self.pending.with(py, |pending| pending.forget(at))
+        self.pending.with(py, |pending| pending.remove(at.key()))
+    }
+
+    /// The task of ours that runs.
+    #[inline]
+    pub(crate) fn running_task<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Task>> {
+        self.current.with(py, |current| current.as_ref().map(|task| task.get_bound(py)))
     }
 
     /// Makes `task` the running one. It stays so until another runs, or something that is no task.

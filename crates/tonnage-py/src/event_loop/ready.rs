@@ -3,6 +3,7 @@
 use super::handle::Handle;
 use crate::cpython::{Owned, Visit};
 use crate::future::Future;
+use crate::structured::Timeout;
 use crate::task::Task;
 use crate::transports::SocketTransport;
 
@@ -13,6 +14,10 @@ pub(crate) enum Ready {
     Handle(Owned<Handle>),
     /// A done callback of a future.
     Callback(Box<DoneCallback>),
+    /// A future whose time has come: its result is None.
+    Wake(Owned<Future>),
+    /// A timeout whose deadline has passed.
+    Expire(Owned<Timeout>),
     /// A transport whose socket has bytes.
     Readable(Owned<SocketTransport>),
     /// A transport whose socket takes bytes.
@@ -35,6 +40,8 @@ impl Ready {
                 (0, 0) => visit.call(&done.context),
                 (0, shown) | (shown, _) => shown,
             },
+            Self::Wake(future) => visit.call(future),
+            Self::Expire(timeout) => visit.call(timeout),
             Self::Readable(transport) | Self::Writable(transport) => visit.call(transport),
         }
     }

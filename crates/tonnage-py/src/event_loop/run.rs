@@ -11,12 +11,14 @@ use tonnage_core::clock;
 use tonnage_core::reactor::Poller;
 
 use super::call_args::CallArgs;
-use super::{DoneCallback, EventLoop, Handle, Ready, TimerHandle, handle};
-use crate::cpython::{Native, Object, Owned};
+use super::{DoneCallback, EventLoop, Handle, Ready, handle};
+use crate::cpython::Object;
 use crate::event_loop::sources::Watcher;
+use crate::future::Outcome;
+use crate::structured::Timeout;
 use crate::task::Task;
 use crate::transports::SocketTransport;
-use crate::{errors, future, names, task};
+use crate::{errors, future, names, structured, task};
 
 /// Passes over the ready queue between two polls, while there is work. A prime, so that it does not
 /// fall into step with a program's own period.
@@ -153,10 +155,8 @@ impl EventLoop {
     fn take_timers_until_now(&self, py: Python<'_>) {
         let now_ns = clock::now_ns();
         while let Some(timer) = self.timers.with(py, |timers| timers.pop_due(now_ns)) {
-            let timer = timer.into_bound(py);
-            timer.value().key.with(py, |key| *key = None);
-            let handle = Owned::from(TimerHandle::as_handle(&timer));
-            self.ready.with(py, |queue| queue.push_back(Ready::Handle(handle)));
+            let ready = timer.ready(py);
+            self.ready.with(py, |queue| queue.push_back(ready));
         }
     }
 
@@ -190,6 +190,20 @@ impl EventLoop {
                     Ok(()) => Ok(()),
                     Err(error) if errors::is_exit(py, &error) => Err(error),
                     Err(error) => handle::report_callback(slf.as_any(), callback, future, (context, error)),
+                }
+            }
+            Ready::Wake(future) => {
+                let none = Outcome::Result(py.None().into_bound(py).into());
+                future::settle(future.bind(py), none).map(drop)
+            }
+            Ready::Expire(timeout) => {
+                self.leave_task(slf.as_any())?;
+                let timeout = timeout.into_bound(py);
+                match structured::expire(&timeout) {
+                    Err(error) if !errors::is_exit(py, &error) => {
+                        report_expiry(slf.as_any(), &timeout, error)
+                    }
+                    expired => expired,
                 }
             }
             Ready::Readable(transport) => {
@@ -239,6 +253,8 @@ impl EventLoop {
                 let context = Some(done.context.get_bound(py));
                 Handle::create(slf, done.callback.get_bound(py), args, context)?.into_any()
             }
+            Ready::Wake(future) => future.bind(py).clone().into_any(),
+            Ready::Expire(timeout) => timeout.bind(py).clone().into_any(),
             Ready::Readable(transport) | Ready::Writable(transport) => transport.bind(py).clone().into_any(),
         })
     }
@@ -265,6 +281,16 @@ impl EventLoop {
         }
         flushed
     }
+}
+
+/// Tells the exception handler that a timeout could not cancel its task.
+#[cold]
+fn report_expiry(event_loop: &Object<'_>, timeout: &Bound<'_, Timeout>, error: PyErr) -> PyResult<()> {
+    let py = event_loop.py();
+    let details = PyDict::new(py);
+    details.set_item("message", format!("Exception in the expiry of {}", timeout.repr()?))?;
+    details.set_item("exception", error.into_value(py))?;
+    event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
 }
 
 /// Tells the exception handler of a step that failed outside the coroutine, as when what the task waits

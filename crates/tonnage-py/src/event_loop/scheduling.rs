@@ -6,10 +6,13 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tonnage_core::clock;
+use tonnage_core::timers::TimerKey;
 
 use super::call_args::CallArgs;
-use super::{EventLoop, Handle, Ready, TimerHandle};
+use super::{EventLoop, Handle, Ready, Timer, TimerHandle};
 use crate::cpython::{Args, Methods, Native, Object, Owned, Parameters, compat};
+use crate::future::Future;
+use crate::structured::Timeout;
 use crate::task::{self, TaskOptions};
 use crate::{errors, future, names};
 
@@ -127,12 +130,43 @@ fn schedule_at<'py>(
         TimerHandle::as_handle(&timer).value().set_source_traceback(py)?;
     }
     let kept = Owned::from(&timer);
-    let key = native.timers.with(py, |timers| timers.insert(deadline_ns(when), kept));
+    let key = native.timers.with(py, |timers| timers.insert(deadline_ns(when), Timer::Handle(kept)));
     timer.value().key.with(py, |slot| *slot = Some(key));
     Ok(timer.into_any())
 }
 
 impl EventLoop {
+    /// Has the future of this loop get None after a time.
+    pub(crate) fn wake_later(&self, py: Python<'_>, delay_s: f64, future: Bound<'_, Future>) -> TimerKey {
+        let deadline = deadline_ns(seconds(clock::now_ns()) + delay_s);
+        let timer = Timer::Wake(future.into());
+        self.timers.with(py, |timers| timers.insert(deadline, timer))
+    }
+
+    /// Has the timeout expire at `when`. If that is past, it stands in the ready queue at once, and has no key.
+    pub(crate) fn expire_at(
+        &self,
+        py: Python<'_>,
+        when: f64,
+        timeout: &Bound<'_, Timeout>,
+    ) -> PyResult<Option<TimerKey>> {
+        self.check_scheduling(None)?;
+        if when <= Self::now() {
+            self.schedule(py, Ready::Expire(timeout.into()))?;
+            return Ok(None);
+        }
+        if when.is_nan() {
+            return Err(PyValueError::new_err("a timeout needs a time, got nan"));
+        }
+        let timer = Timer::Expire(timeout.into());
+        Ok(Some(self.timers.with(py, |timers| timers.insert(deadline_ns(when), timer))))
+    }
+
+    /// `loop.time()` of each loop of ours.
+    pub(crate) fn now() -> f64 {
+        seconds(clock::now_ns())
+    }
+
     /// The loop is open; in debug mode, this is its thread (but for the thread-safe method), and the
     /// callback is one.
     #[inline]

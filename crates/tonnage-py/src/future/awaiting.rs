@@ -2,14 +2,13 @@
 
 use std::ffi::CStr;
 
-use pyo3::exceptions::{PyDeprecationWarning, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
 
 use super::{Future, Polled};
 use crate::cpython::native_class::{create, is_exact};
 use crate::cpython::{
-    Args, Guarded, Mark, Native, NativeClass, Object, Owned, Parameters, Slots, Step, Visit,
+    Args, Guarded, Mark, Native, NativeClass, Object, Owned, Slots, Step, Visit, coroutine,
 };
 use crate::errors;
 use crate::task::Task;
@@ -41,7 +40,7 @@ impl NativeClass for FutureIter {
 
     fn slots(slots: &mut Slots<Self>) {
         slots.iterator(next);
-        slots.one_arg(c"send", c"Resume, as next().", |iter, _value| finish(next(iter)?));
+        slots.one_arg(c"send", c"Resume, as next().", |iter, _value| coroutine::sent(next(iter)?));
         slots.with_args(c"throw", c"Raise an exception at the await.", throw);
         slots.no_args(c"close", c"End it.", close);
     }
@@ -73,7 +72,7 @@ pub(super) fn iterator<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>
 }
 
 /// One step of awaiting: yields the future to the task, or ends with its result.
-pub(super) fn resume<'py>(future: &Bound<'py, Future>) -> PyResult<Step<'py>> {
+pub(crate) fn resume<'py>(future: &Bound<'py, Future>) -> PyResult<Step<'py>> {
     let py = future.py();
     let first = future.value().state.with(py, |state| {
         let first = state.is_pending() && !state.event_loop.has(Mark::Blocking);
@@ -103,53 +102,9 @@ fn next<'py>(iter: &Bound<'py, FutureIter>) -> PyResult<Step<'py>> {
     step
 }
 
-fn finish<'py>(step: Step<'py>) -> PyResult<Object<'py>> {
-    match step {
-        Step::Yielded(value) => Ok(value),
-        Step::Returned(value) => Err(crate::cpython::stop_iteration::with_value(value)),
-    }
-}
-
 fn throw<'py>(iter: &Bound<'py, FutureIter>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
-    const PARAMETERS: Parameters<3> =
-        Parameters { function: "throw", names: ["type", "value", "traceback"], positional: 3, required: 1 };
-    let py = iter.py();
-    let [class, value, traceback] = args.parse(&PARAMETERS)?;
-    if value.is_some() && py.version_info() >= (3, 12) {
-        // Same text and versions as asyncio: CPython 3.12, Modules/_asynciomodule.c, FutureIter_throw.
-        let text =
-            c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.";
-        PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), text, 1)?;
-    }
-    let class = class.expect("required");
-    let value = value.filter(|value| !value.is_none());
-    let traceback = traceback.filter(|traceback| !traceback.is_none());
-    if let Some(traceback) = &traceback
-        && !traceback.is_instance_of::<pyo3::types::PyTraceback>()
-    {
-        return Err(PyTypeError::new_err("throw() third argument must be a traceback object"));
-    }
-    let exception = if let Ok(class) = class.cast::<PyType>() {
-        match value {
-            Some(value) if value.is_instance(class)? => value,
-            Some(value) => class.call1((value,))?,
-            None => class.call0()?,
-        }
-    } else if value.is_some() {
-        return Err(PyTypeError::new_err("instance exception may not have a separate value"));
-    } else {
-        class
-    };
-    if !exception.is_instance_of::<pyo3::exceptions::PyBaseException>() {
-        return Err(PyTypeError::new_err(
-            "exceptions must be classes deriving BaseException or instances of such a class",
-        ));
-    }
-    drop(iter.value().future.with(py, Option::take));
-    let error = PyErr::from_value(exception);
-    if let Some(traceback) = traceback {
-        error.set_traceback(py, Some(traceback.cast_into()?));
-    }
+    let error = coroutine::thrown(&args)?;
+    drop(iter.value().future.with(args.py(), Option::take));
     Err(error)
 }
 

@@ -8,28 +8,67 @@ use pyo3::types::{PyDict, PyList};
 use super::Future;
 use crate::cpython::{LoopOf, LoopRef, Native, Object, Owned, Visit, call, context};
 use crate::event_loop::{DoneCallback, Ready};
+use crate::structured::{self, ChildDone};
 use crate::task::{Task, TaskWakeup, step_soon};
 use crate::{errors, names};
 
 pub(crate) enum Callback {
     /// A task of a native loop waits: it is scheduled itself, with no callback in between.
     Wakeup(Owned<Task>),
-    Call {
-        callback: Owned,
-        context: Owned,
-    },
+    /// A group, a gather or their like waits for all its children: it is told at once, by the child's key.
+    Report { parent: Owned, key: u32 },
+    /// What `add_done_callback` was given.
+    Call { callback: Owned, context: Owned },
 }
 
-/// Most futures have no callback or one.
+/// Most futures have no callback or one. Boxed, so that the others pay a word less for the few.
+#[allow(clippy::box_collection, reason = "a vector in place would make each future a word larger")]
 pub(crate) enum Callbacks {
     None,
-    Wakeup(Owned<Task>),
-    Call {
-        callback: Owned,
-        context: Owned,
-    },
+    One(Callback),
     /// Bounded by those who wait: each entry was added by somebody who holds the future.
-    Many(Vec<Callback>),
+    Many(Box<Vec<Callback>>),
+}
+
+impl Callback {
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        match self {
+            Self::Wakeup(task) => visit.call(task),
+            Self::Report { parent, .. } => visit.call(parent),
+            Self::Call { callback, context } => match visit.call(callback) {
+                0 => visit.call(context),
+                shown => shown,
+            },
+        }
+    }
+
+    fn share(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::Wakeup(task) => Self::Wakeup(task.share(py)),
+            Self::Report { parent, key } => Self::Report { parent: parent.share(py), key: *key },
+            Self::Call { callback, context } => {
+                Self::Call { callback: callback.share(py), context: context.share(py) }
+            }
+        }
+    }
+
+    /// The address and the key by which an entry is found again.
+    fn identity(&self) -> (usize, u32) {
+        match self {
+            Self::Wakeup(task) => (task.as_ptr() as usize, 0),
+            Self::Report { parent, key } => (parent.as_ptr() as usize, *key),
+            Self::Call { callback, .. } => (callback.as_ptr() as usize, 0),
+        }
+    }
+
+    /// The entry as an object that can be called.
+    fn as_object<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
+        match self {
+            Self::Wakeup(task) => Ok(TaskWakeup::create(task.bind(py))?.into_any()),
+            Self::Report { parent, key } => ChildDone::create(parent.bind(py), *key),
+            Self::Call { callback, .. } => Ok(callback.get_bound(py)),
+        }
+    }
 }
 
 impl Callbacks {
@@ -38,91 +77,55 @@ impl Callbacks {
     }
 
     pub(crate) fn push(&mut self, callback: Callback) {
-        *self = match (self.take(), callback) {
-            (Self::None, Callback::Wakeup(task)) => Self::Wakeup(task),
-            (Self::None, Callback::Call { callback, context }) => Self::Call { callback, context },
-            (first, callback) => {
-                let mut many = first.into_vec();
+        *self = match self.take() {
+            Self::None => Self::One(callback),
+            Self::One(first) => Self::Many(Box::new(vec![first, callback])),
+            Self::Many(mut many) => {
                 many.push(callback);
                 Self::Many(many)
             }
         };
     }
 
-    fn into_vec(self) -> Vec<Callback> {
+    fn as_slice(&self) -> &[Callback] {
         match self {
-            Self::None => vec![],
-            Self::Wakeup(task) => vec![Callback::Wakeup(task)],
-            Self::Call { callback, context } => vec![Callback::Call { callback, context }],
+            Self::None => &[],
+            Self::One(one) => std::slice::from_ref(one),
             Self::Many(many) => many,
         }
     }
 
-    pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        let one = |callback: &Callback| match callback {
-            Callback::Wakeup(task) => visit.call(task),
-            Callback::Call { callback, context } => match visit.call(callback) {
-                0 => visit.call(context),
-                shown => shown,
-            },
-        };
-        match self {
-            Self::None => 0,
-            Self::Wakeup(task) => visit.call(task),
-            Self::Call { callback, context } => match visit.call(callback) {
-                0 => visit.call(context),
-                shown => shown,
-            },
-            Self::Many(many) => many.iter().map(one).find(|shown| *shown != 0).unwrap_or(0),
-        }
-    }
-
-    /// Copies of all entries, as pairs of Python objects.
-    fn pairs<'py>(&self, py: Python<'py>) -> Vec<(CallbackKey, Option<Object<'py>>)> {
-        let call = |callback: &Owned, context: &Owned| {
-            (CallbackKey::Call(callback.share(py)), Some(context.get_bound(py)))
-        };
+    fn into_vec(self) -> Vec<Callback> {
         match self {
             Self::None => vec![],
-            Self::Wakeup(task) => vec![(CallbackKey::Wakeup(task.share(py)), None)],
-            Self::Call { callback, context } => vec![call(callback, context)],
-            Self::Many(many) => many
-                .iter()
-                .map(|entry| match entry {
-                    Callback::Wakeup(task) => (CallbackKey::Wakeup(task.share(py)), None),
-                    Callback::Call { callback, context } => call(callback, context),
-                })
-                .collect(),
+            Self::One(one) => vec![one],
+            Self::Many(many) => *many,
         }
     }
-}
 
-enum CallbackKey {
-    Wakeup(Owned<Task>),
-    Call(Owned),
-}
+    pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.as_slice().iter().map(|one| one.traverse(visit)).find(|shown| *shown != 0).unwrap_or(0)
+    }
 
-impl CallbackKey {
-    fn as_object<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
-        match self {
-            Self::Wakeup(task) => Ok(TaskWakeup::create(task.bind(py))?.into_any()),
-            Self::Call(callback) => Ok(callback.bind(py).clone()),
-        }
+    /// Copies of all entries, to be looked at while the state is not entered.
+    fn copies(&self, py: Python<'_>) -> Vec<Callback> {
+        self.as_slice().iter().map(|one| one.share(py)).collect()
     }
 }
-
 /// Hands the callbacks of a future that is done to its loop.
 pub(super) fn schedule(
     future: &Bound<'_, Future>,
     callbacks: Callbacks,
     event_loop: &LoopRef,
 ) -> PyResult<()> {
-    let one = |callback| schedule_one(future, callback, event_loop);
     match callbacks {
         Callbacks::None => Ok(()),
-        Callbacks::Wakeup(task) => one(Callback::Wakeup(task)),
-        Callbacks::Call { callback, context } => one(Callback::Call { callback, context }),
-        Callbacks::Many(many) => many.into_iter().try_for_each(one),
+        Callbacks::One(one) => schedule_one(future, one, event_loop),
+        Callbacks::Many(many) => {
+            // Each is told, whatever becomes of the others.
+            let tell = |callback| schedule_one(future, callback, event_loop);
+            many.into_iter().map(tell).fold(Ok(()), Result::and)
+        }
     }
 }
 
@@ -130,6 +133,7 @@ pub(super) fn schedule(
 fn schedule_one(future: &Bound<'_, Future>, callback: Callback, event_loop: &LoopRef) -> PyResult<()> {
     let py = future.py();
     match (callback, event_loop.get(py)) {
+        (Callback::Report { parent, key }, _) => structured::child_done(parent.bind(py), key, future),
         (_, LoopOf::None) => Err(errors::not_initialised("Future")),
         (Callback::Wakeup(task), LoopOf::Native(native)) => native.schedule(py, Ready::Step(task)),
         (Callback::Wakeup(task), LoopOf::Foreign(event_loop)) => step_soon(task.bind(py), &event_loop),
@@ -176,60 +180,71 @@ pub(super) fn add(
 
 /// Registers a task of a native loop as one that waits. Says whether the future was still pending.
 pub(crate) fn add_waiting_task(future: &Bound<'_, Future>, task: &Bound<'_, Task>) -> bool {
-    let py = future.py();
-    let task = Owned::from(task);
-    let refused = future.value().state.with(py, |state| {
+    push(future, Callback::Wakeup(task.into()))
+}
+
+/// Registers a parent that is told when its child is done. Says whether the child was still pending.
+pub(crate) fn add_parent(future: &Bound<'_, Future>, parent: &Object<'_>, key: u32) -> bool {
+    push(future, Callback::Report { parent: parent.into(), key })
+}
+
+fn push(future: &Bound<'_, Future>, callback: Callback) -> bool {
+    let refused = future.value().state.with(future.py(), |state| {
         if !state.is_pending() {
-            return Some(task);
+            return Some(callback);
         }
-        state.callbacks.push(Callback::Wakeup(task));
+        state.callbacks.push(callback);
         None
     });
     refused.is_none()
 }
 
+/// Takes the report to `parent` back.
+pub(crate) fn remove_parent(future: &Bound<'_, Future>, parent: &Object<'_>, key: u32) {
+    let wanted = (parent.as_ptr() as usize, key);
+    let removed =
+        take_out(future, |entry| matches!(entry, Callback::Report { .. }) && entry.identity() == wanted);
+    drop(removed);
+}
+
+/// Takes the chosen entries out; the caller drops them.
+fn take_out(future: &Bound<'_, Future>, chosen: impl Fn(&Callback) -> bool) -> Vec<Callback> {
+    future.value().state.with(future.py(), |state| {
+        let all = state.callbacks.take().into_vec();
+        let (gone, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(chosen);
+        for entry in kept {
+            state.callbacks.push(entry);
+        }
+        gone
+    })
+}
+
 /// `Future.remove_done_callback`: comparing runs users' code, which may change the list meanwhile.
 pub(super) fn remove(future: &Bound<'_, Future>, callback: &Object<'_>) -> PyResult<usize> {
     let py = future.py();
-    let entries = future.value().state.with(py, |state| state.callbacks.pairs(py));
+    let entries = future.value().state.with(py, |state| state.callbacks.copies(py));
     let mut equal = vec![];
-    for (key, _) in &entries {
-        if key.as_object(py)?.eq(callback)? {
-            equal.push(match key {
-                CallbackKey::Wakeup(task) => task.as_ptr() as usize,
-                CallbackKey::Call(callback) => callback.as_ptr() as usize,
-            });
+    for entry in &entries {
+        if entry.as_object(py)?.eq(callback)? {
+            equal.push(entry.identity());
         }
     }
     if equal.is_empty() {
         return Ok(0);
     }
-    let removed = future.value().state.with(py, |state| {
-        let (gone, kept): (Vec<_>, Vec<_>) =
-            state.callbacks.take().into_vec().into_iter().partition(|entry| {
-                let address = match entry {
-                    Callback::Wakeup(task) => task.as_ptr() as usize,
-                    Callback::Call { callback, .. } => callback.as_ptr() as usize,
-                };
-                equal.contains(&address)
-            });
-        for entry in kept {
-            state.callbacks.push(entry);
-        }
-        gone
-    });
-    Ok(removed.len())
+    Ok(take_out(future, |entry| equal.contains(&entry.identity())).len())
 }
 
 /// The tasks that wait for the future.
 pub(super) fn waiting_tasks<'py>(future: &Bound<'py, Future>) -> PyResult<Vec<Object<'py>>> {
     let py = future.py();
-    let entries = future.value().state.with(py, |state| state.callbacks.pairs(py));
+    let entries = future.value().state.with(py, |state| state.callbacks.copies(py));
     let mut tasks = vec![];
-    for (key, _) in entries {
-        match key {
-            CallbackKey::Wakeup(task) => tasks.push(task.get_bound(py).into_any()),
-            CallbackKey::Call(callback) => {
+    for entry in &entries {
+        match entry {
+            Callback::Wakeup(task) => tasks.push(task.get_bound(py).into_any()),
+            Callback::Report { parent, .. } => tasks.extend(structured::waiting_task(parent.bind(py))),
+            Callback::Call { callback, .. } => {
                 if let Ok(wakeup) = callback.bind(py).cast::<TaskWakeup>() {
                     tasks.extend(wakeup.value().task(py));
                 }
@@ -242,19 +257,18 @@ pub(super) fn waiting_tasks<'py>(future: &Bound<'py, Future>) -> PyResult<Vec<Ob
 /// The attribute `_callbacks`: a list of (callback, context), or None.
 pub(super) fn list<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
     let py = future.py();
-    let entries = future.value().state.with(py, |state| state.callbacks.pairs(py));
+    let entries = future.value().state.with(py, |state| state.callbacks.copies(py));
     if entries.is_empty() {
         return Ok(py.None().into_bound(py));
     }
     let list = PyList::empty(py);
-    for (key, context) in entries {
-        let context = match (context, &key) {
-            (None, CallbackKey::Wakeup(task)) => {
-                task.value().context(py).unwrap_or_else(|| py.None().into_bound(py))
-            }
-            (context, _) => context.unwrap_or_else(|| py.None().into_bound(py)),
+    for entry in &entries {
+        let in_context = match entry {
+            Callback::Wakeup(task) => task.value().context(py),
+            Callback::Report { .. } => None,
+            Callback::Call { context, .. } => Some(context.get_bound(py)),
         };
-        list.append((key.as_object(py)?, context))?;
+        list.append((entry.as_object(py)?, in_context))?;
     }
     Ok(list.into_any())
 }

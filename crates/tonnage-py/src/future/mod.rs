@@ -14,8 +14,8 @@ use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-pub(crate) use awaiting::FutureIter;
-pub(crate) use callbacks::{Callbacks, add_waiting_task, run as run_callback};
+pub(crate) use awaiting::{FutureIter, resume};
+pub(crate) use callbacks::{Callbacks, add_parent, add_waiting_task, remove_parent, run as run_callback};
 pub(crate) use class::{CANCEL, create_native, named_repr, receiver_of_set_result, to_bool};
 pub(crate) use finalizer::{add_source_traceback, report_unretrieved};
 

@@ -84,6 +84,14 @@ fn set_must_cancel(task: &Bound<'_, Task>, message: Option<Owned>) {
     drop(old);
 }
 
+/// `task.cancel()` of a task or future of any implementation; with a message, `cancel(msg=message)`.
+pub(crate) fn cancel_any(task: &Object<'_>, message: Option<&Owned>) -> PyResult<bool> {
+    if message.is_none() && as_plain_task(task).is_none() && !is_exact::<Future>(task) {
+        return task.call_method0(names::cancel(task.py()))?.is_truthy();
+    }
+    cancel_waiter(task, message)
+}
+
 /// `waiter.cancel(msg=message)`.
 pub(super) fn cancel_waiter(waiter: &Object<'_>, message: Option<&Owned>) -> PyResult<bool> {
     let py = waiter.py();

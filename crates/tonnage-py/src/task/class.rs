@@ -65,10 +65,11 @@ fn methods(slots: &mut Slots<Task>) {
         Ok(future::to_bool(args.py(), super::cancel(task, message)?))
     });
     slots.no_args(c"cancelling", c"Return the count of the task's cancellation requests.", |task| {
-        let count = task.value().state.with(task.py(), |state| state.cancels_requested);
-        Ok(count.into_pyobject(task.py())?.into_any())
+        Ok(task.value().cancelling(task.py()).into_pyobject(task.py())?.into_any())
     });
-    slots.no_args(c"uncancel", c"Decrement the task's count of cancellation requests.", uncancel);
+    slots.no_args(c"uncancel", c"Decrement the task's count of cancellation requests.", |task| {
+        Ok(task.value().uncancel(task.py()).into_pyobject(task.py())?.into_any())
+    });
     slots.no_args(c"get_coro", c"Return the coroutine.", coro);
     slots.no_args(c"get_context", c"Return the context of the task.", |task| {
         Ok(task.value().context(task.py()).unwrap_or_else(|| task.py().None().into_bound(task.py())))
@@ -121,8 +122,7 @@ fn attributes(slots: &mut Slots<Task>) {
         Ok(future::to_bool(task.py(), task.value().state.with(task.py(), |state| state.must_cancel)))
     });
     slots.getter(c"_num_cancels_requested", |task| {
-        let count = task.value().state.with(task.py(), |state| state.cancels_requested);
-        Ok(count.into_pyobject(task.py())?.into_any())
+        Ok(task.value().cancelling(task.py()).into_pyobject(task.py())?.into_any())
     });
     slots.getter(c"_fut_waiter", |task| {
         let py = task.py();
@@ -169,20 +169,6 @@ fn set_name<'py>(task: &Bound<'py, Task>, value: &Object<'py>) -> PyResult<Objec
     let value = Owned::from(value.str()?.into_any());
     drop(task.value().future.state.with(py, |state| state.rare().name.replace(value)));
     Ok(py.None().into_bound(py))
-}
-
-fn uncancel<'py>(task: &Bound<'py, Task>) -> PyResult<Object<'py>> {
-    let py = task.py();
-    let left = task.value().state.with(py, |state| {
-        if state.cancels_requested > 0 {
-            state.cancels_requested -= 1;
-            if state.cancels_requested == 0 {
-                state.must_cancel = false;
-            }
-        }
-        state.cancels_requested
-    });
-    Ok(left.into_pyobject(py)?.into_any())
 }
 
 /// The arguments of a task's constructor.

@@ -10,11 +10,12 @@ mod finalizer;
 mod step;
 mod wakeup;
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::prelude::*;
 
-pub(crate) use cancel::cancel;
+pub(crate) use cancel::{cancel, cancel_any};
 pub(crate) use class::{TaskOptions, create_native};
 pub(crate) use step::{call_soon as step_soon, step, step_on};
 pub(crate) use wakeup::TaskWakeup;
@@ -46,7 +47,17 @@ pub(crate) struct TaskState {
 
 /// A place in the loop's table of pending tasks.
 #[derive(Clone, Copy)]
-pub(crate) struct KeptAt(pub(crate) std::num::NonZeroU32);
+pub(crate) struct KeptAt(NonZeroU32);
+
+impl KeptAt {
+    pub(crate) fn of(key: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(key))
+    }
+
+    pub(crate) fn key(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 /// Wraps after four billion tasks; a number is a name for people, and no identity.
 static NUMBERS: AtomicU32 = AtomicU32::new(0);
@@ -74,6 +85,26 @@ impl Task {
 
     pub(crate) fn context<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
         self.state.with(py, |state| state.context.as_ref().map(|context| context.get_bound(py)))
+    }
+
+    /// How many requests to cancel it are open.
+    #[inline]
+    pub(crate) fn cancelling(&self, py: Python<'_>) -> u32 {
+        self.state.with(py, |state| state.cancels_requested)
+    }
+
+    /// Takes one request to cancel it back, and returns how many are left.
+    #[inline]
+    pub(crate) fn uncancel(&self, py: Python<'_>) -> u32 {
+        self.state.with(py, |state| {
+            if state.cancels_requested > 0 {
+                state.cancels_requested -= 1;
+                if state.cancels_requested == 0 {
+                    state.must_cancel = false;
+                }
+            }
+            state.cancels_requested
+        })
     }
 
     /// The task as the future that it is.

@@ -1,0 +1,458 @@
+//! Coroutine: an `async def` that is written in Rust.
+//!
+//! A `Body` is what runs between two awaits, with its variables as fields; a `Coroutine<Body>` is the object
+//! around it that `await`, tasks and the collector see: it has `send`, `throw` and `close`, says so when it is
+//! never awaited, and is closed when it goes while it waits, so that a body always comes to its end.
+//! Invariants: the body is out of the object while it runs, so that no state is entered meanwhile; what is
+//! awaited gets what is sent and thrown, as under `yield from` (PEP 380). Each kind of body is a class of its
+//! own, listed in the fence's `classes.rs`.
+
+use std::ffi::CStr;
+
+use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError, PyRuntimeWarning, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
+
+use crate::cpython::native_class::{create, is_exact};
+use crate::cpython::{
+    Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, Slots, Step, Visit, coroutine,
+};
+use crate::future::{self, Future};
+use crate::names;
+use crate::task::Task;
+
+/// What a coroutine does between two awaits.
+pub(crate) trait Body: Sized + Send + Sync + 'static {
+    /// The name in reprs and warnings, as `Lock.acquire`.
+    const QUALNAME: &'static str;
+    /// May it keep other coroutines or futures alive, in a chain so long that dropping it needs care?
+    const IS_LINK: bool = false;
+
+    /// Runs to the next await, or to the end. `awaited` is how the last await ended; at first it is None.
+    fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>>;
+
+    /// Shows each reference of the body to the collector.
+    fn traverse(&self, visit: &Visit<'_>) -> i32;
+}
+
+/// How a body comes back.
+pub(crate) enum Next<'py> {
+    /// It awaits the object.
+    Await(Object<'py>),
+    /// It lets all others run for a turn of the loop.
+    Yield,
+    Return(Object<'py>),
+}
+
+impl<'py> Next<'py> {
+    /// The body ends with None.
+    pub(crate) fn none(py: Python<'py>) -> Self {
+        Self::Return(py.None().into_bound(py))
+    }
+}
+
+pub(crate) struct Coroutine<B> {
+    state: Guarded<State<B>>,
+}
+
+enum State<B> {
+    Created(B),
+    Running,
+    /// What it awaits; nothing while it only lets others run.
+    Suspended(B, Option<Owned>),
+    Ended,
+}
+
+impl<B: Body> Coroutine<B>
+where
+    Self: NativeClass,
+{
+    pub(crate) fn create(py: Python<'_>, body: B) -> PyResult<Object<'_>> {
+        Ok(create(py, Self { state: Guarded::new(State::Created(body)) })?.into_any())
+    }
+}
+
+impl<B: Body> NativeClass for Coroutine<B>
+where
+    Self: NativeLayout,
+{
+    const NAME: &'static CStr = c"tonnage._tonnage.coroutine";
+    const DOC: &'static CStr = c"A coroutine that is written in Rust.";
+    const LISTED: bool = false;
+    const SUBCLASSED: bool = false;
+    const HIDES_NEXT: bool = true;
+
+    fn is_link(&self, _py: Python<'_>) -> bool {
+        B::IS_LINK
+    }
+
+    fn needs_finalizer(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| matches!(state, State::Created(_) | State::Suspended(..)))
+    }
+
+    fn empty() -> Option<Self> {
+        None
+    }
+
+    fn slots(slots: &mut Slots<Self>) {
+        slots.coroutine(next, |this| CoroutineIter::create(this.as_any()));
+        slots.finalizer(finalize);
+        slots.repr(|this| {
+            let (name, address) = (B::QUALNAME, this.as_ptr());
+            Ok(PyString::new(this.py(), &format!("<coroutine object {name} at {address:?}>")).into_any())
+        });
+        slots.one_arg(c"send", c"Resume it.", |this, _value| coroutine::sent(next(this)?));
+        slots.with_args(c"throw", c"Raise an exception where it waits.", |this, args| {
+            coroutine::sent(throw(this, coroutine::thrown(&args)?)?)
+        });
+        slots.no_args(c"close", c"Raise GeneratorExit where it waits, so that it ends.", close);
+        slots.getter(c"__qualname__", |this| Ok(PyString::new(this.py(), B::QUALNAME).into_any()));
+        slots.getter(c"__name__", |this| {
+            let name = B::QUALNAME.rsplit('.').next().unwrap_or(B::QUALNAME);
+            Ok(PyString::new(this.py(), name).into_any())
+        });
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.state.traverse(0, |state| match state {
+            State::Created(body) => body.traverse(visit),
+            State::Suspended(body, awaited) => match body.traverse(visit) {
+                0 => visit.option(awaited.as_deref()),
+                shown => shown,
+            },
+            State::Running | State::Ended => 0,
+        })
+    }
+
+    /// The finalizer has ended the body before the collector comes to this.
+    fn clear(&self, py: Python<'_>) {
+        drop(self.state.with(py, |state| std::mem::replace(state, State::Ended)));
+    }
+}
+
+/// Resumes it.
+fn next<'py, B: Body>(this: &Bound<'py, Coroutine<B>>) -> PyResult<Step<'py>>
+where
+    Coroutine<B>: NativeClass,
+{
+    let py = this.py();
+    let none = || py.None().into_bound(py);
+    match take(this) {
+        State::Created(body) | State::Suspended(body, None) => run(this, body, Ok(none())),
+        State::Suspended(body, Some(awaited)) => {
+            let awaited = awaited.into_bound(py);
+            let step = step(&awaited);
+            came_back(this, body, awaited, step)
+        }
+        State::Running => Err(is_running(this)),
+        State::Ended => Err(has_ended()),
+    }
+}
+
+/// Raises `error` in what it awaits, or else in the body.
+fn throw<'py, B: Body>(this: &Bound<'py, Coroutine<B>>, error: PyErr) -> PyResult<Step<'py>>
+where
+    Coroutine<B>: NativeClass,
+{
+    let py = this.py();
+    match take(this) {
+        State::Created(body) => {
+            end(this, body);
+            Err(error)
+        }
+        State::Suspended(body, None) => run(this, body, Err(error)),
+        State::Suspended(body, Some(awaited)) => {
+            let awaited = awaited.into_bound(py);
+            if error.is_instance_of::<PyGeneratorExit>(py) {
+                let closed = if is_future(&awaited) { Ok(()) } else { close_awaited(&awaited) };
+                return run(this, body, Err(closed.err().unwrap_or(error)));
+            }
+            if is_future(&awaited) || !awaited.hasattr(names::throw(py))? {
+                return run(this, body, Err(error));
+            }
+            let step = coroutine::throw(&awaited, error.value(py).as_any());
+            came_back(this, body, awaited, step)
+        }
+        State::Running => Err(is_running(this)),
+        State::Ended => Err(error),
+    }
+}
+
+fn close_awaited(awaited: &Object<'_>) -> PyResult<()> {
+    match awaited.getattr_opt(names::close(awaited.py()))? {
+        Some(close) => close.call0().map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Ends it: GeneratorExit is raised where it waits.
+fn close<'py, B: Body>(this: &Bound<'py, Coroutine<B>>) -> PyResult<Object<'py>>
+where
+    Coroutine<B>: NativeClass,
+{
+    let py = this.py();
+    match throw(this, PyGeneratorExit::new_err(())) {
+        Ok(Step::Yielded(_)) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit")),
+        Ok(Step::Returned(_)) => Ok(py.None().into_bound(py)),
+        Err(error) if error.is_instance_of::<PyGeneratorExit>(py) => Ok(py.None().into_bound(py)),
+        Err(error) => Err(error),
+    }
+}
+
+/// What was awaited came back: it waits itself, or the body goes on.
+fn came_back<'py, B: Body>(
+    this: &Bound<'py, Coroutine<B>>,
+    body: B,
+    awaited: Object<'py>,
+    step: PyResult<Step<'py>>,
+) -> PyResult<Step<'py>>
+where
+    Coroutine<B>: NativeClass,
+{
+    match step {
+        Ok(Step::Yielded(value)) => {
+            suspend(this, body, Some(awaited.into()));
+            Ok(Step::Yielded(value))
+        }
+        Ok(Step::Returned(value)) => run(this, body, Ok(value)),
+        Err(error) => run(this, body, Err(error)),
+    }
+}
+
+/// Runs the body until something that it awaits waits, or it ends.
+fn run<'py, B: Body>(
+    this: &Bound<'py, Coroutine<B>>,
+    mut body: B,
+    mut outcome: PyResult<Object<'py>>,
+) -> PyResult<Step<'py>>
+where
+    Coroutine<B>: NativeClass,
+{
+    let py = this.py();
+    loop {
+        match body.resume(py, outcome) {
+            Ok(Next::Await(object)) => {
+                let awaited = if is_future(&object) { Ok(object) } else { coroutine::awaited(&object) };
+                let (awaited, step) = match awaited {
+                    Ok(awaited) => (Some(awaited.clone()), step(&awaited)),
+                    Err(error) => (None, Err(error)),
+                };
+                outcome = match step {
+                    Ok(Step::Yielded(value)) => {
+                        suspend(this, body, awaited.map(Owned::from));
+                        return Ok(Step::Yielded(value));
+                    }
+                    Ok(Step::Returned(value)) => Ok(value),
+                    Err(error) => Err(error),
+                };
+            }
+            Ok(Next::Yield) => {
+                suspend(this, body, None);
+                return Ok(Step::Yielded(py.None().into_bound(py)));
+            }
+            Ok(Next::Return(value)) => {
+                end(this, body);
+                return Ok(Step::Returned(value));
+            }
+            Err(error) => {
+                end(this, body);
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Is it a future of ours, which is resumed without a call through Python, and needs no `throw`?
+#[inline]
+fn is_future(object: &Object<'_>) -> bool {
+    is_exact::<Future>(object) || is_exact::<Task>(object)
+}
+
+#[inline]
+fn step<'py>(awaited: &Object<'py>) -> PyResult<Step<'py>> {
+    if is_future(awaited) { future::resume(awaited.cast::<Future>()?) } else { coroutine::resume(awaited) }
+}
+
+#[inline]
+fn take<B: Body>(this: &Bound<'_, Coroutine<B>>) -> State<B>
+where
+    Coroutine<B>: NativeClass,
+{
+    this.value().state.with(this.py(), |state| match state {
+        State::Ended => State::Ended,
+        _ => std::mem::replace(state, State::Running),
+    })
+}
+
+#[inline]
+fn suspend<B: Body>(this: &Bound<'_, Coroutine<B>>, body: B, awaited: Option<Owned>)
+where
+    Coroutine<B>: NativeClass,
+{
+    // What is replaced is `Running`, which drops nothing.
+    this.value().state.with(this.py(), |state| *state = State::Suspended(body, awaited));
+}
+
+#[inline]
+fn end<B: Body>(this: &Bound<'_, Coroutine<B>>, body: B)
+where
+    Coroutine<B>: NativeClass,
+{
+    this.value().state.with(this.py(), |state| *state = State::Ended);
+    drop(body);
+}
+
+#[cold]
+fn is_running<B: Body>(_this: &Bound<'_, Coroutine<B>>) -> PyErr {
+    PyValueError::new_err("coroutine already executing")
+}
+
+#[cold]
+fn has_ended() -> PyErr {
+    PyRuntimeError::new_err("cannot reuse already awaited coroutine")
+}
+
+/// Nobody has it any more: warns if it was never awaited, closes it if it waits.
+fn finalize<B: Body>(this: &Bound<'_, Coroutine<B>>)
+where
+    Coroutine<B>: NativeClass,
+{
+    let py = this.py();
+    let created = this.value().state.with(py, |state| matches!(state, State::Created(_)));
+    let outcome = if created {
+        let body = take(this);
+        this.value().state.with(py, |state| *state = State::Ended);
+        drop(body);
+        warn_unawaited(py, B::QUALNAME)
+    } else {
+        close(this).map(drop)
+    };
+    if let Err(error) = outcome {
+        error.write_unraisable(py, Some(this.as_any()));
+    }
+}
+
+fn warn_unawaited(py: Python<'_>, name: &str) -> PyResult<()> {
+    let text = format!("coroutine '{name}' was never awaited");
+    let category = py.get_type::<PyRuntimeWarning>();
+    names::warn(py)?.call1((text, category)).map(drop)
+}
+
+/// What `__await__()` of a coroutine gives, for code that calls it by name.
+pub(crate) struct CoroutineIter {
+    coroutine: Guarded<Option<Owned>>,
+}
+
+impl CoroutineIter {
+    fn create<'py>(of: &Object<'py>) -> PyResult<Object<'py>> {
+        let coroutine = Guarded::new(Some(of.into()));
+        Ok(create(of.py(), Self { coroutine })?.into_any())
+    }
+
+    fn inner<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
+        let found = self.coroutine.with(py, |inner| inner.as_ref().map(|inner| inner.get_bound(py)));
+        found.ok_or_else(has_ended)
+    }
+}
+
+impl NativeClass for CoroutineIter {
+    const NAME: &'static CStr = c"tonnage._tonnage.coroutine_wrapper";
+    const DOC: &'static CStr = c"The iterator of a coroutine.";
+    const LISTED: bool = false;
+    const SUBCLASSED: bool = false;
+
+    fn empty() -> Option<Self> {
+        None
+    }
+
+    fn slots(slots: &mut Slots<Self>) {
+        slots.iterator(|iter| coroutine::resume(&iter.value().inner(iter.py())?));
+        slots.one_arg(c"send", c"Resume the coroutine.", |iter, value| {
+            iter.value().inner(iter.py())?.call_method1("send", (value,))
+        });
+        slots.with_args(
+            c"throw",
+            c"Raise an exception where the coroutine waits.",
+            |iter, args: Args<'_, '_>| {
+                let error = coroutine::thrown(&args)?;
+                iter.value()
+                    .inner(iter.py())?
+                    .call_method1(names::throw(iter.py()), (error.value(iter.py()),))
+            },
+        );
+        slots.no_args(c"close", c"Close the coroutine.", |iter| {
+            iter.value().inner(iter.py())?.call_method0(names::close(iter.py()))
+        });
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.coroutine.traverse(0, |inner| visit.option(inner.as_deref()))
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        drop(self.coroutine.with(py, Option::take));
+    }
+}
+
+/// An awaitable that is there already, for `__aenter__` and `__aexit__` which need not wait.
+pub(crate) struct Immediate {
+    /// Nothing: None.
+    value: Guarded<Option<Owned>>,
+}
+
+impl Immediate {
+    /// Its await gives `value`.
+    #[inline]
+    pub(crate) fn of<'py>(value: &Object<'py>) -> PyResult<Object<'py>> {
+        Ok(create(value.py(), Self { value: Guarded::new(Some(value.into())) })?.into_any())
+    }
+
+    /// Its await gives None: one object for all.
+    #[inline]
+    pub(crate) fn none(py: Python<'_>) -> PyResult<Object<'_>> {
+        static NONE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let none = NONE.get_or_try_init(py, || {
+            create(py, Self { value: Guarded::new(None) }).map(|it| it.into_any().unbind())
+        })?;
+        Ok(none.bind(py).clone())
+    }
+}
+
+impl NativeClass for Immediate {
+    const NAME: &'static CStr = c"tonnage._tonnage.immediate";
+    const DOC: &'static CStr = c"An awaitable that is there already.";
+    const LISTED: bool = false;
+    const SUBCLASSED: bool = false;
+    const HIDES_NEXT: bool = true;
+
+    fn empty() -> Option<Self> {
+        None
+    }
+
+    fn is_link(&self, _py: Python<'_>) -> bool {
+        false
+    }
+
+    fn slots(slots: &mut Slots<Self>) {
+        slots.coroutine(take_value, |this| CoroutineIter::create(this.as_any()));
+        slots.one_arg(c"send", c"End it.", |this, _value| coroutine::sent(take_value(this)?));
+        slots.with_args(c"throw", c"Raise an exception.", |_this, args| Err(coroutine::thrown(&args)?));
+        slots.no_args(c"close", c"End it.", |this| Ok(this.py().None().into_bound(this.py())));
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.value.traverse(0, |value| visit.option(value.as_deref()))
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        drop(self.value.with(py, Option::take));
+    }
+}
+
+#[inline]
+fn take_value<'py>(this: &Bound<'py, Immediate>) -> PyResult<Step<'py>> {
+    let py = this.py();
+    let value = this.value().value.with(py, Option::take);
+    Ok(Step::Returned(value.map_or_else(|| py.None().into_bound(py), |value| value.into_bound(py))))
+}

@@ -1,0 +1,82 @@
+//! Parent: the task that a group or a timeout runs in, and may cancel.
+//!
+//! The task counts the requests to cancel it. So a group or a timeout tells its own request, which it takes back
+//! with `uncancel`, from one that came from outside.
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use crate::cpython::native_class::{has_instance_dict, is_exact};
+use crate::cpython::{Native, Object, Owned, Visit};
+use crate::task::{self, Task};
+use crate::{names, running};
+
+pub(super) struct Parent(Owned);
+
+impl Parent {
+    /// The current task of `event_loop`, or nothing outside of a task. `user` is for the error.
+    #[inline]
+    pub(super) fn current(event_loop: &Object<'_>, user: &str) -> PyResult<Option<Self>> {
+        let Some(task) = running::task(event_loop)? else { return Ok(None) };
+        if !is_exact::<Task>(&task) && !task.hasattr(names::uncancel(task.py()))? {
+            // Python 3.10's own tasks do not count.
+            return Err(PyRuntimeError::new_err(format!(
+                "{user} needs a task that counts its cancellations, got {:?} of the standard library; run the \
+                 program with tonnage.run()",
+                task.get_type().name()?.to_string_lossy()
+            )));
+        }
+        Ok(Some(Self(task.into())))
+    }
+
+    #[inline]
+    fn native<'a, 'py>(&'a self, py: Python<'py>) -> Option<&'a Bound<'py, Task>> {
+        let task = self.0.bind(py);
+        if !is_exact::<Task>(task) {
+            return None;
+        }
+        // A program may have put methods of its own on the instance.
+        task.cast::<Task>().ok().filter(|task| !has_instance_dict(task))
+    }
+
+    /// How many requests to cancel it are open.
+    #[inline]
+    pub(super) fn cancelling(&self, py: Python<'_>) -> PyResult<u32> {
+        match self.native(py) {
+            Some(task) => Ok(task.value().cancelling(py)),
+            None => self.0.bind(py).call_method0(names::cancelling(py))?.extract(),
+        }
+    }
+
+    /// Takes one request back, and returns how many are left.
+    #[inline]
+    pub(super) fn uncancel(&self, py: Python<'_>) -> PyResult<u32> {
+        match self.native(py) {
+            Some(task) => Ok(task.value().uncancel(py)),
+            None => self.0.bind(py).call_method0(names::uncancel(py))?.extract(),
+        }
+    }
+
+    pub(super) fn cancel(&self, py: Python<'_>, message: Option<&Owned>) -> PyResult<()> {
+        task::cancel_any(self.0.bind(py), message).map(drop)
+    }
+
+    pub(super) fn is_done(&self, py: Python<'_>) -> PyResult<bool> {
+        match self.native(py) {
+            Some(task) => Ok(!task.value().future.is_pending(py)),
+            None => self.0.bind(py).call_method0(names::done(py))?.is_truthy(),
+        }
+    }
+
+    pub(super) fn share(&self, py: Python<'_>) -> Self {
+        Self(self.0.share(py))
+    }
+
+    pub(super) fn task<'py>(&self, py: Python<'py>) -> Object<'py> {
+        self.0.get_bound(py)
+    }
+
+    pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        visit.call(&self.0)
+    }
+}

@@ -1,0 +1,109 @@
+//! sleep: let others run for a time.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use tonnage_core::timers::TimerKey;
+
+use crate::coroutine::{Body, Coroutine, Next};
+use crate::cpython::{Args, Object, Owned, Parameters, Visit};
+use crate::event_loop::EventLoop;
+use crate::waiter::Waiter;
+use crate::{names, running};
+
+pub(crate) type SleepCoroutine = Coroutine<Sleep>;
+
+pub(crate) struct Sleep {
+    delay: Owned,
+    result: Option<Owned>,
+    phase: Phase,
+}
+
+enum Phase {
+    Begun,
+    /// sleep(0): a turn of the loop.
+    Turn,
+    /// Until a timer of one of our loops.
+    Timed(Owned, TimerKey),
+    /// Until a timer handle of another loop.
+    Handled(Owned),
+}
+
+/// `asyncio.sleep(delay, result=None)`.
+pub(crate) fn sleep<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<2> =
+        Parameters { function: "sleep", names: ["delay", "result"], positional: 2, required: 1 };
+    let (delay, result) = match args.single() {
+        Some(delay) => (delay.into(), None),
+        None => {
+            let [delay, result] = args.parse(&PARAMETERS)?;
+            (delay.expect("required").into(), result.map(Owned::from))
+        }
+    };
+    Coroutine::create(args.py(), Sleep { delay, result, phase: Phase::Begun })
+}
+
+impl Body for Sleep {
+    const QUALNAME: &'static str = "sleep";
+
+    fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
+        if matches!(self.phase, Phase::Begun) {
+            return self.begin(py);
+        }
+        self.stop_timer(py)?;
+        awaited?;
+        Ok(match self.result.take() {
+            Some(result) => Next::Return(result.into_bound(py)),
+            None => Next::none(py),
+        })
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        let timer = match &self.phase {
+            Phase::Begun | Phase::Turn => None,
+            Phase::Timed(owner, _) | Phase::Handled(owner) => Some(owner),
+        };
+        let all = [Some(&self.delay), self.result.as_ref(), timer];
+        all.into_iter().flatten().map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0)
+    }
+}
+
+impl Sleep {
+    fn begin<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
+        let delay_s: f64 = self.delay.bind(py).extract()?;
+        if delay_s <= 0.0 {
+            self.phase = Phase::Turn;
+            return Ok(Next::Yield);
+        }
+        if delay_s.is_nan() {
+            return Err(PyValueError::new_err("Invalid delay: NaN (not a number)"));
+        }
+        let event_loop = running::event_loop(py)?;
+        let waiter = Waiter::create(&event_loop)?;
+        let next = waiter.wait(py);
+        self.phase = match EventLoop::of(&event_loop) {
+            Some(native) => {
+                let key = native.wake_later(py, delay_s, waiter.future(py).cast_into()?);
+                Phase::Timed(event_loop.into(), key)
+            }
+            None => {
+                let set = names::set_result_unless_cancelled(py)?;
+                let args = (self.delay.bind(py), set, waiter.future(py), py.None());
+                Phase::Handled(event_loop.call_method1(names::call_later(py), args)?.into())
+            }
+        };
+        Ok(next)
+    }
+
+    fn stop_timer(&mut self, py: Python<'_>) -> PyResult<()> {
+        match std::mem::replace(&mut self.phase, Phase::Turn) {
+            Phase::Timed(event_loop, key) => {
+                if let Some(native) = EventLoop::of(event_loop.bind(py)) {
+                    drop(native.remove_timer(py, key));
+                }
+                Ok(())
+            }
+            Phase::Handled(handle) => handle.bind(py).call_method0(names::cancel(py)).map(drop),
+            Phase::Begun | Phase::Turn => Ok(()),
+        }
+    }
+}
