@@ -12,24 +12,33 @@ import asyncio as _asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from tonnage._tonnage import Future, Handle, Task, TimerHandle, __version__ as __version__
+from tonnage._tonnage import (
+    Future,
+    Handle,
+    Task,
+    TaskGroup,
+    Timeout,
+    TimerHandle,
+    __version__ as __version__,
+    create_task,
+    ensure_future,
+    sleep,
+    timeout,
+    timeout_at,
+    wait_for,
+)
 from tonnage.eager import create_eager_task_factory, eager_task_factory
+from tonnage.errors import BrokenBarrierError
 from tonnage.event_loop import EventLoop, new_event_loop
 from tonnage.install import install
 from tonnage.live_objects import report_at_exit as _report_at_exit
 from tonnage.runner import Runner, run
+from tonnage.task_status import TaskStatus
 
 if sys.version_info >= (3, 11):
-    from asyncio import Barrier, BrokenBarrierError, TaskGroup, Timeout, timeout, timeout_at
+    from asyncio import Barrier
 else:
-    from tonnage.backports import (
-        Barrier,
-        BrokenBarrierError,
-        TaskGroup,
-        Timeout,
-        timeout,
-        timeout_at,
-    )
+    from tonnage.backports import Barrier
 
 if TYPE_CHECKING:
     # The rest of asyncio, for type checkers; `__getattr__` finds it at run time.
@@ -76,9 +85,7 @@ if TYPE_CHECKING:
         as_completed as as_completed,
         create_subprocess_exec as create_subprocess_exec,
         create_subprocess_shell as create_subprocess_shell,
-        create_task as create_task,
         current_task as current_task,
-        ensure_future as ensure_future,
         events as events,
         exceptions as exceptions,
         futures as futures,
@@ -98,7 +105,6 @@ if TYPE_CHECKING:
         set_event_loop as set_event_loop,
         set_event_loop_policy as set_event_loop_policy,  # pyright: ignore[reportDeprecated]
         shield as shield,
-        sleep as sleep,
         start_server as start_server,
         start_unix_server as start_unix_server,
         streams as streams,
@@ -107,7 +113,6 @@ if TYPE_CHECKING:
         to_thread as to_thread,
         transports as transports,
         wait as wait,
-        wait_for as wait_for,
         wrap_future as wrap_future,
     )
 
@@ -133,15 +138,20 @@ __all__ = [
     "Runner",
     "Task",
     "TaskGroup",
+    "TaskStatus",
     "Timeout",
     "TimerHandle",
     "create_eager_task_factory",
+    "create_task",
     "eager_task_factory",
+    "ensure_future",
     "install",
     "new_event_loop",
     "run",
+    "sleep",
     "timeout",
     "timeout_at",
+    "wait_for",
 ]
 __all__ += [name for name in _asyncio.__all__ if name not in __all__]
 

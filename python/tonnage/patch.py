@@ -31,6 +31,24 @@ _HOMES = {
 }
 
 
+# What asyncio has too, and tonnage builds itself.
+_OURS = (
+    "EventLoop",
+    "Future",
+    "Task",
+    "TaskGroup",
+    "Timeout",
+    "create_eager_task_factory",
+    "create_task",
+    "eager_task_factory",
+    "ensure_future",
+    "sleep",
+    "timeout",
+    "timeout_at",
+    "wait_for",
+)
+
+
 class Runner(runner.Runner):
     """tonnage's Runner, which makes its loop as the event loop policy says."""
 
@@ -80,7 +98,7 @@ def rebind_asyncio() -> None:
 
 
 def _replacements() -> Iterator[tuple[str, object]]:
-    for name in ("Task", "Future", "EventLoop", "eager_task_factory", "create_eager_task_factory"):
+    for name in _OURS:
         yield name, getattr(tonnage, name)
     yield "Runner", Runner
     yield "run", run

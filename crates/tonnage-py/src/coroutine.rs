@@ -14,13 +14,12 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
-use crate::cpython::native_class::{create, is_exact};
+use crate::cpython::native_class::create;
 use crate::cpython::{
     Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, Slots, Step, Visit, coroutine,
 };
 use crate::future::{self, Future};
 use crate::names;
-use crate::task::Task;
 
 /// What a coroutine does between two awaits.
 pub(crate) trait Body: Sized + Send + Sync + 'static {
@@ -165,10 +164,10 @@ where
         State::Suspended(body, Some(awaited)) => {
             let awaited = awaited.into_bound(py);
             if error.is_instance_of::<PyGeneratorExit>(py) {
-                let closed = if is_future(&awaited) { Ok(()) } else { close_awaited(&awaited) };
+                let closed = if future::is_ours(&awaited) { Ok(()) } else { close_awaited(&awaited) };
                 return run(this, body, Err(closed.err().unwrap_or(error)));
             }
-            if is_future(&awaited) || !awaited.hasattr(names::throw(py))? {
+            if future::is_ours(&awaited) || !awaited.hasattr(names::throw(py))? {
                 return run(this, body, Err(error));
             }
             let step = coroutine::throw(&awaited, error.value(py).as_any());
@@ -233,7 +232,7 @@ where
     loop {
         match body.resume(py, outcome) {
             Ok(Next::Await(object)) => {
-                let awaited = if is_future(&object) { Ok(object) } else { coroutine::awaited(&object) };
+                let awaited = if future::is_ours(&object) { Ok(object) } else { coroutine::awaited(&object) };
                 let (awaited, step) = match awaited {
                     Ok(awaited) => (Some(awaited.clone()), step(&awaited)),
                     Err(error) => (None, Err(error)),
@@ -263,15 +262,13 @@ where
     }
 }
 
-/// Is it a future of ours, which is resumed without a call through Python, and needs no `throw`?
-#[inline]
-fn is_future(object: &Object<'_>) -> bool {
-    is_exact::<Future>(object) || is_exact::<Task>(object)
-}
-
 #[inline]
 fn step<'py>(awaited: &Object<'py>) -> PyResult<Step<'py>> {
-    if is_future(awaited) { future::resume(awaited.cast::<Future>()?) } else { coroutine::resume(awaited) }
+    if future::is_ours(awaited) {
+        future::resume(awaited.cast::<Future>()?)
+    } else {
+        coroutine::resume(awaited)
+    }
 }
 
 #[inline]

@@ -6,6 +6,7 @@
 
 mod coroutine;
 mod cpython;
+mod enter;
 mod errors;
 mod event_loop;
 mod future;

@@ -21,12 +21,14 @@ attribute_names!(
     _loop,
     _make_cancelled_error,
     _source_traceback,
+    __class__,
     __self__,
     __traceback__,
     __cause__,
     __context__,
     __notes__,
     _on_timeout,
+    exception,
     exceptions,
     cancelling,
     uncancel,
@@ -47,6 +49,8 @@ attribute_names!(
     is_running,
     msg,
     name,
+    daemon,
+    task_status,
     result,
     set_name,
     slow_callback_duration,
@@ -72,6 +76,8 @@ attribute_names!(
     done,
     set_exception,
     create_future,
+    create_task,
+    coro,
     socket,
     sockname,
     peername,
@@ -125,6 +131,7 @@ imported! {
     task_get_stack = "asyncio.base_tasks", "_task_get_stack";
     task_print_stack = "asyncio.base_tasks", "_task_print_stack";
     is_coroutine = "asyncio.coroutines", "iscoroutine";
+    is_awaitable = "inspect", "isawaitable";
     register_task = "asyncio.tasks", "_register_task";
     asyncio_logger = "asyncio.log", "logger";
 }

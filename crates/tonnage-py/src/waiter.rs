@@ -28,6 +28,12 @@ impl Waiter {
         Ok(Self(event_loop.call_method0(names::create_future(py))?.into()))
     }
 
+    /// A future that waits already.
+    #[inline]
+    pub(crate) fn of(future: &Object<'_>) -> Self {
+        Self(future.into())
+    }
+
     /// One more reference to the same future.
     #[inline]
     pub(crate) fn share(&self, py: Python<'_>) -> Self {

@@ -7,15 +7,6 @@ documentation, and CPython 3.15's own tests of these names pass on it.
 from __future__ import annotations
 
 from tonnage.backports.barrier import Barrier
-from tonnage.backports.taskgroups import TaskGroup
-from tonnage.backports.timeouts import Timeout, timeout, timeout_at
 from tonnage.errors import BrokenBarrierError
 
-__all__ = [
-    "Barrier",
-    "BrokenBarrierError",
-    "TaskGroup",
-    "Timeout",
-    "timeout",
-    "timeout_at",
-]
+__all__ = ["Barrier", "BrokenBarrierError"]

@@ -144,6 +144,12 @@ impl<'a, 'py> Args<'a, 'py> {
         Ok(found)
     }
 
+    /// Were any given by name?
+    #[inline]
+    pub(crate) fn has_keywords(&self) -> bool {
+        !matches!(self.keywords, Keywords::None)
+    }
+
     /// All keyword arguments, in a new dictionary.
     pub(crate) fn keywords(&self) -> PyResult<Bound<'py, PyDict>> {
         match &self.keywords {

@@ -10,9 +10,13 @@ use pyo3::{PyTypeCheck, ffi};
 
 use super::native_class::{ClassCell, Extends, NativeLayout, add_class, is_instance, type_object, type_ptr};
 use crate::coroutine::{CoroutineIter, Immediate};
+use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
-use crate::structured::{ChildDone, SleepCoroutine, Timeout};
+use crate::structured::{
+    ChildDone, ExitCoroutine, SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout,
+    WaitForCoroutine, WrapAwaitableCoroutine,
+};
 use crate::task::{Task, TaskWakeup};
 use crate::transports::SocketTransport;
 
@@ -73,6 +77,13 @@ native_class!(Immediate);
 native_class!(ChildDone);
 native_class!(SleepCoroutine);
 native_class!(Timeout, extras);
+native_class!(EnterCoroutine);
+native_class!(WaitForCoroutine);
+native_class!(TaskGroup, extras);
+native_class!(ExitCoroutine);
+native_class!(StartCoroutine);
+native_class!(TaskStatus);
+native_class!(WrapAwaitableCoroutine);
 
 /// Lists all native classes once: what is made when the module is, and what is counted.
 macro_rules! all_classes {
@@ -107,4 +118,11 @@ all_classes!(
     ChildDone,
     SleepCoroutine,
     Timeout,
+    EnterCoroutine,
+    WaitForCoroutine,
+    TaskGroup,
+    ExitCoroutine,
+    StartCoroutine,
+    TaskStatus,
+    WrapAwaitableCoroutine,
 );

@@ -6,12 +6,11 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use super::{Future, Polled};
-use crate::cpython::native_class::{create, is_exact};
+use crate::cpython::native_class::create;
 use crate::cpython::{
     Args, Guarded, Mark, Native, NativeClass, Object, Owned, Slots, Step, Visit, coroutine,
 };
 use crate::errors;
-use crate::task::Task;
 
 pub(crate) struct FutureIter {
     /// `None` once it has ended.
@@ -57,7 +56,7 @@ impl NativeClass for FutureIter {
 /// What `await future` resumes: the future itself, which spares an object for each await. A Python
 /// subclass has no slot of ours to be resumed by, so it gets an iterator.
 pub(super) fn awaited<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
-    if is_exact::<Future>(future.as_any()) || is_exact::<Task>(future.as_any()) {
+    if super::is_ours(future.as_any()) {
         return Ok(future.clone().into_any());
     }
     iterator(future)

@@ -4,6 +4,7 @@
 //! once; a callback leaves the list when it is scheduled, so that it runs once; nothing of the state
 //! is entered while Python code can run.
 
+mod any_kind;
 pub(crate) mod awaited_by;
 mod awaiting;
 mod callbacks;
@@ -14,6 +15,7 @@ use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+pub(crate) use any_kind::{is_cancelled, is_done, is_future, is_ours, loop_of};
 pub(crate) use awaiting::{FutureIter, resume};
 pub(crate) use callbacks::{Callbacks, add_parent, add_waiting_task, remove_parent, run as run_callback};
 pub(crate) use class::{CANCEL, create_native, named_repr, receiver_of_set_result, to_bool};
@@ -97,6 +99,10 @@ impl Future {
 
     pub(crate) fn is_pending(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.is_pending())
+    }
+
+    pub(crate) fn has_failed(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| matches!(state.outcome, Outcome::Exception(_)))
     }
 
     pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
@@ -190,6 +196,11 @@ impl Future {
             None => errors::cancelled(py, message.as_ref().map(|message| message.bind(py))),
         }
     }
+}
+
+/// `add_done_callback(callback)`.
+pub(crate) fn add_callback(future: &Bound<'_, Future>, callback: Object<'_>) -> PyResult<()> {
+    callbacks::add(future, callback, None)
 }
 
 /// Sets the outcome, if there is none yet, and schedules the callbacks. Returns whether it did.

@@ -2,8 +2,9 @@
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
-use crate::cpython::compat;
+use crate::cpython::{Object, Owned, compat};
 use crate::{errors, names};
 
 /// Puts TimeoutError between `error` (or the members of a group) and the cancellation it was raised from.
@@ -31,5 +32,40 @@ fn insert_timeout_error(error: &Bound<'_, PyBaseException>) -> PyResult<()> {
             return error.setattr(names::__context__(py), reason.value(py));
         }
         error = context;
+    }
+}
+
+/// The group of all that failed in a TaskGroup, raised from nothing; `context` is what was handled meanwhile.
+pub(super) fn group_of(py: Python<'_>, failures: &[Owned], context: Option<&Object<'_>>) -> PyResult<PyErr> {
+    let members = PyList::new(py, failures.iter().map(|error| error.bind(py)))?;
+    let class = compat::base_exception_group(py)?;
+    let group = class.call1(("unhandled errors in a TaskGroup", members))?;
+    group.setattr(names::__cause__(py), py.None())?;
+    if let Some(context) = context {
+        group.setattr(names::__context__(py), context)?;
+    }
+    Ok(PyErr::from_value(group))
+}
+
+/// Notes on an exception that leaves bare, what else has failed: nobody would see it otherwise.
+pub(super) fn add_hidden(error: &Object<'_>, failures: &[Owned]) -> PyResult<()> {
+    let py = error.py();
+    for hidden in failures.iter().filter(|hidden| !hidden.is(error)) {
+        let hidden = hidden.bind(py);
+        let text = match hidden.repr() {
+            Ok(repr) => format!("in the same TaskGroup failed: {repr}"),
+            Err(_) => format!("in the same TaskGroup failed: {}", hidden.get_type().name()?),
+        };
+        add_note(error, &text)?;
+    }
+    Ok(())
+}
+
+/// `error.add_note(text)`; on 3.10, where only `exceptiongroup` shows notes, by hand.
+fn add_note(error: &Object<'_>, text: &str) -> PyResult<()> {
+    let py = error.py();
+    match error.getattr_opt(names::__notes__(py))? {
+        Some(notes) => notes.cast::<PyList>()?.append(text),
+        None => error.setattr(names::__notes__(py), PyList::new(py, [text])?),
     }
 }

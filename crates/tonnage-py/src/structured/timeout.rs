@@ -15,9 +15,7 @@ use super::errors::explain_timeout;
 use super::parent::Parent;
 use crate::coroutine::Immediate;
 use crate::cpython::native_class::create;
-use crate::cpython::{
-    Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit,
-};
+use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
 use crate::event_loop::EventLoop;
 use crate::future::to_bool;
 use crate::{errors, names, running};
@@ -111,7 +109,8 @@ fn single(args: &Args<'_, '_>, parameters: &Parameters<1>) -> PyResult<Option<f6
 
 impl NativeClass for Timeout {
     const NAME: &'static CStr = c"tonnage.Timeout";
-    const DOC: &'static CStr = c"Timeout(when)\n--\n\nCancel what runs in an `async with` block when a deadline passes.";
+    const DOC: &'static CStr =
+        c"Timeout(when)\n--\n\nCancel what runs in an `async with` block when a deadline passes.";
 
     fn empty() -> Option<Self> {
         Some(Self::new(None))
@@ -134,11 +133,15 @@ impl NativeClass for Timeout {
             let when = this.value().state.with(this.py(), |state| state.when);
             Ok(when.into_pyobject(this.py())?)
         });
-        slots.one_arg(c"reschedule", c"Move the deadline to `when`, in the loop's time; None is never.", |this, when| {
-            let when = if when.is_none() { None } else { Some(when.extract()?) };
-            reschedule(this, when)?;
-            Ok(this.py().None().into_bound(this.py()))
-        });
+        slots.one_arg(
+            c"reschedule",
+            c"Move the deadline to `when`, in the loop's time; None is never.",
+            |this, when| {
+                let when = if when.is_none() { None } else { Some(when.extract()?) };
+                reschedule(this, when)?;
+                Ok(this.py().None().into_bound(this.py()))
+            },
+        );
         slots.no_args(c"expired", c"Return True once the deadline has passed inside the block.", |this| {
             let phase = this.value().state.with(this.py(), |state| state.phase);
             Ok(to_bool(this.py(), matches!(phase, Phase::Expiring | Phase::Expired)))
@@ -148,23 +151,26 @@ impl NativeClass for Timeout {
             Ok(this.py().None().into_bound(this.py()))
         });
         slots.no_args(c"__aenter__", c"Start to watch the clock for the current task.", |this| {
-            enter(this)?;
-            Immediate::of(this.as_any())
+            crate::enter::enter(this.as_any(), |this| enter(this.cast()?))
         });
-        slots.with_args(c"__aexit__", c"Stop the clock, and raise TimeoutError if it was this timeout that cancelled.", |this, args| {
-            const PARAMETERS: Parameters<3> = Parameters {
-                function: "__aexit__",
-                names: ["exc_type", "exc_val", "exc_tb"],
-                positional: 3,
-                required: 3,
-            };
-            let error = match args.positional() {
-                [_, error, _] => error.clone(),
-                _ => args.parse(&PARAMETERS)?[1].clone().expect("required"),
-            };
-            exit(this, &error)?;
-            Immediate::none(args.py())
-        });
+        slots.with_args(
+            c"__aexit__",
+            c"Stop the clock, and raise TimeoutError if it was this timeout that cancelled.",
+            |this, args| {
+                const PARAMETERS: Parameters<3> = Parameters {
+                    function: "__aexit__",
+                    names: ["exc_type", "exc_val", "exc_tb"],
+                    positional: 3,
+                    required: 3,
+                };
+                let error = match args.positional() {
+                    [_, error, _] => error.clone(),
+                    _ => args.parse(&PARAMETERS)?[1].clone().expect("required"),
+                };
+                exit(this, &error)?;
+                Immediate::none(args.py())
+            },
+        );
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
@@ -178,9 +184,9 @@ impl NativeClass for Timeout {
     }
 
     fn clear(&self, py: Python<'_>) {
-        let gone = self.state.with(py, |state| {
-            (state.parent.take(), std::mem::replace(&mut state.alarm, Alarm::None))
-        });
+        let gone = self
+            .state
+            .with(py, |state| (state.parent.take(), std::mem::replace(&mut state.alarm, Alarm::None)));
         drop(gone);
     }
 }

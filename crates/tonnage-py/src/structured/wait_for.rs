@@ -89,7 +89,7 @@ impl WaitFor {
 
     /// Without time, nothing of the awaitable runs, unless it is a future that is done.
     fn cancel_at_once<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
-        let future = ensure_future::ensure_future(self.awaitable.bind(py), None)?;
+        let future = ensure_future::future_of(self.awaitable.bind(py), None)?;
         if future.call_method0(names::done(py))?.is_truthy()? {
             return Ok(Next::Return(future.call_method0(names::result(py))?));
         }

@@ -5,7 +5,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::{Task, TaskWakeup, cancel};
-use crate::cpython::native_class::is_exact;
 use crate::cpython::{Mark, Native, Object, Owned, Step, context, coroutine, current};
 use crate::event_loop::{EventLoop, Ready};
 use crate::future::{self, Future, Outcome, Polled};
@@ -165,7 +164,7 @@ fn yielded<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Objec
 /// Makes the task wait for the object, which it awaits.
 fn wait_for<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Object<'py>) -> PyResult<()> {
     let py = task.py();
-    if is_exact::<Future>(value) || is_exact::<Task>(value) {
+    if future::is_ours(value) {
         return wait_for_native(task, event_loop, value);
     }
     let blocking = value.getattr_opt(names::_asyncio_future_blocking(py))?;

@@ -1,0 +1,39 @@
+//! Enter: `__aenter__` of what has nothing to wait for, but must be entered by the task that awaits it.
+
+use pyo3::prelude::*;
+
+use crate::coroutine::{Body, Coroutine, Next};
+use crate::cpython::{Object, Owned, Visit};
+
+pub(crate) type EnterCoroutine = Coroutine<Enter>;
+
+pub(crate) struct Enter {
+    /// Nothing once it was entered.
+    block: Option<Owned>,
+    enter: fn(&Object<'_>) -> PyResult<()>,
+}
+
+/// A coroutine that enters the block, and gives it.
+#[inline]
+pub(crate) fn enter<'py>(
+    block: &Object<'py>,
+    enter: fn(&Object<'_>) -> PyResult<()>,
+) -> PyResult<Object<'py>> {
+    Coroutine::create(block.py(), Enter { block: Some(block.into()), enter })
+}
+
+impl Body for Enter {
+    const QUALNAME: &'static str = "__aenter__";
+
+    fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
+        awaited?;
+        let Some(block) = self.block.take() else { return Ok(Next::none(py)) };
+        let block = block.into_bound(py);
+        (self.enter)(&block)?;
+        Ok(Next::Return(block))
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        visit.option(self.block.as_deref())
+    }
+}

@@ -1,0 +1,173 @@
+//! ensure_future and create_task: how a coroutine becomes a task of a loop of any kind.
+//!
+//! The loop makes its tasks itself: its `create_task` is called, as an attribute of the loop may be
+//! overridden by a subclass or set on the object. A loop of ours comes from there to its native part with
+//! nothing of Python in between.
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::coroutine::{Body, Coroutine, Next};
+use crate::cpython::{Args, Object, Owned, Parameters, Visit, call, coroutine};
+use crate::event_loop::EventLoop;
+use crate::{future, names, running};
+
+/// `event_loop.create_task(coro)`.
+#[inline]
+pub(crate) fn spawn<'py>(event_loop: &Object<'py>, coro: &Object<'py>) -> PyResult<Object<'py>> {
+    call::method(event_loop, names::create_task(coro.py()), coro)
+}
+
+/// The coroutine and the options of a call `create_task(coro, **options)`.
+pub(super) fn called_with<'py>(args: &Args<'_, 'py>) -> PyResult<(Object<'py>, Bound<'py, PyDict>)> {
+    let options = args.keywords()?;
+    let coro = match args.positional() {
+        [coro] => coro.clone(),
+        [] => {
+            let name = names::coro(args.py());
+            let Some(coro) = options.get_item(name)? else { return Err(no_coro()) };
+            options.del_item(name)?;
+            coro
+        }
+        more => return Err(too_many(more.len())),
+    };
+    Ok((coro, options))
+}
+
+/// `event_loop.create_task(coro, **options)`. Loops of versions and makers that do not know an option yet are not
+/// bothered with its default.
+pub(super) fn spawn_with<'py>(
+    event_loop: &Object<'py>,
+    coro: &Object<'py>,
+    options: &Bound<'py, PyDict>,
+) -> PyResult<Object<'py>> {
+    let py = coro.py();
+    if EventLoop::of_any(event_loop).is_none() {
+        for (name, value) in &options.copy()? {
+            if value.is_none() {
+                options.del_item(name)?;
+            }
+        }
+    }
+    event_loop.call_method(names::create_task(py), (coro,), Some(options))
+}
+
+#[cold]
+fn no_coro() -> PyErr {
+    PyTypeError::new_err("create_task() missing 1 required positional argument: 'coro'")
+}
+
+#[cold]
+fn too_many(given: usize) -> PyErr {
+    PyTypeError::new_err(format!("create_task() takes 1 positional argument but {given} were given"))
+}
+
+/// `asyncio.create_task(coro, **kwargs)`.
+pub(super) fn create_task<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    // Before the running loop is asked for, as a call of a Python function checks its arguments first.
+    match args.positional().len() {
+        0 if !args.has_keywords() => return Err(no_coro()),
+        0 | 1 => {}
+        more => return Err(too_many(more)),
+    }
+    let event_loop = running::event_loop(args.py())?;
+    if let Some(coro) = args.single() {
+        return call::method(&event_loop, names::create_task(args.py()), coro);
+    }
+    let (coro, options) = called_with(&args)?;
+    spawn_with(&event_loop, &coro, &options)
+}
+
+/// `asyncio.ensure_future(coro_or_future, *, loop=None)`.
+pub(super) fn ensure_future<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<2> = Parameters {
+        function: "ensure_future",
+        names: ["coro_or_future", "loop"],
+        positional: 1,
+        required: 1,
+    };
+    let [object, event_loop] = args.parse(&PARAMETERS)?;
+    let event_loop = event_loop.filter(|event_loop| !event_loop.is_none());
+    future_of(&object.expect("required"), event_loop.as_ref())
+}
+
+/// The future that `object` is, or a task of `event_loop` that runs it; of the current loop if there is none.
+pub(super) fn future_of<'py>(
+    object: &Object<'py>,
+    event_loop: Option<&Object<'py>>,
+) -> PyResult<Object<'py>> {
+    if !coroutine::is_coroutine_object(object) && future::is_future(object)? {
+        if let Some(event_loop) = event_loop
+            && !future::loop_of(object)?.is(event_loop)
+        {
+            return Err(PyValueError::new_err(
+                "The future belongs to a different loop than the one specified as the loop argument",
+            ));
+        }
+        return Ok(object.clone());
+    }
+    let py = object.py();
+    let is_coroutine = is_coroutine(object)?;
+    if !is_coroutine && !names::is_awaitable(py)?.call1((object,))?.is_truthy()? {
+        return Err(PyTypeError::new_err("An asyncio.Future, a coroutine or an awaitable is required"));
+    }
+    let coro = if is_coroutine { object.clone() } else { WrapAwaitable::create(object)? };
+    let event_loop = match event_loop {
+        Some(event_loop) => event_loop.clone(),
+        None => current_loop(py)?,
+    };
+    let spawned = spawn(&event_loop, &coro);
+    if is_coroutine
+        && let Err(error) = &spawned
+        && error.is_instance_of::<PyRuntimeError>(py)
+    {
+        coro.call_method0(names::close(py))?;
+    }
+    spawned
+}
+
+/// The running loop, or what asyncio takes for the current one where none runs.
+pub(super) fn current_loop(py: Python<'_>) -> PyResult<Object<'_>> {
+    match running::event_loop_or_none(py)? {
+        Some(event_loop) => Ok(event_loop),
+        None => call::no_args(names::get_event_loop(py)?),
+    }
+}
+
+/// As `asyncio.iscoroutine` of 3.12 and later, to which a generator is none.
+fn is_coroutine(object: &Object<'_>) -> PyResult<bool> {
+    if coroutine::is_coroutine_object(object) {
+        return Ok(true);
+    }
+    let py = object.py();
+    Ok(!coroutine::is_generator(object) && names::is_coroutine(py)?.call1((object,))?.is_truthy()?)
+}
+
+/// The coroutine of a task that runs an awaitable of another kind.
+pub(crate) struct WrapAwaitable(Option<Owned>);
+
+pub(crate) type WrapAwaitableCoroutine = Coroutine<WrapAwaitable>;
+
+impl WrapAwaitable {
+    fn create<'py>(awaitable: &Object<'py>) -> PyResult<Object<'py>> {
+        Coroutine::create(awaitable.py(), Self(Some(awaitable.into())))
+    }
+}
+
+impl Body for WrapAwaitable {
+    const QUALNAME: &'static str = "ensure_future.<locals>._wrap_awaitable";
+    const IS_LINK: bool = true;
+
+    fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
+        let value = awaited?;
+        Ok(match self.0.take() {
+            Some(awaitable) => Next::Await(awaitable.into_bound(py)),
+            None => Next::Return(value),
+        })
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        visit.option(self.0.as_deref())
+    }
+}

@@ -1,0 +1,95 @@
+//! TaskGroup.create_task: a coroutine becomes a task of the group.
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use super::{Abort, Key, Phase, TaskGroup};
+use crate::cpython::{Args, Native, Object, compat};
+use crate::structured::child_done::watch;
+use crate::structured::ensure_future::{called_with, spawn, spawn_with};
+use crate::task::{self, Task};
+use crate::{future, names};
+
+pub(super) fn create_task<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    let py = args.py();
+    if let Some(coro) = args.single() {
+        let event_loop = event_loop_for(group, coro)?;
+        let task = spawn(&event_loop, coro)?;
+        adopt(group, &task, false)?;
+        return Ok(task);
+    }
+    let (coro, keywords) = called_with(&args)?;
+    let daemon = match keywords.get_item(names::daemon(py))? {
+        Some(daemon) => {
+            keywords.del_item(names::daemon(py))?;
+            daemon.is_truthy()?
+        }
+        None => false,
+    };
+    let event_loop = event_loop_for(group, &coro)?;
+    let task = spawn_with(&event_loop, &coro, &keywords)?;
+    adopt(group, &task, daemon)?;
+    Ok(task)
+}
+
+/// The loop of the group, if it takes children; else `coro` is closed.
+#[inline]
+pub(super) fn event_loop_for<'py>(
+    group: &Bound<'py, TaskGroup>,
+    coro: &Object<'py>,
+) -> PyResult<Object<'py>> {
+    let py = group.py();
+    let open = group.value().state.with(py, |state| {
+        let is_open = match state.phase {
+            Phase::Entered => true,
+            Phase::Exiting => state.members() > 0,
+            Phase::Created | Phase::CancelledEarly | Phase::Clearing | Phase::Left => false,
+        };
+        let is_open = is_open && state.abort == Abort::No;
+        state.event_loop.as_ref().filter(|_| is_open).map(|event_loop| event_loop.get_bound(py))
+    });
+    match open {
+        Some(event_loop) => Ok(event_loop),
+        None => Err(refuse(group, coro)?),
+    }
+}
+
+#[cold]
+fn refuse(group: &Bound<'_, TaskGroup>, coro: &Object<'_>) -> PyResult<PyErr> {
+    let py = group.py();
+    if let Some(close) = coro.getattr_opt(names::close(py))? {
+        close.call0()?;
+    }
+    let (phase, abort, members) =
+        group.value().state.with(py, |state| (state.phase, state.abort, state.members()));
+    let why = match phase {
+        Phase::Created | Phase::CancelledEarly => "has not been entered",
+        Phase::Exiting if members > 0 && abort != Abort::No => "is shutting down",
+        Phase::Entered => "is shutting down",
+        _ => "is finished",
+    };
+    Ok(PyRuntimeError::new_err(format!("TaskGroup {} {why}", group.repr()?)))
+}
+
+/// Makes the task a child of the group, and returns the key by which the group knows it.
+#[inline]
+pub(super) fn adopt<'py>(group: &Bound<'py, TaskGroup>, task: &Object<'py>, daemon: bool) -> PyResult<u32> {
+    let py = group.py();
+    let child = task.into();
+    let index = group.value().state.with(py, |state| {
+        state.daemons += usize::from(daemon);
+        state.children.insert(child)
+    });
+    if !task.is_instance_of::<Task>()
+        && let Some(add) = compat::add_to_awaited_by(py)?
+    {
+        add.call1((task, super::parent_task(group)))?;
+    }
+    // An eager task that has ended reports a turn later, as in asyncio: gh-128550, gh-128588.
+    watch(task, group.as_any(), Key { index, daemon }.pack())?;
+    // An eager task can cancel the group before it is one of it: gh-155418.
+    if group.value().is_aborting(py) && !future::is_done(task)? {
+        task::cancel_any(task, None)?;
+    }
+    Ok(index)
+}

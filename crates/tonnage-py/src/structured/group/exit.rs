@@ -1,0 +1,250 @@
+//! TaskGroup.__aexit__: wait for the children, then raise what failed.
+//!
+//! Same order as asyncio: CPython 3.15, Lib/asyncio/taskgroups.py, `_aexit`.
+
+use pyo3::exceptions::PyGeneratorExit;
+use pyo3::prelude::*;
+
+use super::failure::is_base_error;
+use super::{Abort, Phase, TaskGroup, abort, report};
+use crate::coroutine::{Body, Coroutine, Immediate, Next};
+use crate::cpython::{Args, Native, Object, Owned, Parameters, Visit};
+use crate::structured::errors::{add_hidden, group_of};
+use crate::structured::parent::Parent;
+use crate::waiter::Waiter;
+use crate::{errors, future, task};
+
+pub(crate) type ExitCoroutine = Coroutine<Exit>;
+
+pub(crate) struct Exit {
+    group: Owned<TaskGroup>,
+    leaving: Leaving,
+}
+
+/// What leaves the block.
+#[derive(Default)]
+struct Leaving {
+    /// The error of the body.
+    error: Option<Owned>,
+    /// The cancellation that is to go on, unless something else does.
+    propagated: Option<Owned>,
+    /// The last cancellation that came while children were waited for: gh-155433.
+    pending: Option<Owned>,
+}
+
+/// What `__aexit__` does with the error of the body.
+enum Verdict {
+    /// There is none, or it goes on: None.
+    GoesOn,
+    /// It is swallowed: True.
+    Swallowed,
+}
+
+/// `__aexit__(exc_type, exc_val, exc_tb)`. Without children there is nothing to wait for.
+pub(super) fn leave<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<3> = Parameters {
+        function: "__aexit__",
+        names: ["exc_type", "exc_val", "exc_tb"],
+        positional: 3,
+        required: 3,
+    };
+    let py = args.py();
+    let error = match args.positional() {
+        [_, error, _] => error.clone(),
+        _ => args.parse(&PARAMETERS)?[1].clone().expect("required"),
+    };
+    let mut leaving = Leaving::default();
+    begin(group, error, &mut leaving)?;
+    if !group.value().state.with(py, |state| state.children.is_empty()) {
+        return Coroutine::create(py, Exit { group: group.into(), leaving });
+    }
+    match finish(group, leaving)? {
+        Verdict::GoesOn => Immediate::none(py),
+        Verdict::Swallowed => Immediate::of(&future::to_bool(py, true)),
+    }
+}
+
+fn begin(group: &Bound<'_, TaskGroup>, error: Object<'_>, leaving: &mut Leaving) -> PyResult<()> {
+    let py = group.py();
+    group.value().state.with(py, |state| state.phase = Phase::Exiting);
+    if error.is_none() {
+        return Ok(());
+    }
+    if is_base_error(&error) {
+        let kept = Owned::from(&error);
+        let refused = group.value().state.with(py, |state| match state.base_error {
+            None => state.base_error.replace(kept),
+            Some(_) => Some(kept),
+        });
+        drop(refused);
+    }
+    if errors::is_cancelled(py, &PyErr::from_value(error.clone())) {
+        leaving.propagated = Some(Owned::from(&error));
+    }
+    leaving.error = Some(error.into());
+    if group.value().is_aborting(py) { Ok(()) } else { abort(group, None) }
+}
+
+impl Body for Exit {
+    const QUALNAME: &'static str = "TaskGroup.__aexit__";
+    const IS_LINK: bool = true;
+
+    fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
+        let group = self.group.get_bound(py);
+        drop(group.value().state.with(py, |state| state.waiter.take()));
+        if let Err(error) = awaited {
+            if !errors::is_cancelled(py, &error) {
+                forget(&group);
+                return Err(error);
+            }
+            let error = Owned::from(error.into_value(py).into_bound(py).into_any());
+            self.leaving.pending = Some(error.share(py));
+            if !group.value().is_aborting(py) {
+                // The parent is cancelled while children run.
+                self.leaving.propagated = Some(error);
+                abort(&group, None)?;
+            }
+        }
+        if let Some(next) = wait_for_children(&group)? {
+            return Ok(next);
+        }
+        match finish(&group, std::mem::take(&mut self.leaving))? {
+            Verdict::GoesOn => Ok(Next::none(py)),
+            Verdict::Swallowed => Ok(Next::Return(future::to_bool(py, true))),
+        }
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        let Leaving { error, propagated, pending } = &self.leaving;
+        let owned = [error, propagated, pending].into_iter().flatten();
+        match visit.call(&self.group) {
+            0 => owned.map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0),
+            shown => shown,
+        }
+    }
+}
+
+/// Waits for the members; after the last of them the daemons are cancelled, and waited for.
+fn wait_for_children<'py>(group: &Bound<'py, TaskGroup>) -> PyResult<Option<Next<'py>>> {
+    let py = group.py();
+    loop {
+        let (is_quiet, phase, event_loop) = group.value().state.with(py, |state| {
+            let event_loop = state.event_loop.as_ref().map(|event_loop| event_loop.get_bound(py));
+            (state.is_quiet(), state.phase, event_loop)
+        });
+        if is_quiet && phase == Phase::Clearing {
+            return Ok(None);
+        }
+        if is_quiet {
+            cancel_daemons(group)?;
+            continue;
+        }
+        let event_loop = event_loop.expect("a group that was entered has a loop");
+        let waiter = Waiter::create(&event_loop)?;
+        let next = waiter.wait(py);
+        drop(group.value().state.with(py, |state| state.waiter.replace(waiter)));
+        return Ok(Some(next));
+    }
+}
+
+fn cancel_daemons(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
+    let py = group.py();
+    let daemons: Vec<_> = group.value().state.with(py, |state| {
+        state.phase = Phase::Clearing;
+        state.children.iter().map(|child| child.share(py)).collect()
+    });
+    for daemon in daemons {
+        let daemon = daemon.bind(py);
+        if let Err(error) = task::cancel_any(daemon, None) {
+            report(group, "A task could not be cancelled", daemon, &error)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets go of all that could be part of a cycle.
+fn forget(group: &Bound<'_, TaskGroup>) {
+    let gone = group.value().state.with(group.py(), |state| {
+        state.phase = Phase::Left;
+        (state.parent.take(), std::mem::take(&mut state.errors), state.base_error.take())
+    });
+    drop(gone);
+}
+
+/// All children have ended: what becomes of the errors.
+fn finish(group: &Bound<'_, TaskGroup>, leaving: Leaving) -> PyResult<Verdict> {
+    let py = group.py();
+    let (parent, mut failures, base_error, abort) = group.value().state.with(py, |state| {
+        state.phase = Phase::Left;
+        let errors = std::mem::take(&mut state.errors);
+        (state.parent.take(), errors, state.base_error.take(), state.abort)
+    });
+    let Leaving { error, mut propagated, pending } = leaving;
+    let is_error = |other: &Owned| error.as_ref().is_some_and(|error| error.is(&**other));
+    let is_cancel =
+        error.as_ref().is_some_and(|error| errors::is_cancelled(py, &PyErr::from_value(error.get_bound(py))));
+    if let Some(base_error) = base_error {
+        if let Some(error) = error.as_ref().filter(|_| !is_cancel) {
+            failures.push(error.share(py));
+        }
+        add_hidden(base_error.bind(py), &failures)?;
+        return goes_on_or_raise(&base_error, is_error(&base_error), py);
+    }
+    let parent = parent.expect("a group has its parent until its block is left");
+    if abort == Abort::Parent {
+        if parent.uncancel(py)? == 0 {
+            // No request of somebody else is open.
+            propagated = None;
+        } else if propagated.is_none() {
+            propagated = pending;
+        }
+    }
+    if let Some(propagated) = propagated.filter(|_| failures.is_empty()) {
+        return goes_on_or_raise(&propagated, is_error(&propagated), py);
+    }
+    let Some(error) = error else {
+        return if failures.is_empty() {
+            Ok(Verdict::GoesOn)
+        } else {
+            Err(raise(&parent, &failures, None, py)?)
+        };
+    };
+    if !is_cancel {
+        failures.push(error.share(py));
+    }
+    if failures.is_empty() {
+        return Ok(Verdict::Swallowed);
+    }
+    let body_error = error.bind(py);
+    if failures.len() == 1 && body_error.is_instance_of::<PyGeneratorExit>() {
+        keep_cancelled(&parent, py)?;
+        return Ok(Verdict::GoesOn);
+    }
+    Err(raise(&parent, &failures, Some(body_error), py)?)
+}
+
+/// An error that left the body goes on by itself; another one is raised.
+fn goes_on_or_raise(error: &Owned, is_of_body: bool, py: Python<'_>) -> PyResult<Verdict> {
+    if is_of_body { Ok(Verdict::GoesOn) } else { Err(PyErr::from_value(error.get_bound(py))) }
+}
+
+/// The group of all failures.
+fn raise(
+    parent: &Parent,
+    failures: &[Owned],
+    context: Option<&Object<'_>>,
+    py: Python<'_>,
+) -> PyResult<PyErr> {
+    keep_cancelled(parent, py)?;
+    group_of(py, failures, context)
+}
+
+/// A cancel of the parent from outside, which the failures hide, is delivered when it waits again. Taking the
+/// request back and making it anew keeps the count.
+fn keep_cancelled(parent: &Parent, py: Python<'_>) -> PyResult<()> {
+    if parent.cancelling(py)? > 0 {
+        parent.uncancel(py)?;
+        parent.cancel(py, None)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! A child has ended: its group lets go of it, and acts on its failure.
+
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::prelude::*;
+
+use super::{Abort, Key, OnError, TaskGroup, abort_with_parent, report};
+use crate::cpython::{Mark, Native, Object, compat};
+use crate::future::{self, Future, Outcome};
+use crate::names;
+use crate::task::Task;
+
+/// Tells the group that the child with this key is done.
+pub(crate) fn child_done(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<'_>) -> PyResult<()> {
+    let py = group.py();
+    let key = Key::unpack(key);
+    let (gone, waiter, starting) = group.value().state.with(py, |state| {
+        let gone = state.children.remove(key.index);
+        if gone.is_some() && key.daemon {
+            state.daemons -= 1;
+        }
+        let waiter = if state.is_quiet() { state.waiter.take() } else { None };
+        let starting = state.starting.iter().position(|starting| starting.index == key.index);
+        (gone, waiter, starting.map(|place| state.starting.swap_remove(place)))
+    });
+    if gone.is_none() {
+        // The group was cleared meanwhile.
+        return Ok(());
+    }
+    drop(gone);
+    if let Some(waiter) = waiter {
+        waiter.wake(&py.None().into_bound(py))?;
+    }
+    if !child.is_instance_of::<Task>()
+        && let Some(discard) = compat::discard_from_awaited_by(py)?
+    {
+        discard.call1((child, super::parent_task(group)))?;
+    }
+    if let Some(starting) = starting {
+        // Who waits in `start()` finds out how it ended.
+        return starting.wake(py);
+    }
+    match exception_of(child)? {
+        Some(error) => failed(group, child, error),
+        None => Ok(()),
+    }
+}
+
+/// The exception of a task that is done, which counts as retrieved; none if it was cancelled or returned.
+pub(super) fn exception_of<'py>(task: &Object<'py>) -> PyResult<Option<Object<'py>>> {
+    let py = task.py();
+    if let Ok(native) = task.cast::<Future>() {
+        return Ok(native.value().state.with(py, |state| {
+            let Outcome::Exception(error) = &state.outcome else { return None };
+            let error = error.get_bound(py);
+            state.event_loop.mark(Mark::LogTraceback, false);
+            Some(error)
+        }));
+    }
+    if future::is_cancelled(task)? {
+        return Ok(None);
+    }
+    let error = task.call_method0(names::exception(py))?;
+    Ok(if error.is_none() { None } else { Some(error) })
+}
+
+/// Does it leave a group bare, whatever else has failed?
+pub(super) fn is_base_error(error: &Object<'_>) -> bool {
+    error.is_instance_of::<PySystemExit>() || error.is_instance_of::<PyKeyboardInterrupt>()
+}
+
+fn failed(group: &Bound<'_, TaskGroup>, child: &Object<'_>, error: Object<'_>) -> PyResult<()> {
+    let py = group.py();
+    let is_base = is_base_error(&error);
+    let on_error = group.value().state.with(py, |state| state.on_error);
+    if on_error == OnError::Report && !is_base {
+        return report(group, "A task of a TaskGroup failed", child, &PyErr::from_value(error));
+    }
+    let kept = error.clone().into();
+    let (parent, abort) = group.value().state.with(py, |state| {
+        if is_base && state.base_error.is_none() {
+            state.base_error = Some(error.clone().into());
+        }
+        state.errors.push(kept);
+        (state.parent.as_ref().map(|parent| parent.share(py)), state.abort)
+    });
+    let Some(parent) = parent else { return Ok(()) };
+    if parent.is_done(py)? {
+        let text = format!(
+            "Task {} has errored out but its parent task {} is already completed",
+            child.repr()?,
+            parent.task(py).repr()?
+        );
+        return report(group, &text, child, &PyErr::from_value(error));
+    }
+    if abort != Abort::No || (on_error == OnError::Collect && !is_base) {
+        return Ok(());
+    }
+    abort_with_parent(group, None)
+}

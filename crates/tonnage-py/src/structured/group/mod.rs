@@ -1,0 +1,196 @@
+//! TaskGroup: tasks that belong together, and a block that ends when all of them have ended.
+//!
+//! Same rules as asyncio: CPython 3.15, Lib/asyncio/taskgroups.py. A child of ours tells its group at the moment
+//! that it ends (`failure.rs`). Invariants: each child is known by a key from its creation to its end, and is
+//! told of an abort once; the parent is un-cancelled once for the one cancel that the group requested; when the
+//! block is left, the group holds no task and no exception, so that no cycle keeps a traceback.
+
+mod class;
+mod create;
+mod exit;
+mod failure;
+mod start;
+
+use pyo3::prelude::*;
+use tonnage_core::slab::Slab;
+
+pub(crate) use exit::ExitCoroutine;
+pub(crate) use failure::child_done;
+pub(crate) use start::{StartCoroutine, TaskStatus};
+
+use super::parent::Parent;
+use crate::cpython::{Extras, Guarded, Native, Object, Owned};
+use crate::waiter::Waiter;
+use crate::{names, task};
+
+#[repr(C)]
+pub(crate) struct TaskGroup {
+    pub(crate) extras: Extras,
+    state: Guarded<State>,
+}
+
+struct State {
+    phase: Phase,
+    abort: Abort,
+    on_error: OnError,
+    name: Option<Owned>,
+    event_loop: Option<Owned>,
+    parent: Option<Parent>,
+    /// Bounded by the tasks that are alive: a child leaves when it has ended.
+    children: Slab<Owned>,
+    /// How many of the children are daemons.
+    daemons: usize,
+    /// Children whose `start()` still waits.
+    starting: Vec<start::Starting>,
+    /// One for each child that failed; nothing with `on_error="report"`.
+    errors: Vec<Owned>,
+    /// KeyboardInterrupt or SystemExit, which leaves the group bare.
+    base_error: Option<Owned>,
+    /// The parent waits in `__aexit__` for the children.
+    waiter: Option<Waiter>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Created,
+    /// Cancelled before it was entered.
+    CancelledEarly,
+    Entered,
+    /// The body has ended; members are waited for.
+    Exiting,
+    /// Only daemons are left, and were cancelled.
+    Clearing,
+    Left,
+}
+
+/// How far an abort has gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Abort {
+    No,
+    Children,
+    /// The parent was cancelled too, and must be un-cancelled.
+    Parent,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OnError {
+    Cancel,
+    Collect,
+    Report,
+}
+
+/// By what a child names itself to its group.
+#[derive(Clone, Copy)]
+struct Key {
+    index: u32,
+    daemon: bool,
+}
+
+impl Key {
+    fn pack(self) -> u32 {
+        self.index << 1 | u32::from(self.daemon)
+    }
+
+    fn unpack(packed: u32) -> Self {
+        Self { index: packed >> 1, daemon: packed & 1 != 0 }
+    }
+}
+
+impl TaskGroup {
+    const fn new() -> Self {
+        let state = State {
+            phase: Phase::Created,
+            abort: Abort::No,
+            on_error: OnError::Cancel,
+            name: None,
+            event_loop: None,
+            parent: None,
+            children: Slab::new(),
+            daemons: 0,
+            starting: Vec::new(),
+            errors: Vec::new(),
+            base_error: None,
+            waiter: None,
+        };
+        Self { extras: Extras::new(), state: Guarded::new(state) }
+    }
+
+    /// The loop of a group that was entered.
+    fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
+        let found = self.state.with(py, |state| state.event_loop.as_ref().map(|it| it.get_bound(py)));
+        found.ok_or_else(|| crate::errors::not_initialised("TaskGroup"))
+    }
+
+    fn is_aborting(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.abort != Abort::No)
+    }
+}
+
+impl State {
+    /// Children that are waited for.
+    fn members(&self) -> usize {
+        self.children.len() - self.daemons
+    }
+
+    /// Is there nothing left for which `__aexit__` waits in this phase?
+    fn is_quiet(&self) -> bool {
+        match self.phase {
+            Phase::Clearing => self.children.is_empty(),
+            _ => self.members() == 0,
+        }
+    }
+}
+
+/// The task that the group runs in, for the call graph.
+pub(super) fn parent_task<'py>(group: &Bound<'py, TaskGroup>) -> Option<Object<'py>> {
+    let py = group.py();
+    group.value().state.with(py, |state| state.parent.as_ref().map(|parent| parent.task(py)))
+}
+
+/// Cancels the children; what one of them raises does not spare the others.
+fn abort(group: &Bound<'_, TaskGroup>, message: Option<&Owned>) -> PyResult<()> {
+    let py = group.py();
+    let children: Vec<_> = group.value().state.with(py, |state| {
+        if state.abort == Abort::No {
+            state.abort = Abort::Children;
+        }
+        state.children.iter().map(|child| child.share(py)).collect()
+    });
+    let mut outcome = Ok(());
+    for child in children {
+        let child = child.bind(py);
+        let cancelled = crate::future::is_done(child)
+            .and_then(|done| if done { Ok(false) } else { task::cancel_any(child, message) });
+        if let Err(error) = cancelled {
+            outcome = outcome.and_then(|()| report(group, "A task could not be cancelled", child, &error));
+        }
+    }
+    outcome
+}
+
+/// Cancels the children and, once, the parent.
+fn abort_with_parent(group: &Bound<'_, TaskGroup>, message: Option<&Owned>) -> PyResult<()> {
+    let py = group.py();
+    abort(group, message)?;
+    let parent = group.value().state.with(py, |state| {
+        if state.abort == Abort::Parent {
+            return None;
+        }
+        state.abort = Abort::Parent;
+        state.parent.as_ref().map(|parent| parent.share(py))
+    });
+    parent.map_or(Ok(()), |parent| parent.cancel(py, message))
+}
+
+/// Tells the loop's exception handler.
+fn report(group: &Bound<'_, TaskGroup>, message: &str, task: &Object<'_>, error: &PyErr) -> PyResult<()> {
+    let py = group.py();
+    let event_loop =
+        group.value().state.with(py, |state| state.event_loop.as_ref().map(|it| it.get_bound(py)));
+    let Some(event_loop) = event_loop else { return Ok(()) };
+    let details = pyo3::types::PyDict::new(py);
+    details.set_item("message", message)?;
+    details.set_item("exception", error.value(py))?;
+    details.set_item("task", task)?;
+    event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
+}
