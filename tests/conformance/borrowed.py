@@ -7,8 +7,9 @@ the rest of the package `test` stays this interpreter's. All that is adapted to 
   lacks are added;
 - what older asyncio calls differently (`events.set_event_loop_policy`) gets its newer name;
 - `\z` in a regular expression, which is new in 3.14, is written `\Z`, which meant the same before;
-- `no_other_refs()` of test_taskgroups, which names what always refers to a local variable, is an
-  empty list before 3.14, when coroutines got known to the collector as referring to theirs;
+- `no_other_refs()` of test_taskgroups, which names what always refers to a local variable, is the
+  frame on 3.10, and nothing until 3.14, from which on it is the coroutine;
+- before 3.13, `IsolatedAsyncioTestCase` learns to ask `loop_factory` of a test class;
 - on 3.10, where `except*` is a syntax error, it is rewritten to an `except` with the same meaning,
   and the exception groups come from the package exceptiongroup;
 
@@ -19,6 +20,7 @@ interpreter fails, and is listed.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -29,6 +31,7 @@ import sys
 import time
 import types
 import unittest
+import unittest.mock
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +73,11 @@ def use(folder: str) -> None:
     _add_missing(threads, {"requires_working_threading": _requires})
     _add_missing(sys, {"exception": lambda: sys.exc_info()[1]})
     _add_missing(unittest.TestCase, _ASSERTIONS)
+    if sys.version_info < (3, 11):
+        _make_loop_by_factory()
+    elif sys.version_info < (3, 13):
+        case_class: Any = unittest.IsolatedAsyncioTestCase
+        case_class._setupAsyncioRunner = _set_up_runner
     for module_name, new, old in _NEWER_NAMES:
         module = importlib.import_module(module_name)
         value = vars(module).get(old)
@@ -115,7 +123,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
             vars(module).update(names)
         super().exec_module(module)
         if sys.version_info < (3, 14) and hasattr(module, "no_other_refs"):
-            vars(module)["no_other_refs"] = list
+            vars(module)["no_other_refs"] = _no_other_refs
 
 
 def _without_star(clause: re.Match[str]) -> str:
@@ -135,6 +143,26 @@ if sys.version_info < (3, 11):
         if caught is None or rest is not None:
             raise rest or error
         return caught
+
+
+def _set_up_runner(case: Any) -> None:
+    case._asyncioRunner = asyncio.Runner(debug=True, loop_factory=getattr(case, "loop_factory", None))
+
+
+def _make_loop_by_factory() -> None:
+    case_class: Any = unittest.IsolatedAsyncioTestCase
+    set_up_loop = case_class._setupAsyncioLoop
+
+    def set_up_by_factory(case: Any) -> None:
+        factory = getattr(case, "loop_factory", None) or asyncio.new_event_loop
+        with unittest.mock.patch.object(asyncio, "new_event_loop", factory):
+            set_up_loop(case)
+
+    case_class._setupAsyncioLoop = set_up_by_factory
+
+
+def _no_other_refs() -> list[object]:
+    return [sys._getframe(1)] if sys.version_info < (3, 11) else []
 
 
 def _add_missing(place: Any, names: dict[str, object]) -> None:
