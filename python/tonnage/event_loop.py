@@ -89,6 +89,11 @@ class EventLoop(
         self._old_agen_hooks: Any = None
         live_loops.add(self)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute of the loop itself, which may override a method."""
+        self._note_attribute(name)
+        super().__setattr__(name, value)
+
     def set_debug(self, enabled: bool) -> None:  # noqa: FBT001
         """Switch debug mode, which adds checks and reports, on or off."""
         self._debug = enabled

@@ -30,6 +30,15 @@ pub fn coarse_ns() -> u64 {
     to_ns(now)
 }
 
+/// Is `deadline_ns` past? Far deadlines are told by the cheap clock.
+#[inline]
+#[must_use]
+pub fn is_past(deadline_ns: u64) -> bool {
+    /// Ten of the slowest ticks that Linux can be built with.
+    const FAR_NS: u64 = NS_PER_S / 10;
+    deadline_ns <= coarse_ns().saturating_add(FAR_NS) && deadline_ns <= now_ns()
+}
+
 /// The smallest step of [`now_ns`], as `time.get_clock_info('monotonic').resolution` tells it.
 #[must_use]
 pub fn resolution_ns() -> u64 {
@@ -55,6 +64,13 @@ mod tests {
             assert!(now >= last);
             last = now;
         }
+    }
+
+    #[test]
+    fn a_deadline_is_past_from_its_nanosecond_on() {
+        let now = now_ns();
+        assert!(is_past(0) && is_past(now));
+        assert!(!is_past(now + NS_PER_S / 20) && !is_past(now + 3600 * NS_PER_S) && !is_past(u64::MAX));
     }
 
     #[test]

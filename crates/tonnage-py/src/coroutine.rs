@@ -306,7 +306,7 @@ fn is_running<B: Body>(_this: &Bound<'_, Coroutine<B>>) -> PyErr {
 }
 
 #[cold]
-fn has_ended() -> PyErr {
+pub(crate) fn has_ended() -> PyErr {
     PyRuntimeError::new_err("cannot reuse already awaited coroutine")
 }
 
@@ -330,7 +330,7 @@ where
     }
 }
 
-fn warn_unawaited(py: Python<'_>, name: &str) -> PyResult<()> {
+pub(crate) fn warn_unawaited(py: Python<'_>, name: &str) -> PyResult<()> {
     let text = format!("coroutine '{name}' was never awaited");
     let category = py.get_type::<PyRuntimeWarning>();
     names::warn(py)?.call1((text, category)).map(drop)
@@ -342,7 +342,7 @@ pub(crate) struct CoroutineIter {
 }
 
 impl CoroutineIter {
-    fn create<'py>(of: &Object<'py>) -> PyResult<Object<'py>> {
+    pub(crate) fn create<'py>(of: &Object<'py>) -> PyResult<Object<'py>> {
         let coroutine = Guarded::new(Some(of.into()));
         Ok(create(of.py(), Self { coroutine })?.into_any())
     }

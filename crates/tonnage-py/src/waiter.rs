@@ -20,9 +20,7 @@ impl Waiter {
     #[inline]
     pub(crate) fn create(event_loop: &Object<'_>) -> PyResult<Self> {
         let py = event_loop.py();
-        if EventLoop::of(event_loop).is_some()
-            && let Ok(native) = event_loop.cast::<EventLoop>()
-        {
+        if let Some(native) = EventLoop::bound(event_loop) {
             return Ok(Self(Owned::from(future::create_native(native)?.into_any())));
         }
         Ok(Self(event_loop.call_method0(names::create_future(py))?.into()))

@@ -14,7 +14,7 @@ use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
 use crate::structured::{
-    ChildDone, ExitCoroutine, SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout,
+    ChildDone, ExitCoroutine, SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn,
     WaitForCoroutine, WrapAwaitableCoroutine,
 };
 use crate::task::{Task, TaskWakeup};
@@ -76,6 +76,7 @@ native_class!(CoroutineIter);
 native_class!(Immediate);
 native_class!(ChildDone);
 native_class!(SleepCoroutine);
+native_class!(Turn);
 native_class!(Timeout, extras);
 native_class!(EnterCoroutine);
 native_class!(WaitForCoroutine);
@@ -117,6 +118,7 @@ all_classes!(
     Immediate,
     ChildDone,
     SleepCoroutine,
+    Turn,
     Timeout,
     EnterCoroutine,
     WaitForCoroutine,

@@ -5,6 +5,9 @@
 //! task 16 bytes. Objects are aligned to 16 bytes, so the bits are free. The collector sees the address
 //! without them (`traverse`).
 
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -15,6 +18,34 @@ use crate::event_loop::EventLoop;
 
 const NATIVE: usize = 1;
 const BITS: usize = 0b111;
+
+/// The class of the loops that programs use, the first that was met: it tells them without a look at its bases.
+static USUAL_CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
+
+/// The native loop behind `object`.
+#[inline]
+pub(crate) fn native_loop<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, EventLoop>> {
+    // SAFETY: a valid object has a type.
+    let class = unsafe { ffi::Py_TYPE(object.as_ptr()) };
+    if class == USUAL_CLASS.load(Ordering::Relaxed) {
+        // SAFETY: the class was found to be a subclass of EventLoop, and lives for ever.
+        return Some(unsafe { object.cast_unchecked::<EventLoop>() });
+    }
+    unusual_loop(object)
+}
+
+#[cold]
+fn unusual_loop<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, EventLoop>> {
+    let found = object.cast::<EventLoop>().ok()?;
+    let class = object.get_type();
+    let first = ptr::null_mut();
+    if USUAL_CLASS.compare_exchange(first, class.as_type_ptr(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    {
+        // The reference is kept for ever, so that no other class can be made at its address.
+        let _kept = class.into_ptr();
+    }
+    Some(found)
+}
 
 /// What a future remembers beside its loop.
 #[derive(Clone, Copy)]
@@ -114,7 +145,7 @@ impl LoopRef {
         // SAFETY: the bit was set after the type was checked, and the object is alive as long as `self`.
         let event_loop: &EventLoop = unsafe { borrowed::<EventLoop>(py, &object) }.get();
         // SAFETY: the value lives in the object, not in the place that was borrowed.
-        LoopOf::Native(unsafe { &*std::ptr::from_ref(event_loop) })
+        LoopOf::Native(unsafe { &*ptr::from_ref(event_loop) })
     }
 
     pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {

@@ -129,6 +129,8 @@ pub(crate) trait NativeClass: NativeLayout {
     const DOC: &'static CStr;
     /// Is it a name of the module?
     const LISTED: bool = true;
+    /// Can its objects be part of a cycle? If they refer to nothing, the collector need not know them.
+    const IS_COLLECTED: bool = true;
     /// May Python classes inherit from it?
     const SUBCLASSED: bool = true;
     /// May it be a link of a chain so long that dropping one end would overflow the stack? Chains through
@@ -291,7 +293,13 @@ pub(crate) fn create<T: NativeClass>(py: Python<'_>, value: T) -> PyResult<Bound
         Some(object) => unsafe { ffi::PyObject_Init(object, type_object) },
         None => {
             // SAFETY: the type object is complete, and has no items.
-            let object = unsafe { ffi::PyObject_GC_New::<ffi::PyObject>(type_object) };
+            let object = unsafe {
+                if T::IS_COLLECTED {
+                    ffi::PyObject_GC_New::<ffi::PyObject>(type_object)
+                } else {
+                    ffi::PyObject_New::<ffi::PyObject>(type_object)
+                }
+            };
             if object.is_null() {
                 return Err(PyErr::fetch(py));
             }
@@ -301,8 +309,10 @@ pub(crate) fn create<T: NativeClass>(py: Python<'_>, value: T) -> PyResult<Bound
     // SAFETY: the object is ours alone and large enough; nothing was written behind its head yet.
     unsafe { value_ptr::<T>(object).write(value) };
     T::cell().count(1);
-    // SAFETY: all fields are valid now, so the collector may look at the object.
-    unsafe { ffi::PyObject_GC_Track(object.cast()) };
+    if T::IS_COLLECTED {
+        // SAFETY: all fields are valid now, so the collector may look at the object.
+        unsafe { ffi::PyObject_GC_Track(object.cast()) };
+    }
     // SAFETY: a new reference to an object of T's type.
     let object = unsafe { Bound::from_owned_ptr(py, object) };
     // SAFETY: as above.
@@ -320,8 +330,12 @@ pub(super) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResul
     let mut slots = Slots::<T>::new();
     T::slots(&mut slots);
     slots.function(ffi::Py_tp_dealloc, dealloc::<T> as *mut c_void);
-    slots.function(ffi::Py_tp_traverse, traverse::<T> as *mut c_void);
-    slots.function(ffi::Py_tp_clear, clear::<T> as *mut c_void);
+    let mut flags = ffi::Py_TPFLAGS_DEFAULT;
+    if T::IS_COLLECTED {
+        flags |= ffi::Py_TPFLAGS_HAVE_GC;
+        slots.function(ffi::Py_tp_traverse, traverse::<T> as *mut c_void);
+        slots.function(ffi::Py_tp_clear, clear::<T> as *mut c_void);
+    }
     if T::empty().is_some() {
         slots.function(ffi::Py_tp_new, new::<T> as *mut c_void);
     }
@@ -331,7 +345,6 @@ pub(super) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResul
         slots.member(c"__dictoffset__", extras + offset_of!(Extras, dict));
         slots.member(c"__weaklistoffset__", extras + offset_of!(Extras, weakrefs));
     }
-    let mut flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC;
     if T::SUBCLASSED {
         flags |= ffi::Py_TPFLAGS_BASETYPE;
     }
@@ -406,8 +419,10 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
             return; // It was resurrected.
         }
     }
-    // SAFETY: the object is one with a collector's head; untracking twice is allowed.
-    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+    if T::IS_COLLECTED {
+        // SAFETY: the object is one with a collector's head; untracking twice is allowed.
+        unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+    }
     // SAFETY: the object is of T's layout, and alive until it is freed below.
     let extras = unsafe { extras::<T>(object) };
     if extras.is_some_and(|extras| !extras.weakrefs.get().is_null()) {
@@ -420,8 +435,8 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     T::cell().count(-1);
     // SAFETY: the dictionary was the object's, or is null.
     unsafe { ffi::Py_XDECREF(dict) };
-    // SAFETY: asks for a bit in the collector's head of a valid object.
-    let finalized = unsafe { ffi::PyObject_GC_IsFinalized(object) } != 0;
+    // SAFETY: asks for a bit in the collector's head of a valid object, which has one.
+    let finalized = T::IS_COLLECTED && unsafe { ffi::PyObject_GC_IsFinalized(object) } != 0;
     let kept = exact
         && !finalized
         && T::cell().free.with(py, |free| {

@@ -1,4 +1,8 @@
 //! StopIteration as the carrier of an awaitable's result.
+//!
+//! The interpreter takes the value out and drops the exception at once, for each await that gives something.
+//! From CPython 3.12 on it wants an instance, which costs more than the await itself; so ours is of a subclass
+//! whose dead instance is kept for the next time. Before, it takes the bare value.
 
 use pyo3::exceptions::{PyBaseException, PyStopIteration};
 use pyo3::ffi;
@@ -6,6 +10,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::slots::Object;
+
+#[cfg(not(Py_3_12))]
+pub(super) use bare::raise;
+#[cfg(Py_3_12)]
+pub(super) use recycled::raise;
 
 /// The exception that carries `value`. A tuple or an exception as the value is wrapped, because
 /// CPython would take it for the arguments of StopIteration, or for the exception itself.
@@ -20,40 +29,148 @@ pub(crate) fn with_value(value: Object<'_>) -> PyErr {
     PyStopIteration::new_err((value.unbind(),))
 }
 
-/// Makes StopIteration with `value` the current exception, for an interpreter that takes the value out at
-/// once. So the instance is made without a call, and its `args` stay empty.
 #[cfg(Py_3_12)]
-pub(super) fn raise(value: Object<'_>) {
-    // SAFETY: the exception types live for ever.
-    let class = unsafe { ffi::PyExc_StopIteration }.cast::<ffi::PyTypeObject>();
-    // SAFETY: `value` proves that we are attached; the type is complete and has no items. The memory is zero.
-    let instance = unsafe { ffi::PyType_GenericAlloc(class, 0) };
-    if instance.is_null() {
-        return; // MemoryError is set.
+mod recycled {
+    use std::ffi::{c_int, c_void};
+    use std::ptr;
+    use std::sync::atomic::{AtomicPtr, Ordering};
+
+    use super::{Object, ffi, with_value};
+
+    /// The subclass, once it is made; types live for ever.
+    static CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
+    /// A dead instance with its `args`, an empty tuple; used under the interpreter's lock.
+    static SPARE: AtomicPtr<ffi::PyStopIterationObject> = AtomicPtr::new(ptr::null_mut());
+
+    /// Makes StopIteration with `value` the current exception. Its `args` are empty.
+    pub(crate) fn raise(value: Object<'_>) {
+        let Some(class) = class() else {
+            let py = value.py();
+            return with_value(value).restore(py);
+        };
+        let stop = match SPARE.swap(ptr::null_mut(), Ordering::Relaxed) {
+            spare if spare.is_null() => new_instance(class),
+            // SAFETY: a dead instance of this class, whose memory was kept and which nobody sees.
+            spare => unsafe { ffi::PyObject_Init(spare.cast(), class) }.cast(),
+        };
+        if stop.is_null() {
+            return; // MemoryError is set.
+        }
+        // SAFETY: the instance is ours alone and the field is null; the instance owns the value from here on.
+        unsafe { (*stop).value = value.into_ptr() };
+        // SAFETY: the instance is complete.
+        unsafe { ffi::PyObject_GC_Track(stop.cast()) };
+        // SAFETY: gives the instance away.
+        unsafe { ffi::PyErr_SetRaisedException(stop.cast()) };
     }
-    // SAFETY: takes a reference to the empty tuple, which CPython makes once.
-    let args = unsafe { ffi::PyTuple_New(0) };
-    let stop = instance.cast::<ffi::PyStopIterationObject>();
-    // SAFETY: the instance is ours alone, of this layout, and the field is null.
-    unsafe { (*stop).args = args };
-    // SAFETY: as above; the instance owns the value from here on.
-    unsafe { (*stop).value = value.into_ptr() };
-    // SAFETY: gives the instance away, which is complete.
-    unsafe { ffi::PyErr_SetRaisedException(instance) };
+
+    fn class() -> Option<*mut ffi::PyTypeObject> {
+        let class = CLASS.load(Ordering::Relaxed);
+        if class.is_null() { make_class() } else { Some(class) }
+    }
+
+    #[cold]
+    fn make_class() -> Option<*mut ffi::PyTypeObject> {
+        let mut slots = [
+            ffi::PyType_Slot { slot: ffi::Py_tp_dealloc, pfunc: dealloc as *mut c_void },
+            ffi::PyType_Slot { slot: 0, pfunc: ptr::null_mut() },
+        ];
+        let mut spec = ffi::PyType_Spec {
+            name: c"builtins.StopIteration".as_ptr(),
+            basicsize: 0,
+            itemsize: 0,
+            flags: u32::try_from(ffi::Py_TPFLAGS_DEFAULT).expect("the flags of a type are 32 bits"),
+            slots: slots.as_mut_ptr(),
+        };
+        // SAFETY: the exception types live for ever.
+        let base = unsafe { ffi::PyExc_StopIteration };
+        // SAFETY: the spec is complete, and copied; size, collector and the rest are the base's.
+        let class = unsafe { ffi::PyType_FromSpecWithBases(&raw mut spec, base) };
+        if class.is_null() {
+            // SAFETY: we are attached: this is called while an exception is to be raised.
+            unsafe { ffi::PyErr_Clear() };
+            return None;
+        }
+        CLASS.store(class.cast(), Ordering::Relaxed);
+        Some(class.cast())
+    }
+
+    fn new_instance(class: *mut ffi::PyTypeObject) -> *mut ffi::PyStopIterationObject {
+        // SAFETY: the type is complete and has no items. The memory is zero, and tracked.
+        let instance = unsafe { ffi::PyType_GenericAlloc(class, 0) };
+        if instance.is_null() {
+            return ptr::null_mut();
+        }
+        // SAFETY: `raise` tracks it; untracking is allowed at any time.
+        unsafe { ffi::PyObject_GC_UnTrack(instance.cast()) };
+        let stop = instance.cast::<ffi::PyStopIterationObject>();
+        // SAFETY: a reference to the empty tuple, which CPython makes once.
+        let args = unsafe { ffi::PyTuple_New(0) };
+        // SAFETY: the instance is ours alone, of this layout, and the field is null.
+        unsafe { (*stop).args = args };
+        stop
+    }
+
+    /// Drops what the instance holds, and keeps its memory if there is no other spare one.
+    unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+        let stop = object.cast::<ffi::PyStopIterationObject>();
+        // SAFETY: an object with a collector's head, which CPython hands in to be freed.
+        unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+        // SAFETY: a valid object of a heap type, which owns a reference to its type.
+        let class = unsafe { ffi::Py_TYPE(object) };
+        let is_plain = is_plain(stop);
+        // SAFETY: the instance has no references left, so its fields are ours.
+        let value = unsafe { ptr::replace(&raw mut (*stop).value, ptr::null_mut()) };
+        // SAFETY: the reference that the field owned.
+        unsafe { ffi::Py_XDECREF(value) };
+        let nobody = ptr::null_mut();
+        let kept =
+            is_plain && SPARE.compare_exchange(nobody, stop, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if kept {
+            // SAFETY: `PyObject_Init` takes a new reference when the memory is used again.
+            unsafe { ffi::Py_DECREF(class.cast()) };
+            return;
+        }
+        // SAFETY: the base's own function clears and frees what the base's allocator made.
+        let base_dealloc = unsafe { (*(*class).tp_base).tp_dealloc }.expect("each type has tp_dealloc");
+        // SAFETY: tracked again, because the base's function untracks.
+        unsafe { ffi::PyObject_GC_Track(object.cast()) };
+        // SAFETY: an object of the base's layout, with no references.
+        unsafe { base_dealloc(object) };
+        // SAFETY: the reference that the object owned.
+        unsafe { ffi::Py_DECREF(class.cast()) };
+    }
+
+    /// Did nobody catch it, and put more into it than its value?
+    fn is_plain(stop: *mut ffi::PyStopIterationObject) -> bool {
+        // SAFETY: the instance is valid, and of this layout.
+        let stop = unsafe { &*stop };
+        let fields = [stop.dict, stop.notes, stop.traceback, stop.context, stop.cause];
+        // SAFETY: asks for a bit in the collector's head of a valid object.
+        let finalized: c_int = unsafe { ffi::PyObject_GC_IsFinalized(ptr::from_ref(stop) as *mut _) };
+        fields.iter().all(|field| field.is_null()) && finalized == 0 && stop.suppress_context == '\0'
+    }
 }
 
-/// Makes StopIteration with `value` the current exception.
 #[cfg(not(Py_3_12))]
-pub(super) fn raise(value: Object<'_>) {
-    if value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyBaseException>() {
-        let py = value.py();
-        return with_value(value).restore(py);
+mod bare {
+    use std::ptr;
+
+    use super::{Object, PyBaseException, PyTuple, ffi, with_value};
+    use pyo3::prelude::*;
+
+    /// Makes StopIteration with `value` the current exception.
+    pub(crate) fn raise(value: Object<'_>) {
+        if value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyBaseException>() {
+            let py = value.py();
+            return with_value(value).restore(py);
+        }
+        // SAFETY: the exception types live for ever.
+        let class = unsafe { ffi::PyExc_StopIteration };
+        // SAFETY: as above; the reference is for the call below.
+        unsafe { ffi::Py_INCREF(class) };
+        // SAFETY: gives both references away. The instance is made only if somebody looks at it, from a value
+        // that is neither a tuple nor an exception.
+        unsafe { ffi::PyErr_Restore(class, value.into_ptr(), ptr::null_mut()) };
     }
-    // SAFETY: the exception types live for ever.
-    let class = unsafe { ffi::PyExc_StopIteration };
-    // SAFETY: as above; the reference is for the call below.
-    unsafe { ffi::Py_INCREF(class) };
-    // SAFETY: gives both references away. The instance is made only if somebody looks at it, from a value that
-    // is neither a tuple nor an exception.
-    unsafe { ffi::PyErr_Restore(class, value.into_ptr(), std::ptr::null_mut()) };
 }

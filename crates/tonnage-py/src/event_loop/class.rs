@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
-use pyo3::types::{PyDict, PySet, PyTuple, PyType};
+use pyo3::types::{PyDict, PySet, PyString, PyTuple, PyType};
 use tonnage_core::reactor::Reactor;
 use tonnage_core::slab::Slab;
 use tonnage_core::timers::Timers;
@@ -16,12 +16,17 @@ use crate::cpython::{Guarded, Native, Object, Owned, Visit};
 use crate::transports::SocketTransport;
 use crate::{errors, names};
 
+/// The methods that we call without a look-up by name, unless they are overridden. The names are interned:
+/// CPython's cache of methods would keep each new string.
+fn called_directly(py: Python<'_>) -> [&Bound<'_, PyString>; 4] {
+    [names::call_soon(py), names::call_later(py), names::call_at(py), names::create_task(py)]
+}
+
 /// Does it override no method whose overriding makes us schedule by name?
 fn is_plain(class: &Bound<'_, PyType>) -> PyResult<bool> {
     let py = class.py();
     let own = py.get_type::<EventLoop>();
-    // The names are interned: CPython's cache of methods would keep each new string.
-    for name in [names::call_soon(py), names::call_later(py), names::call_at(py)] {
+    for name in called_directly(py) {
         if !class.getattr(name)?.is(&own.getattr(name)?) {
             return Ok(false);
         }
@@ -52,7 +57,7 @@ impl EventLoop {
             unflushed: Guarded::new(vec![]),
             thread: AtomicU64::new(0),
             flags: Flags {
-                plain: is_plain(class)?,
+                plain: AtomicBool::new(is_plain(class)?),
                 debug: AtomicBool::new(false),
                 closed: AtomicBool::new(false),
                 stopping: AtomicBool::new(false),
@@ -150,6 +155,16 @@ impl EventLoop {
     #[setter(_thread_id)]
     fn set_thread_attribute(&self, value: Option<u64>) {
         self.thread.store(value.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// An attribute is set on the object itself: it may override a method.
+    fn _note_attribute(&self, name: &Bound<'_, PyString>) -> PyResult<()> {
+        for method in called_directly(name.py()) {
+            if name.as_any().eq(method)? {
+                self.flags.plain.store(false, Ordering::Relaxed);
+            }
+        }
+        Ok(())
     }
 
     /// Runs until `stop()`; the face has marked the loop as the running one.

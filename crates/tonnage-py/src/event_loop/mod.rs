@@ -32,7 +32,7 @@ pub(crate) use sources::Direction;
 pub(crate) use timer::Timer;
 pub(crate) use timer_handle::TimerHandle;
 
-use crate::cpython::{Guarded, Object, Owned, current, thread_id};
+use crate::cpython::{Guarded, Object, Owned, current, native_loop, thread_id};
 use crate::errors;
 use crate::task::{KeptAt, Task};
 use crate::transports::SocketTransport;
@@ -62,8 +62,8 @@ pub(crate) struct EventLoop {
 }
 
 struct Flags {
-    /// Does the class override no scheduling method, so that we may skip the call by name?
-    plain: bool,
+    /// Is no scheduling method overridden, so that we may skip the call by name?
+    plain: AtomicBool,
     debug: AtomicBool,
     closed: AtomicBool,
     stopping: AtomicBool,
@@ -73,13 +73,19 @@ impl EventLoop {
     /// The native loop behind `object`, if it is one whose scheduling nobody overrides.
     #[inline]
     pub(crate) fn of<'a>(object: &'a Object<'_>) -> Option<&'a Self> {
-        Self::of_any(object).filter(|event_loop| event_loop.flags.plain)
+        Self::of_any(object).filter(|event_loop| event_loop.flags.plain.load(Ordering::Relaxed))
     }
 
     /// The native loop behind `object`.
     #[inline]
     pub(crate) fn of_any<'a>(object: &'a Object<'_>) -> Option<&'a Self> {
-        object.cast::<Self>().ok().map(Bound::get)
+        native_loop(object).map(Bound::get)
+    }
+
+    /// As `of`, as an object.
+    #[inline]
+    pub(crate) fn bound<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, Self>> {
+        native_loop(object).filter(|event_loop| event_loop.get().flags.plain.load(Ordering::Relaxed))
     }
 
     #[inline]
@@ -90,7 +96,15 @@ impl EventLoop {
     /// May tasks and futures be made without asking Python code anything?
     #[inline]
     pub(crate) fn is_plain_and_quiet(&self) -> bool {
-        self.flags.plain && !self.debug()
+        self.flags.plain.load(Ordering::Relaxed) && !self.debug()
+    }
+
+    /// May a task be made without a call of `create_task` by name?
+    #[inline]
+    pub(crate) fn spawns_directly(&self, py: Python<'_>) -> bool {
+        self.is_plain_and_quiet()
+            && !self.is_closed()
+            && self.task_factory.with(py, |factory| factory.is_none())
     }
 
     #[inline]

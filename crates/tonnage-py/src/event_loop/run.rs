@@ -61,15 +61,18 @@ pub(super) fn run_once(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
 fn pass(slf: &Bound<'_, EventLoop>, polled: &mut Polled) -> PyResult<()> {
     let py = slf.py();
     let event_loop = slf.get();
-    let has_work = event_loop.ready.with(py, |queue| !queue.is_empty());
+    let mut count = event_loop.ready.with(py, |queue| queue.len());
     let timed = polled.passes.is_multiple_of(PASSES_UNTIMED);
-    if !has_work || polled.passes >= PASSES_MAX || (timed && clock::coarse_ns() != polled.at_coarse_ns) {
-        event_loop.poll(slf, has_work)?;
+    if count == 0 || polled.passes >= PASSES_MAX || (timed && clock::coarse_ns() != polled.at_coarse_ns) {
+        event_loop.poll(slf, count > 0)?;
         *polled = Polled { passes: 0, at_coarse_ns: clock::coarse_ns() };
+        count = event_loop.ready.with(py, |queue| queue.len());
     }
     polled.passes += 1;
-    event_loop.take_due_timers(py);
-    let count = event_loop.ready.with(py, |queue| queue.len());
+    if !event_loop.timers.with(py, |timers| timers.is_empty()) {
+        event_loop.take_due_timers(py);
+        count = event_loop.ready.with(py, |queue| queue.len());
+    }
     for _ in 0..count {
         let Some(ready) = event_loop.ready.with(py, std::collections::VecDeque::pop_front) else { break };
         if event_loop.debug() {
@@ -145,14 +148,7 @@ impl EventLoop {
         }
     }
 
-    #[inline(always)]
     fn take_due_timers(&self, py: Python<'_>) {
-        if !self.timers.with(py, |timers| timers.is_empty()) {
-            self.take_timers_until_now(py);
-        }
-    }
-
-    fn take_timers_until_now(&self, py: Python<'_>) {
         let now_ns = clock::now_ns();
         while let Some(timer) = self.timers.with(py, |timers| timers.pop_due(now_ns)) {
             let ready = timer.ready(py);

@@ -151,7 +151,8 @@ impl EventLoop {
         timeout: &Bound<'_, Timeout>,
     ) -> PyResult<Option<TimerKey>> {
         self.check_scheduling(None)?;
-        if when <= Self::now() {
+        let deadline = deadline_ns(when);
+        if clock::is_past(deadline) && !when.is_nan() {
             self.schedule(py, Ready::Expire(timeout.into()))?;
             return Ok(None);
         }
@@ -159,7 +160,7 @@ impl EventLoop {
             return Err(PyValueError::new_err("a timeout needs a time, got nan"));
         }
         let timer = Timer::Expire(timeout.into());
-        Ok(Some(self.timers.with(py, |timers| timers.insert(deadline_ns(when), timer))))
+        Ok(Some(self.timers.with(py, |timers| timers.insert(deadline, timer))))
     }
 
     /// `loop.time()` of each loop of ours.

@@ -11,11 +11,17 @@ use pyo3::types::PyDict;
 use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::{Args, Object, Owned, Parameters, Visit, call, coroutine};
 use crate::event_loop::EventLoop;
+use crate::task::{self, TaskOptions};
 use crate::{future, names, running};
 
 /// `event_loop.create_task(coro)`.
 #[inline]
 pub(crate) fn spawn<'py>(event_loop: &Object<'py>, coro: &Object<'py>) -> PyResult<Object<'py>> {
+    if let Some(native) = EventLoop::bound(event_loop)
+        && native.get().spawns_directly(coro.py())
+    {
+        return Ok(task::create_native(native, coro, TaskOptions::default())?.into_any());
+    }
     call::method(event_loop, names::create_task(coro.py()), coro)
 }
 

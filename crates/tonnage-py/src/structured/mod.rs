@@ -13,6 +13,7 @@ mod group;
 mod parent;
 mod sleep;
 mod timeout;
+mod turn;
 mod wait_for;
 
 use pyo3::prelude::*;
@@ -22,6 +23,7 @@ pub(crate) use ensure_future::WrapAwaitableCoroutine;
 pub(crate) use group::{ExitCoroutine, StartCoroutine, TaskGroup, TaskStatus};
 pub(crate) use sleep::SleepCoroutine;
 pub(crate) use timeout::{Timeout, expire};
+pub(crate) use turn::Turn;
 pub(crate) use wait_for::WaitForCoroutine;
 
 use crate::cpython::{Native, Object, add_function};
@@ -72,7 +74,7 @@ pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// Tells `parent` that the child it knows by `key` is done. A failure is told in the next turn, as asyncio does
 /// it: who is ready in this turn still runs before a group cancels it.
 pub(crate) fn child_done(parent: &Object<'_>, key: u32, child: &Bound<'_, Future>) -> PyResult<()> {
-    if parent.is_instance_of::<TaskGroup>() && child.value().has_failed(child.py()) {
+    if child.value().has_failed(child.py()) && parent.is_instance_of::<TaskGroup>() {
         return future::add_callback(child, ChildDone::create(parent, key)?);
     }
     child_of_any_kind_done(parent, key, child.as_any())

@@ -2,8 +2,11 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyInt;
 use tonnage_core::timers::TimerKey;
 
+use super::turn::Turn;
 use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::{Args, Object, Owned, Parameters, Visit};
 use crate::event_loop::EventLoop;
@@ -33,6 +36,7 @@ pub(crate) fn sleep<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     const PARAMETERS: Parameters<2> =
         Parameters { function: "sleep", names: ["delay", "result"], positional: 2, required: 1 };
     let (delay, result) = match args.single() {
+        Some(delay) if is_zero(delay) => return Turn::create(args.py()),
         Some(delay) => (delay.into(), None),
         None => {
             let [delay, result] = args.parse(&PARAMETERS)?;
@@ -40,6 +44,14 @@ pub(crate) fn sleep<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
         }
     };
     Coroutine::create(args.py(), Sleep { delay, result, phase: Phase::Begun })
+}
+
+/// Is it the number 0, of which there is one object?
+#[inline]
+fn is_zero(delay: &Object<'_>) -> bool {
+    static ZERO: PyOnceLock<Py<PyInt>> = PyOnceLock::new();
+    let zero = ZERO.get_or_init(delay.py(), || PyInt::new(delay.py(), 0).unbind());
+    delay.is(zero)
 }
 
 impl Body for Sleep {
