@@ -1,4 +1,4 @@
-"""TaskGroup, timeout and Barrier: asyncio 3.15's semantics, on Python 3.10 too.
+"""TaskGroup and timeout: asyncio 3.15's semantics, on Python 3.10 too.
 
 On later versions `tonnage` gives asyncio's own. What asyncio changed after it
 first had the name is tested on asyncio from the version on that has it.
@@ -546,78 +546,5 @@ def test_timeout_cancels_a_group(run: Run) -> None:
             async with tonnage.timeout(0.001), tonnage.TaskGroup() as group:
                 child = group.create_task(forever())
         assert child.cancelled()
-
-    run(main())
-
-
-# ---------------------------------------------------------------- Barrier
-
-
-def test_barrier_lets_all_go_when_all_are_there(run: Run) -> None:
-    async def main() -> None:
-        barrier = tonnage.Barrier(3)
-        assert repr(barrier).endswith("[filling, waiters:0/3]>")
-        waiting = [asyncio.create_task(barrier.wait()) for _ in range(2)]
-        await asyncio.sleep(0)
-        assert (barrier.n_waiting, barrier.parties, barrier.broken) == (2, 3, False)
-        assert await barrier.wait() == 2
-        assert await asyncio.gather(*waiting) == [0, 1]
-        assert barrier.n_waiting == 0
-
-    run(main())
-
-
-def test_barrier_can_be_used_again(run: Run) -> None:
-    order: list[int] = []
-
-    async def party(barrier: Any, number: int) -> None:
-        for turn in range(3):
-            async with barrier:
-                order.append(turn)
-
-    async def main() -> None:
-        barrier = tonnage.Barrier(2)
-        await asyncio.gather(party(barrier, 0), party(barrier, 1))
-
-    run(main())
-    assert order == [0, 0, 1, 1, 2, 2]
-
-
-@since(3, 15)
-def test_barrier_of_no_parties_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^parties must be >= 1$"):
-        tonnage.Barrier(0)
-
-
-def test_cancelled_wait_leaves_the_barrier(run: Run) -> None:
-    async def main() -> None:
-        barrier = tonnage.Barrier(2)
-        first = asyncio.create_task(barrier.wait())
-        await asyncio.sleep(0)
-        first.cancel()
-        await asyncio.wait([first])
-        assert barrier.n_waiting == 0
-        assert sorted(await asyncio.gather(barrier.wait(), barrier.wait())) == [0, 1]
-
-    run(main())
-
-
-@pytest.mark.parametrize("action", ["reset", "abort"])
-def test_reset_and_abort_break_what_waits(run: Run, action: str) -> None:
-    async def main() -> None:
-        barrier = tonnage.Barrier(3)
-        waiting = [asyncio.create_task(barrier.wait()) for _ in range(2)]
-        await asyncio.sleep(0)
-        await getattr(barrier, action)()
-        results = await asyncio.gather(*waiting, return_exceptions=True)
-        assert [type(result) for result in results] == [tonnage.BrokenBarrierError] * 2
-        assert str(results[0]) == "Abort or reset of barrier"
-        assert barrier.broken is (action == "abort")
-        if barrier.broken:
-            with pytest.raises(tonnage.BrokenBarrierError, match="^Barrier aborted$"):
-                await barrier.wait()
-            await barrier.reset()
-        assert barrier.n_waiting == 0
-        assert sorted(await asyncio.gather(*(barrier.wait() for _ in range(3)))) == [0, 1, 2]
 
     run(main())

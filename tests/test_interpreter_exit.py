@@ -51,6 +51,28 @@ PROGRAMS = {
     "callbacks left": "loop = new_event_loop(); [loop.call_soon(print, 1) for _ in range(9)]",
     "timers left": "loop = new_event_loop(); kept = [loop.call_later(9, print) for _ in range(9)]",
     "futures left": "loop = new_event_loop(); kept = [loop.create_future() for _ in range(9)]",
+    "waits left": """
+        async def wait():
+            lock, gate, event = tonnage.Lock(), tonnage.Semaphore(0), tonnage.Event()
+            changed, meeting = tonnage.Condition(), tonnage.Barrier(2)
+            await changed.acquire()
+            waits = [changed.wait()]
+            waits[0].send(None)
+            await changed.acquire()
+            await lock.acquire()
+            waits += [lock.acquire(), gate.acquire(), event.wait(), meeting.wait(), changed.acquire()]
+            for wait in waits[1:]:
+                wait.send(None)
+            lock.cycle = event.cycle = waits
+            return waits
+        loop = new_event_loop()
+        sys.kept = loop.run_until_complete(wait())
+        lost = loop.run_until_complete(wait())
+        del lost
+        gc.disable()
+        lost = loop.run_until_complete(wait())
+        del lost
+    """,
     "futures in modules": """
         loop = new_event_loop()
         sys.kept = [loop.create_future() for _ in range(9)]

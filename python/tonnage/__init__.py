@@ -9,22 +9,31 @@ asyncio's own object.
 from __future__ import annotations
 
 import asyncio as _asyncio
-import sys
 from typing import TYPE_CHECKING
 
 from tonnage._tonnage import (
+    Barrier,
+    BoundedSemaphore,
+    Condition,
+    Event,
     Future,
     Handle,
+    Lock,
+    Semaphore,
     Task,
     TaskGroup,
     Timeout,
     TimerHandle,
     __version__ as __version__,
+    as_completed,
     create_task,
     ensure_future,
+    gather,
+    shield,
     sleep,
     timeout,
     timeout_at,
+    wait,
     wait_for,
 )
 from tonnage.eager import create_eager_task_factory, eager_task_factory
@@ -35,13 +44,9 @@ from tonnage.live_objects import report_at_exit as _report_at_exit
 from tonnage.runner import Runner, run
 from tonnage.task_status import TaskStatus
 
-if sys.version_info >= (3, 11):
-    from asyncio import Barrier
-else:
-    from tonnage.backports import Barrier
-
 if TYPE_CHECKING:
     # The rest of asyncio, for type checkers; `__getattr__` finds it at run time.
+    import sys
     from asyncio import (
         ALL_COMPLETED as ALL_COMPLETED,
         FIRST_COMPLETED as FIRST_COMPLETED,
@@ -51,18 +56,14 @@ if TYPE_CHECKING:
         BaseEventLoop as BaseEventLoop,
         BaseProtocol as BaseProtocol,
         BaseTransport as BaseTransport,
-        BoundedSemaphore as BoundedSemaphore,
         BufferedProtocol as BufferedProtocol,
         CancelledError as CancelledError,
-        Condition as Condition,
         DatagramProtocol as DatagramProtocol,
         DatagramTransport as DatagramTransport,
-        Event as Event,
         IncompleteReadError as IncompleteReadError,
         InvalidStateError as InvalidStateError,
         LifoQueue as LifoQueue,
         LimitOverrunError as LimitOverrunError,
-        Lock as Lock,
         PriorityQueue as PriorityQueue,
         Protocol as Protocol,
         Queue as Queue,
@@ -70,7 +71,6 @@ if TYPE_CHECKING:
         QueueFull as QueueFull,
         ReadTransport as ReadTransport,
         SelectorEventLoop as SelectorEventLoop,
-        Semaphore as Semaphore,
         SendfileNotAvailableError as SendfileNotAvailableError,
         Server as Server,
         StreamReader as StreamReader,
@@ -82,14 +82,12 @@ if TYPE_CHECKING:
         Transport as Transport,
         WriteTransport as WriteTransport,
         all_tasks as all_tasks,
-        as_completed as as_completed,
         create_subprocess_exec as create_subprocess_exec,
         create_subprocess_shell as create_subprocess_shell,
         current_task as current_task,
         events as events,
         exceptions as exceptions,
         futures as futures,
-        gather as gather,
         get_event_loop as get_event_loop,
         get_event_loop_policy as get_event_loop_policy,  # pyright: ignore[reportDeprecated]
         get_running_loop as get_running_loop,
@@ -104,7 +102,6 @@ if TYPE_CHECKING:
         run_coroutine_threadsafe as run_coroutine_threadsafe,
         set_event_loop as set_event_loop,
         set_event_loop_policy as set_event_loop_policy,  # pyright: ignore[reportDeprecated]
-        shield as shield,
         start_server as start_server,
         start_unix_server as start_unix_server,
         streams as streams,
@@ -112,7 +109,6 @@ if TYPE_CHECKING:
         tasks as tasks,
         to_thread as to_thread,
         transports as transports,
-        wait as wait,
         wrap_future as wrap_future,
     )
 
@@ -131,26 +127,35 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Barrier",
+    "BoundedSemaphore",
     "BrokenBarrierError",
+    "Condition",
+    "Event",
     "EventLoop",
     "Future",
     "Handle",
+    "Lock",
     "Runner",
+    "Semaphore",
     "Task",
     "TaskGroup",
     "TaskStatus",
     "Timeout",
     "TimerHandle",
+    "as_completed",
     "create_eager_task_factory",
     "create_task",
     "eager_task_factory",
     "ensure_future",
+    "gather",
     "install",
     "new_event_loop",
     "run",
+    "shield",
     "sleep",
     "timeout",
     "timeout_at",
+    "wait",
     "wait_for",
 ]
 __all__ += [name for name in _asyncio.__all__ if name not in __all__]

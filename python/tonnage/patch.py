@@ -33,18 +33,29 @@ _HOMES = {
 
 # What asyncio has too, and tonnage builds itself.
 _OURS = (
+    "Barrier",
+    "BrokenBarrierError",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
     "EventLoop",
     "Future",
+    "Lock",
+    "Semaphore",
     "Task",
     "TaskGroup",
     "Timeout",
+    "as_completed",
     "create_eager_task_factory",
     "create_task",
     "eager_task_factory",
     "ensure_future",
+    "gather",
+    "shield",
     "sleep",
     "timeout",
     "timeout_at",
+    "wait",
     "wait_for",
 )
 
@@ -72,7 +83,7 @@ def run(
 
 
 class _GatheringFuture(tonnage.Future[Any]):
-    """What `asyncio.gather()` returns: cancelling it cancels all that it waits for."""
+    """What asyncio's own `gather()` returns, for modules that have imported it: a future of ours."""
 
     def __init__(self, children: Iterable[asyncio.Future[Any]], *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
@@ -102,11 +113,6 @@ def _replacements() -> Iterator[tuple[str, object]]:
         yield name, getattr(tonnage, name)
     yield "Runner", Runner
     yield "run", run
-    if sys.version_info < (3, 11):
-        from tonnage import backports
-
-        for name in backports.__all__:
-            yield name, getattr(backports, name)
 
 
 def _rebind(name: str, ours: object) -> None:

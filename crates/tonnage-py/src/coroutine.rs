@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
-use crate::cpython::native_class::create;
+use crate::cpython::native_class::{create, create_with};
 use crate::cpython::{
     Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, Slots, Step, Visit, coroutine,
 };
@@ -68,7 +68,7 @@ where
     Self: NativeClass,
 {
     pub(crate) fn create(py: Python<'_>, body: B) -> PyResult<Object<'_>> {
-        Ok(create(py, Self { state: Guarded::new(State::Created(body)) })?.into_any())
+        Ok(create_with(py, || Self { state: Guarded::new(State::Created(body)) })?.into_any())
     }
 }
 
@@ -191,7 +191,9 @@ where
     Coroutine<B>: NativeClass,
 {
     let py = this.py();
-    match throw(this, PyGeneratorExit::new_err(())) {
+    // An instance: to ask a lazy error for its class attaches, which panics while the interpreter ends.
+    let exit = PyErr::from_value(py.get_type::<PyGeneratorExit>().call0()?);
+    match throw(this, exit) {
         Ok(Step::Yielded(_)) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit")),
         Ok(Step::Returned(_)) => Ok(py.None().into_bound(py)),
         Err(error) if error.is_instance_of::<PyGeneratorExit>(py) => Ok(py.None().into_bound(py)),

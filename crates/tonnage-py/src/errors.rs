@@ -28,6 +28,11 @@ pub(crate) fn timed_out(cancelled: &Bound<'_, PyBaseException>) -> PyResult<PyEr
     Ok(PyErr::from_value(error))
 }
 
+/// `asyncio.TimeoutError()`.
+pub(crate) fn timeout(py: Python<'_>) -> PyErr {
+    instance(names::timeout_error(py), ())
+}
+
 /// Is it a CancelledError?
 pub(crate) fn is_cancelled(py: Python<'_>, error: &PyErr) -> bool {
     names::cancelled_error(py).is_ok_and(|class| error.matches(py, class).unwrap_or(false))

@@ -18,6 +18,7 @@ macro_rules! attribute_names {
 attribute_names!(
     _asyncio_future_blocking,
     _cancel_message,
+    _log_destroy_pending,
     _loop,
     _make_cancelled_error,
     _source_traceback,
@@ -83,6 +84,10 @@ attribute_names!(
     peername,
     _call_connection_lost,
     _start_reading,
+    acquire,
+    release,
+    locked,
+    wait,
 );
 
 macro_rules! imported {
@@ -116,12 +121,15 @@ imported! {
     buffered_protocol = "asyncio.protocols", "BufferedProtocol";
     set_nodelay = "asyncio.base_events", "_set_nodelay";
     set_result_unless_cancelled = "asyncio.futures", "_set_result_unless_cancelled";
+    release_waiter = "asyncio.tasks", "_release_waiter";
     sendfile_mode = "asyncio.constants", "_SendfileMode";
     shut_wr = "socket", "SHUT_WR";
     warn = "warnings", "warn";
     round = "builtins", "round";
     /// Both of 3.10's classes there.
     timeout_error = "tonnage.errors", "TimeoutError";
+    exc_info = "sys", "exc_info";
+    broken_barrier_error = "tonnage.errors", "BrokenBarrierError";
     cancelled_error = "asyncio.exceptions", "CancelledError";
     invalid_state_error = "asyncio.exceptions", "InvalidStateError";
     extract_stack = "asyncio.format_helpers", "extract_stack";

@@ -14,8 +14,14 @@ use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
 use crate::structured::{
-    ChildDone, ExitCoroutine, SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn,
-    WaitForCoroutine, WrapAwaitableCoroutine,
+    AsCompletedIterator, ChildDone, ExitCoroutine, GatheringFuture, NextFutureCoroutine, NextResultCoroutine,
+    SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine,
+    Waiting, WrapAwaitableCoroutine,
+};
+use crate::sync::{
+    Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
+    ConditionCoroutine, ConditionForCoroutine, EnterByNameCoroutine, Event, EventCoroutine, Lock,
+    LockCoroutine, Semaphore, SemaphoreCoroutine,
 };
 use crate::task::{Task, TaskWakeup};
 use crate::transports::SocketTransport;
@@ -75,6 +81,7 @@ native_class!(SocketTransport, extras);
 native_class!(CoroutineIter);
 native_class!(Immediate);
 native_class!(ChildDone);
+native_class!(GatheringFuture: Future, first field future);
 native_class!(SleepCoroutine);
 native_class!(Turn);
 native_class!(Timeout, extras);
@@ -85,6 +92,26 @@ native_class!(ExitCoroutine);
 native_class!(StartCoroutine);
 native_class!(TaskStatus);
 native_class!(WrapAwaitableCoroutine);
+native_class!(WaitCoroutine);
+native_class!(Waiting);
+native_class!(AsCompletedIterator);
+native_class!(NextFutureCoroutine);
+native_class!(NextResultCoroutine);
+native_class!(Lock, extras);
+native_class!(Semaphore, extras);
+native_class!(BoundedSemaphore: Semaphore, first field semaphore);
+native_class!(LockCoroutine);
+native_class!(SemaphoreCoroutine);
+native_class!(EnterByNameCoroutine);
+native_class!(Event, extras);
+native_class!(EventCoroutine);
+native_class!(Condition, extras);
+native_class!(ConditionCoroutine);
+native_class!(ConditionForCoroutine);
+native_class!(Barrier, extras);
+native_class!(BarrierWaitCoroutine);
+native_class!(BarrierResetCoroutine);
+native_class!(BarrierAbortCoroutine);
 
 /// Lists all native classes once: what is made when the module is, and what is counted.
 macro_rules! all_classes {
@@ -117,6 +144,7 @@ all_classes!(
     CoroutineIter,
     Immediate,
     ChildDone,
+    GatheringFuture,
     SleepCoroutine,
     Turn,
     Timeout,
@@ -127,4 +155,24 @@ all_classes!(
     StartCoroutine,
     TaskStatus,
     WrapAwaitableCoroutine,
+    WaitCoroutine,
+    Waiting,
+    AsCompletedIterator,
+    NextFutureCoroutine,
+    NextResultCoroutine,
+    Lock,
+    Semaphore,
+    BoundedSemaphore,
+    LockCoroutine,
+    SemaphoreCoroutine,
+    EnterByNameCoroutine,
+    Event,
+    EventCoroutine,
+    Condition,
+    ConditionCoroutine,
+    ConditionForCoroutine,
+    Barrier,
+    BarrierWaitCoroutine,
+    BarrierResetCoroutine,
+    BarrierAbortCoroutine,
 );

@@ -39,6 +39,9 @@ imported! {
 /// Does asyncio's repr of a task fail without a coroutine? Before it knew eager tasks, it did.
 pub(crate) const REPR_NEEDS_COROUTINE: bool = cfg!(not(Py_3_12));
 
+/// Do asyncio's futures know who awaits them?
+pub(crate) const HAS_CALL_GRAPH: bool = cfg!(Py_3_14);
+
 /// `_asyncio.future_add_to_awaited_by`, from 3.14 on.
 #[allow(clippy::unnecessary_wraps, reason = "older versions have no such function")]
 pub(crate) fn add_to_awaited_by(_py: Python<'_>) -> PyResult<Option<&Bound<'_, PyAny>>> {

@@ -4,7 +4,12 @@
 //! through `_asyncio._swap_current_task`.
 
 #[cfg(not(Py_3_14))]
+use std::ffi::c_int;
+
+#[cfg(not(Py_3_14))]
 use pyo3::exceptions::PyKeyError;
+#[cfg(not(Py_3_14))]
+use pyo3::ffi;
 use pyo3::prelude::*;
 #[cfg(not(Py_3_14))]
 use pyo3::types::PyDict;
@@ -12,11 +17,35 @@ use pyo3::types::PyDict;
 use super::compat;
 use super::slots::Object;
 
+#[cfg(not(Py_3_14))]
+unsafe extern "C" {
+    /// Exported by CPython for asyncio's own extension. Returns -1 with an exception set if it fails.
+    fn _PyDict_SetItem_KnownHash(
+        dict: *mut ffi::PyObject,
+        key: *mut ffi::PyObject,
+        value: *mut ffi::PyObject,
+        hash: ffi::Py_hash_t,
+    ) -> c_int;
+}
+
 /// Makes `task` the running task of `event_loop`.
 #[cfg(not(Py_3_14))]
 #[inline]
 pub(crate) fn enter(event_loop: &Object<'_>, task: &Object<'_>) -> PyResult<()> {
-    tasks(event_loop.py())?.set_item(event_loop, task)
+    enter_hashed(event_loop, task, event_loop.hash()?)
+}
+
+/// As `enter`, of a loop whose hash is known.
+#[cfg(not(Py_3_14))]
+#[inline]
+pub(crate) fn enter_hashed(event_loop: &Object<'_>, task: &Object<'_>, hash: isize) -> PyResult<()> {
+    let tasks = tasks(event_loop.py())?;
+    let (key, value) = (event_loop.as_ptr(), task.as_ptr());
+    // SAFETY: all three are bound, the first is a dictionary, and the hash is the key's.
+    if unsafe { _PyDict_SetItem_KnownHash(tasks.as_ptr(), key, value, hash) } < 0 {
+        return Err(PyErr::fetch(event_loop.py()));
+    }
+    Ok(())
 }
 
 /// No task of `event_loop` runs.
@@ -55,6 +84,13 @@ pub(crate) fn enter(event_loop: &Object<'_>, task: &Object<'_>) -> PyResult<()> 
 pub(crate) fn leave(event_loop: &Object<'_>) -> PyResult<()> {
     let py = event_loop.py();
     compat::swap_current_task(py)?.call1((event_loop, py.None())).map(drop)
+}
+
+/// As `enter`; only older versions ask for a hash.
+#[cfg(Py_3_14)]
+#[inline]
+pub(crate) fn enter_hashed(event_loop: &Object<'_>, task: &Object<'_>, _hash: isize) -> PyResult<()> {
+    enter(event_loop, task)
 }
 
 /// The running task of `event_loop`.

@@ -15,6 +15,7 @@ pub(crate) mod interpreter;
 mod loop_ref;
 mod methods;
 pub(crate) mod native_class;
+pub(crate) mod number;
 mod owned;
 pub(crate) mod recursion;
 mod slots;

@@ -140,6 +140,8 @@ pub(crate) trait NativeClass: NativeLayout {
     }
     /// Is `__next__` for the interpreter only, so that objects do not pass for iterators?
     const HIDES_NEXT: bool = false;
+    /// Do the interpreter's errors name it without its module, as they name a class written in Python?
+    const SHORT_NAME: bool = false;
     /// Has a finalizer work to do? Asked at deallocation, so that most objects skip it.
     fn needs_finalizer(&self, _py: Python<'_>) -> bool {
         false
@@ -286,6 +288,15 @@ pub(crate) fn upcast<'a, 'py, T: Extends<B>, B: NativeClass>(object: &'a Bound<'
 /// Makes an object of exactly this class.
 #[inline]
 pub(crate) fn create<T: NativeClass>(py: Python<'_>, value: T) -> PyResult<Bound<'_, T>> {
+    create_with(py, || value)
+}
+
+/// As `create`, of a large value that is made where it is to stay. `value` must not run Python code.
+#[inline(always)]
+pub(crate) fn create_with<T: NativeClass>(
+    py: Python<'_>,
+    value: impl FnOnce() -> T,
+) -> PyResult<Bound<'_, T>> {
     let type_object = T::cell().type_ptr(py);
     let reused = T::cell().free.with(py, Vec::pop);
     let object = match reused {
@@ -307,7 +318,7 @@ pub(crate) fn create<T: NativeClass>(py: Python<'_>, value: T) -> PyResult<Bound
         }
     };
     // SAFETY: the object is ours alone and large enough; nothing was written behind its head yet.
-    unsafe { value_ptr::<T>(object).write(value) };
+    unsafe { value_ptr::<T>(object).write(value()) };
     T::cell().count(1);
     if T::IS_COLLECTED {
         // SAFETY: all fields are valid now, so the collector may look at the object.
@@ -366,6 +377,9 @@ pub(super) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResul
     let type_object = unsafe { Bound::from_owned_ptr_or_err(py, type_object)? }.cast_into::<PyType>()?;
     if T::HIDES_NEXT {
         hide_next(&type_object)?;
+    }
+    if T::SHORT_NAME {
+        type_object.setattr("__name__", type_object.name()?)?;
     }
     if T::LISTED {
         module.add(type_object.name()?, &type_object)?;

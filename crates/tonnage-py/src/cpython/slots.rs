@@ -125,6 +125,15 @@ impl<T: NativeClass> Slots<T> {
         self.function(ffi::Py_am_send, send::<T, F> as *mut c_void);
     }
 
+    /// `__aiter__` that returns itself, and `__anext__`.
+    pub(crate) fn async_iterator<F>(&mut self, _next: F)
+    where
+        F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        self.function(ffi::Py_am_aiter, ffi::PyObject_SelfIter as *mut c_void);
+        self.function(ffi::Py_am_anext, unary::<T, F> as *mut c_void);
+    }
+
     /// `__call__`.
     pub(crate) fn call<F>(&mut self, _body: F)
     where

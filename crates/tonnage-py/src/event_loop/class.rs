@@ -1,6 +1,6 @@
 //! The methods of the loop that Python calls.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -11,7 +11,7 @@ use tonnage_core::slab::Slab;
 use tonnage_core::timers::Timers;
 
 use super::sources::Sources;
-use super::{EventLoop, Flags, VecDeque};
+use super::{EventLoop, Flags, NO_HASH, VecDeque};
 use crate::cpython::{Guarded, Native, Object, Owned, Visit};
 use crate::transports::SocketTransport;
 use crate::{errors, names};
@@ -56,6 +56,7 @@ impl EventLoop {
             task_factory: Guarded::new(None),
             unflushed: Guarded::new(vec![]),
             thread: AtomicU64::new(0),
+            hash: AtomicIsize::new(NO_HASH),
             flags: Flags {
                 plain: AtomicBool::new(is_plain(class)?),
                 debug: AtomicBool::new(false),

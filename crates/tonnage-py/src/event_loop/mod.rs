@@ -17,7 +17,7 @@ mod timer;
 mod timer_handle;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -58,8 +58,12 @@ pub(crate) struct EventLoop {
     unflushed: Guarded<Vec<Owned<SocketTransport>>>,
     /// The thread that runs the loop; 0: none.
     thread: AtomicU64,
+    hash: AtomicIsize,
     flags: Flags,
 }
+
+/// No object has this hash.
+const NO_HASH: isize = -1;
 
 struct Flags {
     /// Is no scheduling method overridden, so that we may skip the call by name?
@@ -175,6 +179,14 @@ impl EventLoop {
         KeptAt::of(self.pending.with(py, |pending| pending.insert(task)))
     }
 
+    /// Keeps a new task alive, and schedules its first step.
+    #[inline]
+    pub(crate) fn start_task(&self, py: Python<'_>, task: &Bound<'_, Task>) -> KeptAt {
+        let ready = Ready::Step(task.into());
+        self.ready.with(py, |queue| queue.push_back(ready));
+        self.keep(py, task)
+    }
+
     /// The task is done; the caller drops the reference.
     #[inline]
     #[must_use]
@@ -195,10 +207,22 @@ impl EventLoop {
         if self.current.with(py, |current| current.as_ref().is_some_and(|current| current.is(task))) {
             return Ok(());
         }
-        current::enter(event_loop, task.as_any())?;
+        current::enter_hashed(event_loop, task.as_any(), self.hash(event_loop)?)?;
         let task = Owned::from(task);
         drop(self.current.with(py, |current| current.replace(task)));
         Ok(())
+    }
+
+    /// `hash(event_loop)`, asked for once.
+    #[inline]
+    fn hash(&self, event_loop: &Object<'_>) -> PyResult<isize> {
+        let known = self.hash.load(Ordering::Relaxed);
+        if known != NO_HASH {
+            return Ok(known);
+        }
+        let hash = event_loop.hash()?;
+        self.hash.store(hash, Ordering::Relaxed);
+        Ok(hash)
     }
 
     /// No task runs.

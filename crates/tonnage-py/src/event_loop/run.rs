@@ -149,6 +149,10 @@ impl EventLoop {
     }
 
     fn take_due_timers(&self, py: Python<'_>) {
+        let next = self.timers.with(py, |timers| timers.peek());
+        if !next.is_some_and(clock::is_past) {
+            return;
+        }
         let now_ns = clock::now_ns();
         while let Some(timer) = self.timers.with(py, |timers| timers.pop_due(now_ns)) {
             let ready = timer.ready(py);

@@ -10,7 +10,7 @@ use tonnage_core::timers::TimerKey;
 
 use super::call_args::CallArgs;
 use super::{EventLoop, Handle, Ready, Timer, TimerHandle};
-use crate::cpython::{Args, Methods, Native, Object, Owned, Parameters, compat};
+use crate::cpython::{Args, Methods, Native, Object, Owned, Parameters, compat, number};
 use crate::future::Future;
 use crate::structured::Timeout;
 use crate::task::{self, TaskOptions};
@@ -37,14 +37,14 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
         let Some(delay) = args.positional().first().filter(|delay| !delay.is_none()) else {
             return Err(PyTypeError::new_err("delay must not be None"));
         };
-        let delay = delay.extract::<f64>()?;
+        let delay = number::seconds(delay)?;
         schedule_at(event_loop, &args, (seconds(clock::now_ns()) + delay, "call_later"))
     });
     methods.with_args(c"call_at", c"Run a callback at a time of the loop's clock.", |event_loop, args| {
         let Some(when) = args.positional().first().filter(|when| !when.is_none()) else {
             return Err(PyTypeError::new_err("when cannot be None"));
         };
-        let when = when.extract::<f64>()?;
+        let when = number::seconds(when)?;
         schedule_at(event_loop, &args, (when, "call_at"))
     });
     methods.no_args(

@@ -4,15 +4,16 @@ use pyo3::prelude::*;
 
 use super::{Future, Outcome};
 use crate::cpython::native_class::is_exact;
-use crate::cpython::{Native, Object};
-use crate::names;
+use crate::cpython::{Mark, Native, Object};
+use crate::structured::GatheringFuture;
 use crate::task::Task;
+use crate::{errors, names};
 
 /// Is it exactly a class of ours, and no Python subclass? Then nobody overrides its methods, and `await`
 /// resumes it by pointer.
 #[inline]
 pub(crate) fn is_ours(object: &Object<'_>) -> bool {
-    is_exact::<Future>(object) || is_exact::<Task>(object)
+    is_exact::<Future>(object) || is_exact::<Task>(object) || is_exact::<GatheringFuture>(object)
 }
 
 /// The future behind `object`, if it is one of ours.
@@ -60,4 +61,67 @@ pub(crate) fn is_cancelled(future: &Object<'_>) -> PyResult<bool> {
         Some(ours) => Ok(ours.value().state.with(py, |state| matches!(state.outcome, Outcome::Cancelled))),
         None => future.call_method0(names::cancelled(py))?.is_truthy(),
     }
+}
+
+/// How a future ended.
+pub(crate) enum Ended<'py> {
+    Result(Object<'py>),
+    Exception(Object<'py>),
+    Cancelled,
+}
+
+/// How a future that is done ended; its exception counts as retrieved from then on.
+pub(crate) fn ended<'py>(future: &Object<'py>) -> PyResult<Ended<'py>> {
+    let py = future.py();
+    if let Some(ours) = ours(future) {
+        let found = ours.value().state.with(py, |state| {
+            state.event_loop.mark(Mark::LogTraceback, false);
+            match &state.outcome {
+                Outcome::Pending => None,
+                Outcome::Cancelled => Some(Ended::Cancelled),
+                Outcome::Result(value) => Some(Ended::Result(value.get_bound(py))),
+                Outcome::Exception(exception) => Some(Ended::Exception(exception.get_bound(py))),
+            }
+        });
+        return found.ok_or_else(|| errors::invalid_state(py, "Exception is not set."));
+    }
+    if is_cancelled(future)? {
+        return Ok(Ended::Cancelled);
+    }
+    let exception = future.call_method0(names::exception(py))?;
+    if exception.is_none() {
+        return Ok(Ended::Result(future.call_method0(names::result(py))?));
+    }
+    Ok(Ended::Exception(exception))
+}
+
+/// `future.result()`.
+pub(crate) fn result<'py>(future: &Object<'py>) -> PyResult<Object<'py>> {
+    match ours(future) {
+        Some(ours) => super::class::result(ours),
+        None => future.call_method0(names::result(future.py())),
+    }
+}
+
+/// The CancelledError of a future that was cancelled: once the one that ended its task, then others like it.
+pub(crate) fn make_cancelled_error<'py>(future: &Object<'py>) -> PyResult<Object<'py>> {
+    let py = future.py();
+    match ours(future) {
+        Some(ours) => Ok(ours.value().cancelled_error(py).into_value(py).into_bound(py).into_any()),
+        None => future.call_method0(names::_make_cancelled_error(py)),
+    }
+}
+
+/// The message with which a future was cancelled.
+pub(crate) fn cancel_message<'py>(future: &Object<'py>) -> PyResult<Option<Object<'py>>> {
+    let py = future.py();
+    if let Some(ours) = ours(future) {
+        return Ok(ours.value().state.with(py, |state| {
+            state
+                .rare
+                .as_ref()
+                .and_then(|rare| rare.cancel_message.as_ref().map(|message| message.get_bound(py)))
+        }));
+    }
+    Ok(future.getattr_opt(names::_cancel_message(py))?.filter(|message| !message.is_none()))
 }

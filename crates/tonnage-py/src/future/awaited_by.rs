@@ -47,6 +47,11 @@ fn declared<'py>(future: &Bound<'py, Future>) -> Option<Bound<'py, PySet>> {
     found.and_then(|set| set.cast_into().ok())
 }
 
+/// What was declared for the future, and is not derived from its callbacks.
+pub(crate) fn declared_tasks<'py>(future: &Bound<'py, Future>) -> Vec<Object<'py>> {
+    declared(future).map_or_else(Vec::new, |set| set.iter().collect())
+}
+
 /// The attribute `_asyncio_awaited_by`: a frozen set, or None.
 pub(super) fn get<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
     let py = future.py();

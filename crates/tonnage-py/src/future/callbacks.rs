@@ -236,14 +236,16 @@ pub(super) fn remove(future: &Bound<'_, Future>, callback: &Object<'_>) -> PyRes
 }
 
 /// The tasks that wait for the future.
-pub(super) fn waiting_tasks<'py>(future: &Bound<'py, Future>) -> PyResult<Vec<Object<'py>>> {
+pub(crate) fn waiting_tasks<'py>(future: &Bound<'py, Future>) -> PyResult<Vec<Object<'py>>> {
     let py = future.py();
     let entries = future.value().state.with(py, |state| state.callbacks.copies(py));
     let mut tasks = vec![];
     for entry in &entries {
         match entry {
             Callback::Wakeup(task) => tasks.push(task.get_bound(py).into_any()),
-            Callback::Report { parent, .. } => tasks.extend(structured::waiting_task(parent.bind(py))),
+            Callback::Report { parent, key } => {
+                tasks.extend(structured::waiting_tasks(parent.bind(py), *key)?);
+            }
             Callback::Call { callback, .. } => {
                 if let Ok(wakeup) = callback.bind(py).cast::<TaskWakeup>() {
                     tasks.extend(wakeup.value().task(py));

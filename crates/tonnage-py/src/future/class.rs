@@ -7,11 +7,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList, PyString};
 
 use super::{Future, Outcome, Polled, awaited_by, awaiting, callbacks, finalizer};
-use crate::cpython::native_class::{create, is_exact};
+use crate::cpython::native_class::{create, create_with, is_exact};
 use crate::cpython::{
     Args, LoopRef, Mark, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, receiver_of,
 };
 use crate::event_loop::EventLoop;
+use crate::structured::GatheringFuture;
 use crate::{errors, names};
 
 impl NativeClass for Future {
@@ -138,7 +139,7 @@ fn methods(slots: &mut Slots<Future>) {
 fn attributes(slots: &mut Slots<Future>) {
     slots.getter(c"__class__", |future| {
         let py = future.py();
-        if is_exact::<Future>(future.as_any()) {
+        if is_exact::<Future>(future.as_any()) || is_exact::<GatheringFuture>(future.as_any()) {
             return names::asyncio_future(py).cloned();
         }
         Ok(future.get_type().into_any())
@@ -404,7 +405,7 @@ fn get_loop<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
 pub(crate) fn create_native<'py>(event_loop: &Bound<'py, EventLoop>) -> PyResult<Bound<'py, Future>> {
     let py = event_loop.py();
     if event_loop.get().is_plain_and_quiet() {
-        return create(py, Future::of_native_loop(event_loop));
+        return create_with(py, || Future::of_native_loop(event_loop));
     }
     let future = create(py, Future::empty())?;
     future.value().initialise(py, Some(event_loop.clone().into_any()), &future.get_type())?;

@@ -15,9 +15,14 @@ use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-pub(crate) use any_kind::{is_cancelled, is_done, is_future, is_ours, loop_of};
+pub(crate) use any_kind::{
+    Ended, cancel_message, ended, is_cancelled, is_done, is_future, is_ours, loop_of, make_cancelled_error,
+    result,
+};
 pub(crate) use awaiting::{FutureIter, resume};
-pub(crate) use callbacks::{Callbacks, add_parent, add_waiting_task, remove_parent, run as run_callback};
+pub(crate) use callbacks::{
+    Callback, Callbacks, add_parent, add_waiting_task, remove_parent, run as run_callback, waiting_tasks,
+};
 pub(crate) use class::{CANCEL, create_native, named_repr, receiver_of_set_result, to_bool};
 pub(crate) use finalizer::{add_source_traceback, report_unretrieved};
 
@@ -94,6 +99,14 @@ impl Future {
     pub(crate) fn of_native_loop(event_loop: &Bound<'_, EventLoop>) -> Self {
         let mut state = FutureState::empty();
         state.event_loop = LoopRef::native(event_loop);
+        Self { extras: Extras::new(), state: Guarded::new(state) }
+    }
+
+    /// As `of_native_loop`, with those who wait for it already.
+    #[inline(always)]
+    pub(crate) fn awaited_by(event_loop: &Bound<'_, EventLoop>, callbacks: Callbacks) -> Self {
+        let event_loop = LoopRef::native(event_loop);
+        let state = FutureState { event_loop, callbacks, ..FutureState::empty() };
         Self { extras: Extras::new(), state: Guarded::new(state) }
     }
 
@@ -212,24 +225,24 @@ pub(crate) fn settle(future: &Bound<'_, Future>, outcome: Outcome) -> PyResult<b
             return Err(outcome);
         }
         state.outcome = outcome;
+        // Before a parent is told, which may look at the exception at once.
+        state.event_loop.mark(Mark::LogTraceback, failed);
         Ok(match state.callbacks.take() {
             Callbacks::None => None,
             callbacks => Some((callbacks, state.event_loop.share(py))),
         })
     });
-    let scheduled = match taken {
-        Ok(None) => Ok(()),
-        Ok(Some((callbacks, event_loop))) => callbacks::schedule(future, callbacks, &event_loop),
+    match taken {
+        Ok(None) => Ok(true),
+        Ok(Some((callbacks, event_loop))) => {
+            callbacks::schedule(future, callbacks, &event_loop)?;
+            Ok(true)
+        }
         Err(refused) => {
             drop(refused);
-            return Ok(false);
+            Ok(false)
         }
-    };
-    if failed {
-        future.value().state.with(py, |state| state.event_loop.mark(Mark::LogTraceback, true));
     }
-    scheduled?;
-    Ok(true)
 }
 
 /// `Future.cancel(msg)`.

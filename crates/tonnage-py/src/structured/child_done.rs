@@ -41,7 +41,9 @@ pub(super) fn watch(child: &Object<'_>, parent: &Object<'_>, key: u32) -> PyResu
 /// The opposite of `watch`.
 pub(super) fn unwatch(child: &Object<'_>, parent: &Object<'_>, key: u32) -> PyResult<()> {
     if let Ok(native) = child.cast::<Future>() {
+        // One of ours that had ended by then has no callbacks any more.
         future::remove_parent(native, parent, key);
+        return Ok(());
     }
     let callback = ChildDone::create(parent, key)?;
     child.call_method1(names::remove_done_callback(child.py()), (callback,)).map(drop)
@@ -98,7 +100,7 @@ fn call<'py>(this: &Bound<'py, ChildDone>, args: Args<'_, 'py>) -> PyResult<Obje
     let py = args.py();
     let [child] = args.parse(&PARAMETERS)?;
     if let Some(parent) = this.value().parent(py) {
-        super::child_of_any_kind_done(&parent, this.value().key, &child.expect("required"))?;
+        super::tell(&parent, this.value().key, &child.expect("required"))?;
     }
     Ok(py.None().into_bound(py))
 }

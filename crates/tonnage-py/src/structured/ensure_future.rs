@@ -11,8 +11,9 @@ use pyo3::types::PyDict;
 use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::{Args, Object, Owned, Parameters, Visit, call, coroutine};
 use crate::event_loop::EventLoop;
-use crate::task::{self, TaskOptions};
-use crate::{future, names, running};
+use crate::future::{self, Callbacks};
+use crate::task;
+use crate::{names, running};
 
 /// `event_loop.create_task(coro)`.
 #[inline]
@@ -20,7 +21,7 @@ pub(crate) fn spawn<'py>(event_loop: &Object<'py>, coro: &Object<'py>) -> PyResu
     if let Some(native) = EventLoop::bound(event_loop)
         && native.get().spawns_directly(coro.py())
     {
-        return Ok(task::create_native(native, coro, TaskOptions::default())?.into_any());
+        return Ok(task::create_plain(native, coro, Callbacks::None)?.into_any());
     }
     call::method(event_loop, names::create_task(coro.py()), coro)
 }
@@ -142,7 +143,7 @@ pub(super) fn current_loop(py: Python<'_>) -> PyResult<Object<'_>> {
 }
 
 /// As `asyncio.iscoroutine` of 3.12 and later, to which a generator is none.
-fn is_coroutine(object: &Object<'_>) -> PyResult<bool> {
+pub(super) fn is_coroutine(object: &Object<'_>) -> PyResult<bool> {
     if coroutine::is_coroutine_object(object) {
         return Ok(true);
     }

@@ -6,27 +6,37 @@
 //! Here is the second cycle of the crate: futures tell parents, and parents wait for futures. Its hinge is
 //! `child_done`.
 
+mod as_completed;
+mod call_graph;
 mod child_done;
 mod ensure_future;
 mod errors;
+mod gather;
 mod group;
+mod nesting;
 mod parent;
+mod shield;
 mod sleep;
 mod timeout;
 mod turn;
+mod wait;
 mod wait_for;
+mod wake_timer;
 
 use pyo3::prelude::*;
 
+pub(crate) use as_completed::{AsCompletedIterator, NextFutureCoroutine, NextResultCoroutine};
 pub(crate) use child_done::ChildDone;
 pub(crate) use ensure_future::WrapAwaitableCoroutine;
+pub(crate) use gather::{GatheringFuture, begin_cancel, end_cancel};
 pub(crate) use group::{ExitCoroutine, StartCoroutine, TaskGroup, TaskStatus};
 pub(crate) use sleep::SleepCoroutine;
 pub(crate) use timeout::{Timeout, expire};
 pub(crate) use turn::Turn;
+pub(crate) use wait::{WaitCoroutine, Waiting};
 pub(crate) use wait_for::WaitForCoroutine;
 
-use crate::cpython::{Native, Object, add_function};
+use crate::cpython::{Native, Object, add_function, recursion};
 use crate::future::{self, Future};
 use crate::waiter::Waiter;
 
@@ -68,7 +78,15 @@ pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
         c"Wait for an awaitable, at most `timeout` seconds; None is for ever.",
         wait_for::wait_for,
     )?;
-    Ok(())
+    add_function(module, c"gather", c"Run awaitables at once, and collect their results.", gather::gather)?;
+    add_function(module, c"shield", c"Wait for a future, shielding it from cancellation.", shield::shield)?;
+    add_function(module, c"wait", c"Wait for some or all of several futures.", wait::wait)?;
+    add_function(
+        module,
+        c"as_completed",
+        c"Iterate over awaitables in the order in which they end.",
+        as_completed::as_completed,
+    )
 }
 
 /// Tells `parent` that the child it knows by `key` is done. A failure is told in the next turn, as asyncio does
@@ -77,20 +95,57 @@ pub(crate) fn child_done(parent: &Object<'_>, key: u32, child: &Bound<'_, Future
     if child.value().has_failed(child.py()) && parent.is_instance_of::<TaskGroup>() {
         return future::add_callback(child, ChildDone::create(parent, key)?);
     }
-    child_of_any_kind_done(parent, key, child.as_any())
+    tell(parent, key, child.as_any())
 }
 
 /// As `child_done`, for a future of any implementation.
-fn child_of_any_kind_done(parent: &Object<'_>, key: u32, child: &Object<'_>) -> PyResult<()> {
-    if let Ok(group) = parent.cast::<TaskGroup>() {
-        return group::child_done(group, key, child);
-    }
-    // The future by which a coroutine of ours waits for the child's end.
-    Waiter::of(parent).wake(&parent.py().None().into_bound(parent.py())).map(drop)
+fn tell(parent: &Object<'_>, key: u32, child: &Object<'_>) -> PyResult<()> {
+    nesting::limited(parent, key, child, |parent, key, child| {
+        if let Ok(group) = parent.cast::<TaskGroup>() {
+            return group::child_done(group, key, child);
+        }
+        if key == shield::OUTER {
+            return shield::outer_done(parent, child);
+        }
+        if let Ok(gather) = parent.cast::<GatheringFuture>() {
+            return gather::report(gather, key, child);
+        }
+        if let Ok(waiting) = parent.cast::<Waiting>() {
+            return wait::report(waiting, child);
+        }
+        if let Ok(iterator) = parent.cast::<AsCompletedIterator>() {
+            return as_completed::report(iterator, key, child);
+        }
+        if key == shield::INNER
+            && let Ok(outer) = parent.cast::<Future>()
+        {
+            return shield::inner_done(outer, child);
+        }
+        // The future by which a coroutine of ours waits for the child's end.
+        Waiter::of(parent).wake(&parent.py().None().into_bound(parent.py())).map(drop)
+    })
 }
 
-/// The task that waits for what `parent` waits for, for the call graph.
-pub(crate) fn waiting_task<'py>(parent: &Object<'py>) -> Option<Object<'py>> {
-    let group = parent.cast::<TaskGroup>().ok()?;
-    group::parent_task(group)
+/// The tasks that wait for what `parent` waits for, for the call graph.
+pub(crate) fn waiting_tasks<'py>(parent: &Object<'py>, key: u32) -> PyResult<Vec<Object<'py>>> {
+    let py = parent.py();
+    if key == shield::OUTER {
+        return Ok(vec![]);
+    }
+    if let Ok(group) = parent.cast::<TaskGroup>() {
+        return Ok(group::parent_task(group).into_iter().collect());
+    }
+    if let Ok(gather) = parent.cast::<GatheringFuture>() {
+        return Ok(gather.value().caller(py).into_iter().collect());
+    }
+    if let Ok(waiting) = parent.cast::<Waiting>() {
+        return Ok(waiting.value().caller(py).into_iter().collect());
+    }
+    if let Ok(iterator) = parent.cast::<AsCompletedIterator>() {
+        return Ok(iterator.value().caller(py).into_iter().collect());
+    }
+    if let Ok(outer) = parent.cast::<Future>() {
+        return recursion::checked(py, c" while looking for who awaits", || future::waiting_tasks(outer));
+    }
+    Ok(vec![])
 }

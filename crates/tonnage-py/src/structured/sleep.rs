@@ -4,14 +4,13 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyInt;
-use tonnage_core::timers::TimerKey;
 
 use super::turn::Turn;
+use super::wake_timer::WakeTimer;
 use crate::coroutine::{Body, Coroutine, Next};
-use crate::cpython::{Args, Object, Owned, Parameters, Visit};
-use crate::event_loop::EventLoop;
+use crate::cpython::{Args, Object, Owned, Parameters, Visit, number};
+use crate::running;
 use crate::waiter::Waiter;
-use crate::{names, running};
 
 pub(crate) type SleepCoroutine = Coroutine<Sleep>;
 
@@ -25,10 +24,7 @@ enum Phase {
     Begun,
     /// sleep(0): a turn of the loop.
     Turn,
-    /// Until a timer of one of our loops.
-    Timed(Owned, TimerKey),
-    /// Until a timer handle of another loop.
-    Handled(Owned),
+    Timed(WakeTimer),
 }
 
 /// `asyncio.sleep(delay, result=None)`.
@@ -70,18 +66,20 @@ impl Body for Sleep {
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        let timer = match &self.phase {
-            Phase::Begun | Phase::Turn => None,
-            Phase::Timed(owner, _) | Phase::Handled(owner) => Some(owner),
-        };
-        let all = [Some(&self.delay), self.result.as_ref(), timer];
+        if let Phase::Timed(timer) = &self.phase {
+            let shown = timer.traverse(visit);
+            if shown != 0 {
+                return shown;
+            }
+        }
+        let all = [Some(&self.delay), self.result.as_ref()];
         all.into_iter().flatten().map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0)
     }
 }
 
 impl Sleep {
     fn begin<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
-        let delay_s: f64 = self.delay.bind(py).extract()?;
+        let delay_s = number::seconds(self.delay.bind(py))?;
         if delay_s <= 0.0 {
             self.phase = Phase::Turn;
             return Ok(Next::Yield);
@@ -92,29 +90,13 @@ impl Sleep {
         let event_loop = running::event_loop(py)?;
         let waiter = Waiter::create(&event_loop)?;
         let next = waiter.wait(py);
-        self.phase = match EventLoop::of(&event_loop) {
-            Some(native) => {
-                let key = native.wake_later(py, delay_s, waiter.future(py).cast_into()?);
-                Phase::Timed(event_loop.into(), key)
-            }
-            None => {
-                let set = names::set_result_unless_cancelled(py)?;
-                let args = (self.delay.bind(py), set, waiter.future(py), py.None());
-                Phase::Handled(event_loop.call_method1(names::call_later(py), args)?.into())
-            }
-        };
+        self.phase = Phase::Timed(WakeTimer::start(&event_loop, delay_s, &waiter)?);
         Ok(next)
     }
 
     fn stop_timer(&mut self, py: Python<'_>) -> PyResult<()> {
         match std::mem::replace(&mut self.phase, Phase::Turn) {
-            Phase::Timed(event_loop, key) => {
-                if let Some(native) = EventLoop::of(event_loop.bind(py)) {
-                    drop(native.remove_timer(py, key));
-                }
-                Ok(())
-            }
-            Phase::Handled(handle) => handle.bind(py).call_method0(names::cancel(py)).map(drop),
+            Phase::Timed(timer) => timer.stop(py),
             Phase::Begun | Phase::Turn => Ok(()),
         }
     }

@@ -15,7 +15,7 @@ use super::errors::explain_timeout;
 use super::parent::Parent;
 use crate::coroutine::Immediate;
 use crate::cpython::native_class::create;
-use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
+use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, number};
 use crate::event_loop::EventLoop;
 use crate::future::to_bool;
 use crate::{errors, names, running};
@@ -104,7 +104,7 @@ fn single(args: &Args<'_, '_>, parameters: &Parameters<1>) -> PyResult<Option<f6
             seconds.expect("required")
         }
     };
-    if seconds.is_none() { Ok(None) } else { seconds.extract().map(Some) }
+    if seconds.is_none() { Ok(None) } else { number::seconds(&seconds).map(Some) }
 }
 
 impl NativeClass for Timeout {

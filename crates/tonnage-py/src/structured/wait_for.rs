@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use super::timeout::{self, Timeout};
 use super::{child_done, ensure_future};
 use crate::coroutine::{Body, Coroutine, Next};
-use crate::cpython::{Args, Object, Owned, Parameters, Visit};
+use crate::cpython::{Args, Object, Owned, Parameters, Visit, number};
 use crate::waiter::Waiter;
 use crate::{errors, names, running};
 
@@ -77,7 +77,7 @@ impl WaitFor {
         if given.is_none() {
             return Ok(Next::Await(self.awaitable.get_bound(py)));
         }
-        let seconds: f64 = given.extract()?;
+        let seconds = number::seconds(given)?;
         if seconds <= 0.0 {
             return self.cancel_at_once(py);
         }

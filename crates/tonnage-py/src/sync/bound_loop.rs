@@ -3,10 +3,10 @@
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use crate::cpython::{Guarded, Object, Owned, Visit};
+use crate::cpython::{Guarded, Native, NativeClass, Object, Owned, Slots, Visit};
 use crate::running;
 
-pub(super) struct BoundLoop(Guarded<Option<Owned>>);
+pub(crate) struct BoundLoop(Guarded<Option<Owned>>);
 
 impl BoundLoop {
     pub(super) const fn none() -> Self {
@@ -33,6 +33,18 @@ impl BoundLoop {
         Err(PyRuntimeError::new_err(format!("{} is bound to a different event loop", owner.repr()?)))
     }
 
+    /// The loop, or None while there is none.
+    pub(super) fn object<'py>(&self, py: Python<'py>) -> Object<'py> {
+        let bound = self.0.with(py, |bound| bound.as_ref().map(|bound| bound.get_bound(py)));
+        bound.unwrap_or_else(|| py.None().into_bound(py))
+    }
+
+    /// Binds the owner to another loop, as those do who set `_loop`.
+    pub(super) fn set(&self, event_loop: &Object<'_>) {
+        let bound = if event_loop.is_none() { None } else { Some(Owned::from(event_loop)) };
+        drop(self.0.with(event_loop.py(), |place| std::mem::replace(place, bound)));
+    }
+
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         self.0.traverse(0, |bound| visit.option(bound.as_deref()))
     }
@@ -40,4 +52,21 @@ impl BoundLoop {
     pub(super) fn clear(&self, py: Python<'_>) {
         drop(self.0.with(py, Option::take));
     }
+}
+
+/// A class that belongs to a loop.
+pub(super) trait LoopBound: NativeClass {
+    fn bound_loop(&self) -> &BoundLoop;
+}
+
+/// The attribute `_loop`, which tests of asyncio read and set.
+pub(super) fn loop_attribute<T: LoopBound>(slots: &mut Slots<T>) {
+    slots.attribute_pair(
+        c"_loop",
+        |this| Ok(this.value().bound_loop().object(this.py())),
+        |this, event_loop| {
+            this.value().bound_loop().set(event_loop);
+            Ok(())
+        },
+    );
 }

@@ -6,13 +6,14 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::{Task, finalizer, next_number, step};
-use crate::cpython::native_class::{create, is_exact};
+use super::{Task, TaskState, finalizer, next_number, step};
+use crate::cpython::native_class::{create, create_with, is_exact};
 use crate::cpython::{
-    Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, compat, context, coroutine, current,
+    Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, compat, context, coroutine,
+    current,
 };
 use crate::event_loop::EventLoop;
-use crate::future::{self, Future};
+use crate::future::{self, Callbacks, Future};
 use crate::names;
 
 impl NativeClass for Task {
@@ -202,6 +203,39 @@ fn init(task: &Bound<'_, Task>, args: Args<'_, '_>) -> PyResult<()> {
     start(task, &event_loop, &coro.expect("required"), TaskOptions { name, context, eager_start })
 }
 
+/// Creates a task of one of our loops that has nothing but a coroutine, where nobody overrides or watches
+/// anything (`EventLoop::spawns_directly`). It is made in one piece: groups make tasks by the hundred thousand.
+#[inline]
+pub(crate) fn create_plain<'py>(
+    event_loop: &Bound<'py, EventLoop>,
+    coro: &Object<'py>,
+    callbacks: Callbacks,
+) -> PyResult<Bound<'py, Task>> {
+    let py = event_loop.py();
+    check_coroutine(coro)?;
+    let context = context::copy_current(py)?;
+    let task = create_with(py, || Task {
+        future: Future::awaited_by(event_loop, callbacks),
+        state: Guarded::new(TaskState {
+            coro: Some(coro.into()),
+            context: Some(context.into()),
+            number: next_number(),
+            ..TaskState::empty()
+        }),
+    })?;
+    let at = event_loop.get().start_task(py, &task);
+    task.value().state.with(py, |state| state.kept_at = Some(at));
+    Ok(task)
+}
+
+#[inline]
+fn check_coroutine(coro: &Object<'_>) -> PyResult<()> {
+    if coroutine::is_coroutine_object(coro) || names::is_coroutine(coro.py())?.call1((coro,))?.is_truthy()? {
+        return Ok(());
+    }
+    Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coro.repr()?)))
+}
+
 /// Creates a task of one of our loops.
 pub(crate) fn create_native<'py>(
     event_loop: &Bound<'py, EventLoop>,
@@ -230,9 +264,7 @@ fn start<'py>(
     options: TaskOptions<'py>,
 ) -> PyResult<()> {
     let py = task.py();
-    if !coroutine::is_coroutine_object(coro) && !names::is_coroutine(py)?.call1((coro,))?.is_truthy()? {
-        return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coro.repr()?)));
-    }
+    check_coroutine(coro)?;
     let name = match options.name.filter(|name| !name.is_none()) {
         Some(name) => Some(Owned::from(name.str()?.into_any())),
         None => None,

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::prelude::*;
 
-pub(crate) use cancel::{cancel, cancel_any};
-pub(crate) use class::{TaskOptions, create_native};
+pub(crate) use cancel::{cancel, cancel_any, cancel_gather};
+pub(crate) use class::{TaskOptions, create_native, create_plain};
 pub(crate) use step::{call_soon as step_soon, step, step_on};
 pub(crate) use wakeup::TaskWakeup;
 
@@ -45,6 +45,21 @@ pub(crate) struct TaskState {
     pub(crate) log_destroy_pending: bool,
 }
 
+impl TaskState {
+    const fn empty() -> Self {
+        Self {
+            coro: None,
+            context: None,
+            waiter: None,
+            number: 0,
+            cancels_requested: 0,
+            kept_at: None,
+            must_cancel: false,
+            log_destroy_pending: true,
+        }
+    }
+}
+
 /// A place in the loop's table of pending tasks.
 #[derive(Clone, Copy)]
 pub(crate) struct KeptAt(NonZeroU32);
@@ -68,19 +83,7 @@ fn next_number() -> u32 {
 
 impl Task {
     fn empty() -> Self {
-        Self {
-            future: Future::empty(),
-            state: Guarded::new(TaskState {
-                coro: None,
-                context: None,
-                waiter: None,
-                number: 0,
-                cancels_requested: 0,
-                kept_at: None,
-                must_cancel: false,
-                log_destroy_pending: true,
-            }),
-        }
+        Self { future: Future::empty(), state: Guarded::new(TaskState::empty()) }
     }
 
     pub(crate) fn context<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {

@@ -4,16 +4,23 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use super::{Abort, Key, Phase, TaskGroup};
-use crate::cpython::{Args, Native, Object, compat};
+use crate::cpython::{Args, Native, Object, Owned, compat};
+use crate::event_loop::EventLoop;
+use crate::future::{self, Callback, Callbacks};
 use crate::structured::child_done::watch;
 use crate::structured::ensure_future::{called_with, spawn, spawn_with};
 use crate::task::{self, Task};
-use crate::{future, names};
+use crate::names;
 
 pub(super) fn create_task<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     let py = args.py();
     if let Some(coro) = args.single() {
         let event_loop = event_loop_for(group, coro)?;
+        if let Some(native) = EventLoop::bound(&event_loop)
+            && native.get().spawns_directly(py)
+        {
+            return create_plain_child(group, native, coro);
+        }
         let task = spawn(&event_loop, coro)?;
         adopt(group, &task, false)?;
         return Ok(task);
@@ -30,6 +37,32 @@ pub(super) fn create_task<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py
     let task = spawn_with(&event_loop, &coro, &keywords)?;
     adopt(group, &task, daemon)?;
     Ok(task)
+}
+
+/// A task of a loop of ours, which is made as a child.
+fn create_plain_child<'py>(
+    group: &Bound<'py, TaskGroup>,
+    event_loop: &Bound<'py, EventLoop>,
+    coro: &Object<'py>,
+) -> PyResult<Object<'py>> {
+    let py = group.py();
+    let expected = group.value().state.with(py, |state| state.children.next_key());
+    let key = Key { index: expected, daemon: false }.pack();
+    let report = Callback::Report { parent: group.as_any().into(), key };
+    let task = task::create_plain(event_loop, coro, Callbacks::One(report))?;
+    let child = Owned::from(task.as_any());
+    let (index, aborting) = group.value().state.with(py, |state| {
+        (state.children.insert(child), state.abort != Abort::No)
+    });
+    if index != expected || aborting {
+        // Making the task made the collector run, and a finalizer used the group.
+        future::remove_parent(Task::as_future(&task), group.as_any(), key);
+        watch(task.as_any(), group.as_any(), Key { index, daemon: false }.pack())?;
+        if aborting {
+            task::cancel_any(task.as_any(), None)?;
+        }
+    }
+    Ok(task.into_any())
 }
 
 /// The loop of the group, if it takes children; else `coro` is closed.

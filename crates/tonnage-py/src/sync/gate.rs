@@ -1,0 +1,325 @@
+//! Gate: a number of slots, and the tasks that wait for one. A lock has one slot, a semaphore has many.
+//!
+//! A slot that is given back goes to the first of the line at that moment, so that nobody comes between. Tasks
+//! also start in the order of the line: who comes while a woken task has not run yet waits behind it, though
+//! more slots may be free. Invariant: while a task waits, no slot is free, or a woken task is about to run, and
+//! serves the line then.
+
+use std::ffi::CStr;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+
+use super::bound_loop::{BoundLoop, LoopBound, loop_attribute};
+use super::line::{Left, Line, Place};
+use crate::coroutine::{Body, Coroutine, Immediate, Next};
+use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, native_class};
+use crate::waiter::Waiter;
+use crate::{future, names};
+
+pub(crate) struct Gate {
+    slots: Guarded<Free>,
+    line: Line,
+    bound_loop: BoundLoop,
+}
+
+impl<T: Gated> LoopBound for T {
+    fn bound_loop(&self) -> &BoundLoop {
+        &self.gate().bound_loop
+    }
+}
+
+struct Free {
+    free: i64,
+    /// Tasks that were given a slot, and have not run since.
+    woken: usize,
+}
+
+/// A class that is a gate.
+pub(crate) trait Gated: NativeClass {
+    /// The name of its method `acquire` in reprs and warnings.
+    const ACQUIRE: &'static str;
+
+    fn gate(&self) -> &Gate;
+
+    /// Has it our own `acquire` and `release`, so that `async with` need not call them by name?
+    fn is_plain(this: &Bound<'_, Self>) -> bool;
+
+    fn release(this: &Bound<'_, Self>) -> PyResult<()>;
+}
+
+impl Gate {
+    pub(super) const fn new(free: i64) -> Self {
+        Self {
+            slots: Guarded::new(Free { free, woken: 0 }),
+            line: Line::new(),
+            bound_loop: BoundLoop::none(),
+        }
+    }
+
+    /// How many slots are free; there may be some while a woken task has not run yet.
+    #[inline]
+    pub(super) fn free(&self, py: Python<'_>) -> i64 {
+        self.slots.with(py, |slots| slots.free)
+    }
+
+    /// Must who comes wait?
+    #[inline]
+    pub(super) fn is_closed(&self, py: Python<'_>) -> bool {
+        self.slots.with(py, |slots| slots.free == 0 || slots.woken != 0)
+    }
+
+    pub(super) fn waiting(&self, py: Python<'_>) -> usize {
+        self.line.len(py)
+    }
+
+    /// Sets how many slots are free; those who wait are the first to get them.
+    pub(super) fn set_slots(&self, py: Python<'_>, free: i64) -> PyResult<()> {
+        self.slots.with(py, |slots| slots.free = free);
+        self.serve(py)
+    }
+
+    /// Takes a slot, if one is free and nobody is before.
+    #[inline]
+    pub(super) fn take(&self, py: Python<'_>) -> bool {
+        self.slots.with(py, |slots| {
+            let is_open = slots.free > 0 && slots.woken == 0;
+            if is_open {
+                slots.free -= 1;
+            }
+            is_open
+        })
+    }
+
+    /// Hands a slot to the first who waits, or frees it.
+    #[inline]
+    pub(super) fn give_back(&self, py: Python<'_>) -> PyResult<()> {
+        self.slots.with(py, |slots| slots.free = slots.free.saturating_add(1));
+        self.serve_first(py).map(drop)
+    }
+
+    /// Hands a free slot to the first who waits; false if nobody does.
+    #[inline]
+    fn serve_first(&self, py: Python<'_>) -> PyResult<bool> {
+        if self.waiting(py) == 0 {
+            return Ok(false);
+        }
+        // Taken before the task is woken, which may run Python code that asks for it.
+        self.slots.with(py, |slots| {
+            slots.free -= 1;
+            slots.woken += 1;
+        });
+        let served = self.line.wake_first(&future::to_bool(py, true));
+        if matches!(served, Ok(false)) {
+            self.slots.with(py, |slots| {
+                slots.free += 1;
+                slots.woken -= 1;
+            });
+        }
+        served
+    }
+
+    /// Hands the free slots to those who wait.
+    fn serve(&self, py: Python<'_>) -> PyResult<()> {
+        while self.free(py) > 0 && self.serve_first(py)? {}
+        Ok(())
+    }
+
+    /// The end of a wait. Was a slot given?
+    fn leave(&self, py: Python<'_>, place: &Place) -> PyResult<bool> {
+        let was_given = self.line.leave(py, place)? == Left::Woken;
+        if was_given {
+            self.slots.with(py, |slots| slots.woken -= 1);
+        }
+        Ok(was_given)
+    }
+
+    pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        match self.line.traverse(visit) {
+            0 => self.bound_loop.traverse(visit),
+            shown => shown,
+        }
+    }
+
+    pub(super) fn clear(&self, py: Python<'_>) {
+        self.line.clear(py);
+        self.bound_loop.clear(py);
+    }
+}
+
+/// `acquire`, and `__aenter__` where it must wait.
+pub(crate) struct Acquire<T> {
+    owner: Owned<T>,
+    place: Option<Place>,
+    /// `__aenter__` gives None.
+    enters: bool,
+}
+
+impl<T: Gated> Acquire<T> {
+    pub(super) fn new(owner: Owned<T>) -> Self {
+        Self { owner, place: None, enters: false }
+    }
+
+    pub(super) fn owner<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, T> {
+        self.owner.bind(py)
+    }
+
+    fn begin<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
+        let gate = self.owner.value().gate();
+        if gate.take(py) {
+            return Ok(self.end(py));
+        }
+        let event_loop = gate.bound_loop.get(self.owner.bind(py).as_any())?;
+        let waiter = Waiter::create(&event_loop)?;
+        // A loop of another kind has run Python code, which may have freed a slot.
+        if gate.take(py) {
+            return Ok(self.end(py));
+        }
+        let (place, next) = gate.line.join(py, waiter);
+        self.place = Some(place);
+        Ok(next)
+    }
+
+    fn end<'py>(&self, py: Python<'py>) -> Next<'py> {
+        if self.enters { Next::none(py) } else { Next::Return(future::to_bool(py, true)) }
+    }
+}
+
+impl<T: Gated> Body for Acquire<T> {
+    const QUALNAME: &'static str = T::ACQUIRE;
+
+    fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
+        let Some(place) = self.place.take() else { return self.begin(py) };
+        let gate = self.owner.value().gate();
+        let was_given = gate.leave(py, &place)?;
+        match awaited {
+            Ok(_) if was_given => {
+                // The slot is ours, whatever happens to the next.
+                if let Err(error) = gate.serve(py) {
+                    error.write_unraisable(py, Some(self.owner.bind(py).as_any()));
+                }
+                Ok(self.end(py))
+            }
+            // Somebody else ended the future.
+            Ok(_) => self.begin(py),
+            Err(error) => {
+                if was_given {
+                    gate.give_back(py)?;
+                    gate.serve(py)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        match visit.call(&self.owner) {
+            0 => self.place.as_ref().map_or(0, |place| place.traverse(visit)),
+            shown => shown,
+        }
+    }
+}
+
+/// The methods of all gates.
+pub(super) fn methods<T: Gated + LoopBound>(
+    slots: &mut Slots<T>,
+    acquire: &'static CStr,
+    locked: &'static CStr,
+) where
+    Coroutine<Acquire<T>>: NativeClass,
+{
+    slots.no_args(c"acquire", acquire, |this| acquire_of(this));
+    slots.no_args(c"locked", locked, |this| {
+        Ok(future::to_bool(this.py(), this.value().gate().is_closed(this.py())))
+    });
+    slots.no_args(c"__aenter__", c"Acquire it.", enter);
+    slots.with_args(c"__aexit__", c"Release it.", exit);
+    slots.getter(c"_waiters", |this| this.value().gate().line.futures(this.py()));
+    loop_attribute(slots);
+}
+
+/// `acquire()`.
+pub(super) fn acquire_of<'py, T: Gated>(this: &Bound<'py, T>) -> PyResult<Object<'py>>
+where
+    Coroutine<Acquire<T>>: NativeClass,
+{
+    Coroutine::create(this.py(), Acquire::new(this.into()))
+}
+
+/// `__aenter__()`: acts at once if a slot is free.
+#[inline]
+pub(super) fn enter<'py, T: Gated>(this: &Bound<'py, T>) -> PyResult<Object<'py>>
+where
+    Coroutine<Acquire<T>>: NativeClass,
+{
+    let py = this.py();
+    if !T::is_plain(this) {
+        return EnterByName::create(this.as_any());
+    }
+    if this.value().gate().take(py) {
+        return Immediate::none(py);
+    }
+    Coroutine::create(py, Acquire { owner: this.into(), place: None, enters: true })
+}
+
+/// `__aexit__(exc_type, exc, tb)`.
+#[inline]
+fn exit<'py, T: Gated>(this: &Bound<'py, T>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    check_exit(&args)?;
+    if T::is_plain(this) {
+        T::release(this)?;
+    } else {
+        this.as_any().call_method0(names::release(this.py()))?;
+    }
+    Immediate::none(this.py())
+}
+
+/// What `__aexit__` is called with is not used, but must be there.
+#[inline]
+pub(super) fn check_exit(args: &Args<'_, '_>) -> PyResult<()> {
+    if args.positional().len() == 3 {
+        return Ok(());
+    }
+    Err(PyTypeError::new_err(format!(
+        "__aexit__() takes exactly 3 positional arguments ({} given)",
+        args.positional().len()
+    )))
+}
+
+/// Is it of a class of ours, with no method put in another's place?
+#[inline]
+pub(super) fn is_plain<T: NativeClass>(this: &Bound<'_, T>) -> bool {
+    native_class::is_exact::<T>(this.as_any()) && !native_class::has_instance_dict(this)
+}
+
+/// `__aenter__` of a class in Python, or of a condition with a lock of another kind: awaits `acquire()`.
+pub(crate) struct EnterByName {
+    owner: Owned,
+    begun: bool,
+}
+
+pub(crate) type EnterByNameCoroutine = Coroutine<EnterByName>;
+
+impl EnterByName {
+    pub(super) fn create<'py>(owner: &Object<'py>) -> PyResult<Object<'py>> {
+        Coroutine::create(owner.py(), Self { owner: owner.into(), begun: false })
+    }
+}
+
+impl Body for EnterByName {
+    const QUALNAME: &'static str = "__aenter__";
+    const IS_LINK: bool = true;
+
+    fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
+        awaited?;
+        if self.begun {
+            return Ok(Next::none(py));
+        }
+        self.begun = true;
+        Ok(Next::Await(self.owner.bind(py).call_method0(names::acquire(py))?))
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        visit.call(&self.owner)
+    }
+}

@@ -1,0 +1,109 @@
+//! Line: the tasks that wait for one thing, first come, first served.
+//!
+//! Who is woken leaves the line at that moment, so that nobody passes it; a task that finds itself out of the
+//! line, and woken, has what it waited for, and must pass it on if it is cancelled in the same turn of the loop.
+
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+use tonnage_core::waiters::{Ticket, Waiters};
+
+use crate::coroutine::Next;
+use crate::cpython::{Guarded, Object, Visit};
+use crate::waiter::Waiter;
+
+pub(super) struct Line(Guarded<Waiters<Waiter>>);
+
+/// Where a task stands in a line, and by which future it waits.
+pub(super) struct Place {
+    ticket: Ticket,
+    waiter: Waiter,
+}
+
+/// How a task left the line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// It was woken: it has what it waited for.
+    Woken,
+    /// It was not, and leaves no trace.
+    GaveUp,
+}
+
+impl Line {
+    pub(super) const fn new() -> Self {
+        Self(Guarded::new(Waiters::new()))
+    }
+
+    pub(super) fn len(&self, py: Python<'_>) -> usize {
+        self.0.with(py, |waiters| waiters.len())
+    }
+
+    /// Lets a task stand at the end of the line, and wait.
+    pub(super) fn join<'py>(&self, py: Python<'py>, waiter: Waiter) -> (Place, Next<'py>) {
+        let next = waiter.wait(py);
+        let shared = waiter.share(py);
+        let ticket = self.0.with(py, |waiters| waiters.push(shared));
+        (Place { ticket, waiter }, next)
+    }
+
+    /// The end of a wait, whatever ended it.
+    pub(super) fn leave(&self, py: Python<'_>, place: &Place) -> PyResult<Left> {
+        let waited_still = self.0.with(py, |waiters| waiters.remove(place.ticket)).is_some();
+        Ok(if !waited_still && place.waiter.was_woken(py)? { Left::Woken } else { Left::GaveUp })
+    }
+
+    /// Wakes the first task that has not given up; false if there is none. An error comes from the loop of a
+    /// task that was woken.
+    pub(super) fn wake_first(&self, value: &Object<'_>) -> PyResult<bool> {
+        let py = value.py();
+        loop {
+            let Some(first) = self.0.with(py, Waiters::pop) else { return Ok(false) };
+            match first.wake(value) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(error) if first.was_woken(py).unwrap_or(false) => return Err(error),
+                Err(error) => error.write_unraisable(py, Some(&first.future(py))),
+            }
+        }
+    }
+
+    /// Wakes up to `count` tasks of those that wait at this moment.
+    pub(super) fn wake(&self, count: usize, value: &Object<'_>) -> PyResult<()> {
+        let mut outcome = Ok(());
+        for _ in 0..count.min(self.len(value.py())) {
+            match self.wake_first(value) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome
+    }
+
+    /// Wakes all.
+    pub(super) fn wake_all(&self, value: &Object<'_>) -> PyResult<()> {
+        self.wake(usize::MAX, value)
+    }
+
+    /// The futures by which the tasks wait.
+    pub(super) fn futures<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
+        let futures: Vec<_> =
+            self.0.with(py, |waiters| waiters.iter().map(|waiter| waiter.future(py)).collect());
+        Ok(PyList::new(py, futures)?.into_any())
+    }
+
+    pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.0.traverse(0, |waiters| {
+            waiters.iter().map(|waiter| waiter.traverse(visit)).find(|shown| *shown != 0).unwrap_or(0)
+        })
+    }
+
+    pub(super) fn clear(&self, py: Python<'_>) {
+        drop(self.0.with(py, Waiters::drain));
+    }
+}
+
+impl Place {
+    pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.waiter.traverse(visit)
+    }
+}

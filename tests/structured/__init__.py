@@ -1,0 +1,1 @@
+"""Tests of those who start others, and wait for them."""

@@ -1,0 +1,1 @@
+"""Synchronisation between tasks: locks, semaphores, events, conditions and barriers."""
