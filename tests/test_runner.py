@@ -189,6 +189,44 @@ def test_runner_keeps_one_context_on_any_loop(factory: Any) -> None:
 
 
 @asyncio_since(3, 11)
+def test_task_factory_of_any_loop_makes_the_main_task(peer: Any) -> None:
+    made = []
+
+    def task_factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        made.append(coro)
+        return asyncio.Task(coro, loop=loop, **options)
+
+    def factory() -> asyncio.AbstractEventLoop:
+        loop = asyncio.SelectorEventLoop()
+        loop.set_task_factory(task_factory)
+        return loop
+
+    async def main() -> None:
+        made.append(asyncio.current_task().get_coro())
+
+    main_coro = main()
+    with peer.Runner(loop_factory=factory) as runner:
+        runner.run(main_coro)
+    assert made[:2] == [main_coro, main_coro]
+
+
+@asyncio_since(3, 13)
+def test_run_takes_no_repr_of_the_result(peer: Any) -> None:
+    shown = []
+
+    class Result:
+        def __repr__(self) -> str:
+            shown.append(self)
+            return "Result"
+
+    async def main() -> Result:
+        return Result()
+
+    assert isinstance(peer.run(main()), Result)
+    assert not shown
+
+
+@asyncio_since(3, 11)
 def test_closed_runner_refuses_everything_but_close(peer: Any) -> None:
     runner = peer.Runner()
     runner.get_loop()

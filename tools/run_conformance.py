@@ -1,5 +1,8 @@
 """Run CPython's own test_asyncio on tonnage, on each CPython present.
 
+On each: its own files, on tonnage's loop, Task and Future; those of its files that test the
+structured classes, on ours of these too; and the same files of the newest CPython.
+
 Usage: run_conformance.py [--py 3.13] [arguments for tests/conformance/run.py]
 """
 
@@ -19,6 +22,10 @@ from steps import ROOT, Result, captured, forget, say, warn
 
 GROUP = "conformance"
 TIMEOUT_S = 1800
+# The version whose semantics tonnage has everywhere.
+NEWEST = "3.15"
+# Arguments that choose a suite; with them there is no other.
+CHOOSING = ("--suite", "--parts", "--stock", "--impl")
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.MULTILINE)
 
 
@@ -31,9 +38,9 @@ def built(version: str, python: Path) -> Path | None:
         return None
 
 
-def conformance(version: str, interpreter: Path, arguments: list[str]) -> None:
-    """Run the suite on one CPython; its last line tells the counts."""
-    say(f"CPython {version}'s test_asyncio on tonnage")
+def conformance(name: str, interpreter: Path, arguments: list[str]) -> None:
+    """Run one suite on one CPython; its last line tells the counts."""
+    say(f"{name}: test_asyncio on tonnage")
     started = time.monotonic()
     command = [interpreter, ROOT / "tests" / "conformance" / "run.py", *arguments]
     output, code = captured(command, timeout_s=TIMEOUT_S)
@@ -43,8 +50,23 @@ def conformance(version: str, interpreter: Path, arguments: list[str]) -> None:
     if (code or not counts) and not failed:
         failed, note = 1, f"ended with exit code {code}"
     # In one piece, because two suites run at once.
-    print(f"== CPython {version}\n{output}", end="", flush=True)
-    Result(GROUP, f"CPython {version}", passed, failed, skipped, time.monotonic() - started, note).save()
+    print(f"== {name}\n{output}", end="", flush=True)
+    Result(GROUP, name, passed, failed, skipped, time.monotonic() - started, note).save()
+
+
+def suites(version: str, arguments: list[str]) -> dict[str, list[str]]:
+    """Return the arguments for `run.py` of each suite that one CPython runs, by its name."""
+    name = f"CPython {version}"
+    if any(argument.startswith(CHOOSING) for argument in arguments):
+        return {name: arguments}
+    chosen = {
+        name: arguments,
+        f"{name}, structured": [*arguments, "--parts", "loop,tasks,structured"],
+    }
+    newest = pythons.find(NEWEST)
+    if newest is not None and version != NEWEST:
+        chosen[f"{name}, files of {NEWEST}"] = [*arguments, "--suite", str(newest)]
+    return chosen
 
 
 def main() -> int:
@@ -64,7 +86,10 @@ def main() -> int:
     # The suite mostly waits, so two of them share a small machine well.
     with ThreadPoolExecutor(max_workers=2) as pool:
         for version, interpreter in ready.items():
-            pool.submit(conformance, version, interpreter, arguments)
+            for name, chosen in suites(version, arguments).items():
+                pool.submit(conformance, name, interpreter, chosen)
+    if pythons.find(NEWEST) is None:
+        warn(f"CPython {NEWEST} is absent: its files are not run on older versions")
     if not options.py and pythons.absent():
         warn(f"not run, because absent: CPython {', '.join(pythons.absent())}")
     return report.show(GROUP)

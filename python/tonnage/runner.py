@@ -16,7 +16,6 @@ import threading
 from collections.abc import Coroutine
 from contextvars import Context, copy_context
 from enum import Enum
-from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -165,13 +164,18 @@ class Runner:
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         return new_event_loop()
 
-    def _catch_interrupts(self, task: asyncio.Task[Any]) -> partial[None] | None:
+    def _catch_interrupts(self, task: asyncio.Task[Any]) -> Callable[[int, FrameType | None], None] | None:
         """Take over Ctrl-C, unless the program handles it itself."""
         if threading.current_thread() is not threading.main_thread():
             return None
         if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
             return None
-        handler = partial(self._on_interrupt, main_task=task)
+
+        # A function, because older versions of signal.signal() take the repr of a handler, and that of a
+        # partial shows the task with its result.
+        def handler(_signum: int, _frame: FrameType | None) -> None:
+            self._on_interrupt(task)
+
         try:
             signal.signal(signal.SIGINT, handler)
         except ValueError:
@@ -179,7 +183,7 @@ class Runner:
             return None
         return handler
 
-    def _on_interrupt(self, _signum: int, _frame: FrameType | None, main_task: asyncio.Task[Any]) -> None:
+    def _on_interrupt(self, main_task: asyncio.Task[Any]) -> None:
         self._interrupt_count += 1
         if self._interrupt_count > 1 or main_task.done():
             raise KeyboardInterrupt
@@ -239,7 +243,10 @@ def _create_task(
 ) -> asyncio.Task[_T]:
     if _LOOPS_KNOW_CONTEXTS or isinstance(event_loop, EventLoop):
         return cast("EventLoop", event_loop).create_task(coro, context=context)
-    # A loop of Python 3.10 knows no contexts; our task does, on any loop.
+    # A loop of Python 3.10 knows no contexts. Its task factory makes a task in a copy of the current one;
+    # without a factory, our own task takes the context on any loop.
+    if context is not None and event_loop.get_task_factory() is not None:
+        return context.run(event_loop.create_task, coro)
     return Task(coro, loop=event_loop, context=context)
 
 

@@ -36,6 +36,8 @@ class Job:
     timeout_s: float
     # Tests that are known to fail, some of them by hanging.
     listed: list[str] = dataclasses.field(default_factory=list)
+    # The folder of another CPython's test_asyncio; empty: this one's own.
+    suite: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

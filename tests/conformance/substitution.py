@@ -1,14 +1,18 @@
-"""Put a foreign loop, Task and Future in the place of asyncio's, before CPython's tests load.
+"""Put a foreign loop, Task, Future and structured classes in the place of asyncio's.
+
+This happens before CPython's tests load.
 
 The tests reach a loop through `asyncio.new_event_loop`, `asyncio.SelectorEventLoop`, the event loop
 policy, or a method `create_event_loop` of the test class. They reach Task and Future through the
 names of asyncio's modules, and through the names that hold asyncio's C classes, from which the
-parametrised test classes are built. Each of these is replaced here, and nothing else is.
+parametrised test classes are built. They reach the structured classes and functions (TaskGroup,
+gather, Queue) by their public names. Each of these is replaced here, and nothing else is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import importlib
 import pkgutil
@@ -18,7 +22,32 @@ import unittest
 from asyncio import futures, tasks, unix_events
 from typing import Any
 
-PARTS = ("loop", "tasks")
+PARTS = ("loop", "tasks", "structured")
+
+# The names of the part `structured`, by the module of asyncio that is their home.
+_STRUCTURED = {
+    "exceptions": ("BrokenBarrierError",),
+    "locks": ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Barrier"),
+    "queues": ("Queue", "LifoQueue", "PriorityQueue", "QueueEmpty", "QueueFull", "QueueShutDown"),
+    "runners": ("Runner", "run"),
+    "taskgroups": ("TaskGroup",),
+    "tasks": (
+        "as_completed",
+        "create_eager_task_factory",
+        "create_task",
+        "eager_task_factory",
+        "ensure_future",
+        "gather",
+        "run_coroutine_threadsafe",
+        "shield",
+        "sleep",
+        "wait",
+        "wait_for",
+    ),
+    "threads": ("to_thread",),
+    "timeouts": ("Timeout", "timeout", "timeout_at"),
+    "unix_events": ("EventLoop",),
+}
 
 
 def substitute(implementation: types.ModuleType, parts: list[str]) -> None:
@@ -35,6 +64,8 @@ def substitute(implementation: types.ModuleType, parts: list[str]) -> None:
     if "tasks" in parts:
         _substitute_class(tasks, "Task", implementation.Task)
         _substitute_class(futures, "Future", implementation.Future)
+    if "structured" in parts:
+        _substitute_structured(implementation)
 
 
 @functools.cache
@@ -73,7 +104,45 @@ def _substitute_loop(loop_type: type[asyncio.AbstractEventLoop]) -> None:
 
 
 def _substitute_class(home: types.ModuleType, name: str, new: type) -> None:
-    old = getattr(home, name)
+    _rebind(getattr(home, name), new)
+    setattr(home, f"_C{name}", new)
+
+
+def _substitute_structured(implementation: types.ModuleType) -> None:
+    for home_name, names in _STRUCTURED.items():
+        for name in names:
+            new = _structured(implementation, name)
+            old = getattr(asyncio, name, None)
+            if new is None or new is old:
+                continue
+            if old is not None:
+                _rebind(old, new)
+            setattr(_home(home_name), name, new)
+            setattr(asyncio, name, new)
+
+
+def _structured(implementation: types.ModuleType, name: str) -> object:
+    """Return what `implementation` has for asyncio's `name`, or None.
+
+    What it puts in asyncio's place itself is in its module `patch`: a Runner that asks the policy.
+    """
+    with contextlib.suppress(ImportError):
+        patch = importlib.import_module(f"{implementation.__name__}.patch")
+        if name in ("Runner", "run") and hasattr(patch, name):
+            return getattr(patch, name)
+    return getattr(implementation, name, None)
+
+
+def _home(name: str) -> types.ModuleType:
+    """Return a module of asyncio, made here if this version lacks it."""
+    module = sys.modules.get(f"asyncio.{name}")
+    if module is None:
+        module = sys.modules[f"asyncio.{name}"] = types.ModuleType(f"asyncio.{name}")
+        setattr(asyncio, name, module)
+    return module
+
+
+def _rebind(old: object, new: object) -> None:
     for module_name, module in list(sys.modules.items()):
         if module_name != "asyncio" and not module_name.startswith("asyncio."):
             continue
@@ -81,4 +150,3 @@ def _substitute_class(home: types.ModuleType, name: str, new: type) -> None:
             # _PyTask, _CTask and their like say which implementation a test class is for.
             if value is old and not attribute.startswith("_"):
                 setattr(module, attribute, new)
-    setattr(home, f"_C{name}", new)

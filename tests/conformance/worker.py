@@ -25,6 +25,7 @@ from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import borrowed
 import mocks
 import selection
 import substitution
@@ -39,6 +40,8 @@ if job["implementation"]:
     implementation = importlib.import_module(job["implementation"])
     substitution.substitute(implementation, job["parts"])
     mocks.carry_over(job["implementation"])
+if job["suite"]:
+    borrowed.use(job["suite"])
 
 
 class Reporter(unittest.TestResult):
@@ -114,7 +117,7 @@ def chosen_tests(suite: unittest.TestSuite) -> list[unittest.TestCase]:
             continue
         name = selection.test_name(test)
         patterns = job["patterns"]
-        if name in job["done"] or selection.is_left_out(name):
+        if name in job["done"] or selection.is_left_out(name, job["suite"]):
             continue
         if not patterns or any(p in name or fnmatch.fnmatchcase(name, p) for p in patterns):
             chosen.append(test)
