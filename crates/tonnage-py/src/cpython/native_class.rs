@@ -303,13 +303,12 @@ pub(crate) fn create_with<T: NativeClass>(
         // SAFETY: a freed object of this very type, whose memory was kept and which nobody sees.
         Some(object) => unsafe { ffi::PyObject_Init(object, type_object) },
         None => {
-            // SAFETY: the type object is complete, and has no items.
-            let object = unsafe {
-                if T::IS_COLLECTED {
-                    ffi::PyObject_GC_New::<ffi::PyObject>(type_object)
-                } else {
-                    ffi::PyObject_New::<ffi::PyObject>(type_object)
-                }
+            let object = if T::IS_COLLECTED {
+                // SAFETY: the type object is complete, has no items, and its objects have a collector's head.
+                unsafe { ffi::PyObject_GC_New::<ffi::PyObject>(type_object) }
+            } else {
+                // SAFETY: as above, without the head.
+                unsafe { ffi::PyObject_New::<ffi::PyObject>(type_object) }
             };
             if object.is_null() {
                 return Err(PyErr::fetch(py));

@@ -120,7 +120,8 @@ mod recycled {
         let class = unsafe { ffi::Py_TYPE(object) };
         let is_plain = is_plain(stop);
         // SAFETY: the instance has no references left, so its fields are ours.
-        let value = unsafe { ptr::replace(&raw mut (*stop).value, ptr::null_mut()) };
+        let fields = unsafe { &mut *stop };
+        let value = std::mem::replace(&mut fields.value, ptr::null_mut());
         // SAFETY: the reference that the field owned.
         unsafe { ffi::Py_XDECREF(value) };
         let nobody = ptr::null_mut();
@@ -131,8 +132,10 @@ mod recycled {
             unsafe { ffi::Py_DECREF(class.cast()) };
             return;
         }
-        // SAFETY: the base's own function clears and frees what the base's allocator made.
-        let base_dealloc = unsafe { (*(*class).tp_base).tp_dealloc }.expect("each type has tp_dealloc");
+        // SAFETY: a type is valid as long as its objects.
+        let base = unsafe { (*class).tp_base };
+        // SAFETY: the base is StopIteration, which lives for ever.
+        let base_dealloc = unsafe { (*base).tp_dealloc }.expect("each type has tp_dealloc");
         // SAFETY: tracked again, because the base's function untracks.
         unsafe { ffi::PyObject_GC_Track(object.cast()) };
         // SAFETY: an object of the base's layout, with no references.

@@ -33,14 +33,21 @@ struct Gathering {
     order: Option<Box<[u32]>>,
     unfinished: usize,
     return_exceptions: bool,
-    /// Has a child agreed to be cancelled, when the whole was?
-    cancel_requested: bool,
-    /// An argument was refused: nobody will see the future, whose children run on.
-    abandoned: bool,
+    wish: Wish,
     /// The task that called gather, while it may wait.
     caller: Option<Owned>,
     /// While the children are being cancelled: those that ended meanwhile.
     held_back: Option<Vec<u32>>,
+}
+
+/// What is wanted of the children.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Results,
+    /// The whole was cancelled, and a child has agreed.
+    Cancel,
+    /// An argument was refused: nobody will see the future, whose children run on.
+    Nothing,
 }
 
 /// `asyncio.gather(*coros_or_futures, return_exceptions=False)`.
@@ -65,8 +72,7 @@ pub(super) fn gather<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
         children: started.children,
         order: repeated.map(|repeated| repeated.order.into_boxed_slice()),
         return_exceptions,
-        cancel_requested: false,
-        abandoned: false,
+        wish: Wish::Results,
         caller: caller.map(Owned::from),
         held_back: None,
     };
@@ -75,7 +81,7 @@ pub(super) fn gather<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
         return Err(started.refused.expect("each child has a loop"));
     };
     if let Some(refused) = started.refused {
-        gathering.abandoned = true;
+        gathering.wish = Wish::Nothing;
         gathering.caller = None;
         watch(&GatheringFuture::create(&event_loop, gathering)?)?;
         return Err(refused);
@@ -240,7 +246,7 @@ pub(super) fn report(outer: &Bound<'_, GatheringFuture>, key: u32, child: &Objec
         }
         state.unfinished = state.unfinished.saturating_sub(1);
         let last = state.unfinished == 0;
-        if pending && !state.abandoned {
+        if pending && state.wish != Wish::Nothing {
             return (Report::Counted { last, return_exceptions: state.return_exceptions }, vec![]);
         }
         (Report::Late, if last { mem::take(&mut state.children) } else { vec![] })
@@ -286,7 +292,7 @@ fn fail(outer: &Bound<'_, GatheringFuture>, exception: &Object<'_>) -> PyResult<
 fn finish(outer: &Bound<'_, GatheringFuture>) -> PyResult<()> {
     let py = outer.py();
     let (children, order, caller, cancelled) = outer.value().state.with(py, |state| {
-        (mem::take(&mut state.children), state.order.take(), state.caller.take(), state.cancel_requested)
+        (mem::take(&mut state.children), state.order.take(), state.caller.take(), state.wish == Wish::Cancel)
     });
     drop(caller);
     let mut outcomes = Vec::with_capacity(children.len());
@@ -346,7 +352,9 @@ pub(crate) fn begin_cancel(outer: &Bound<'_, GatheringFuture>) -> PyResult<bool>
 pub(crate) fn end_cancel(outer: &Bound<'_, GatheringFuture>, agreed: bool) -> PyResult<()> {
     let py = outer.py();
     let held_back = outer.value().state.with(py, |state| {
-        state.cancel_requested |= agreed;
+        if agreed {
+            state.wish = Wish::Cancel;
+        }
         state.held_back.take()
     });
     for key in held_back.into_iter().flatten() {
@@ -390,7 +398,7 @@ impl NativeClass for GatheringFuture {
         });
         slots.getter(c"_cancel_requested", |outer| {
             let py = outer.py();
-            Ok(future::to_bool(py, outer.value().state.with(py, |state| state.cancel_requested)))
+            Ok(future::to_bool(py, outer.value().state.with(py, |state| state.wish == Wish::Cancel)))
         });
     }
 

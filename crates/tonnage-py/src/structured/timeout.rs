@@ -15,7 +15,9 @@ use super::errors::explain_timeout;
 use super::parent::Parent;
 use crate::coroutine::Immediate;
 use crate::cpython::native_class::create;
-use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, number};
+use crate::cpython::{
+    Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, number,
+};
 use crate::event_loop::EventLoop;
 use crate::future::to_bool;
 use crate::{errors, names, running};

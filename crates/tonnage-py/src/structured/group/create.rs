@@ -7,10 +7,10 @@ use super::{Abort, Key, Phase, TaskGroup};
 use crate::cpython::{Args, Native, Object, Owned, compat};
 use crate::event_loop::EventLoop;
 use crate::future::{self, Callback, Callbacks};
+use crate::names;
 use crate::structured::child_done::watch;
 use crate::structured::ensure_future::{called_with, spawn, spawn_with};
 use crate::task::{self, Task};
-use crate::names;
 
 pub(super) fn create_task<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     let py = args.py();
@@ -51,9 +51,8 @@ fn create_plain_child<'py>(
     let report = Callback::Report { parent: group.as_any().into(), key };
     let task = task::create_plain(event_loop, coro, Callbacks::One(report))?;
     let child = Owned::from(task.as_any());
-    let (index, aborting) = group.value().state.with(py, |state| {
-        (state.children.insert(child), state.abort != Abort::No)
-    });
+    let (index, aborting) =
+        group.value().state.with(py, |state| (state.children.insert(child), state.abort != Abort::No));
     if index != expected || aborting {
         // Making the task made the collector run, and a finalizer used the group.
         future::remove_parent(Task::as_future(&task), group.as_any(), key);
