@@ -128,7 +128,7 @@ def test_the_timeout_is_raised_for_each_that_is_left(api: Implementation, run: R
 
 def test_the_timeout_is_over_when_all_have_ended(api: Implementation, run: Run) -> None:
     async def main() -> Any:
-        return await collect_plain(api.as_completed([value_of(1), value_of(2)], timeout=60))
+        return await collect_plain(api.as_completed([value_of(1), value_of(2, after=4)], timeout=60))
 
     assert run(main()) == [1, 2]
 

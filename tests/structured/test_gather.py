@@ -164,7 +164,9 @@ def test_cancelling_the_whole_cancels_each_child(
         outer = api.gather(*children, return_exceptions=return_exceptions)
         await turns()
         assert outer.cancel("stop") is True
-        with pytest.raises(asyncio.CancelledError, match="stop"):
+        # 3.10's tasks lose the message.
+        keeps_message = kind == "futures" or api.name == "tonnage" or sys.version_info >= (3, 11)
+        with pytest.raises(asyncio.CancelledError, match="stop" if keeps_message else None):
             await outer
         await turns()
         assert all(child.cancelled() for child in children)

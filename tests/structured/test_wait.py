@@ -181,7 +181,12 @@ def test_futures_of_other_implementations(api: Implementation, run: Run) -> None
     run(main())
 
 
-def test_wrong_arguments_are_refused_with_the_same_words(api: Implementation, run: Run) -> None:
+def test_wrong_arguments_are_refused_with_the_same_words(
+    api: Implementation, run: Run, asyncio_since: Any
+) -> None:
+    if not api.is_ours:
+        asyncio_since(3, 12)
+
     async def main() -> None:
         [future] = futures(1)
         coro = value_of(1)
