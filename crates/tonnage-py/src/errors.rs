@@ -39,6 +39,11 @@ pub(crate) fn is_cancelled(py: Python<'_>, error: &PyErr) -> bool {
     names::cancelled_error(py).is_ok_and(|class| error.matches(py, class).unwrap_or(false))
 }
 
+/// Is the exception a CancelledError?
+pub(crate) fn is_cancelled_error(error: &Bound<'_, PyAny>) -> bool {
+    names::cancelled_error(error.py()).is_ok_and(|class| error.is_instance(class).unwrap_or(false))
+}
+
 /// Must it leave the event loop, instead of being reported?
 pub(crate) fn is_exit(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<pyo3::exceptions::PySystemExit>(py)

@@ -33,3 +33,4 @@ pub(crate) use native_class::{Extras, Native, NativeClass, NativeLayout, Visit};
 pub(crate) use owned::Owned;
 pub(crate) use slots::{Object, Slots, Step};
 pub(crate) use thread::thread_id;
+pub(crate) use trampoline::told;

@@ -32,7 +32,15 @@ pub(super) fn run<R>(failed: R, work: impl FnOnce(Python<'_>) -> PyResult<R>) ->
         Err(panic) => panicked(&*panic),
     };
     error.restore(py);
+    told();
     failed
+}
+
+/// Tells PyO3 that the thread is attached, which is when it drops the exceptions that were put off. On a loop that
+/// is not ours nobody else tells it. No answer: the interpreter ends.
+#[cold]
+pub(crate) fn told() {
+    let _told: Option<()> = Python::try_attach(|_| ());
 }
 
 #[cold]

@@ -27,7 +27,7 @@ fn insert_timeout_error(error: &Bound<'_, PyBaseException>) -> PyResult<()> {
     loop {
         let context = error.getattr(names::__context__(py))?;
         let Ok(context) = context.cast_into::<PyBaseException>() else { return Ok(()) };
-        if errors::is_cancelled(py, &PyErr::from_value(context.clone().into_any())) {
+        if errors::is_cancelled_error(&context) {
             let reason = errors::timed_out(&context)?;
             return error.setattr(names::__context__(py), reason.value(py));
         }

@@ -354,7 +354,7 @@ pub(super) fn exit(this: &Bound<'_, Timeout>, error: &Object<'_>) -> PyResult<()
                 return Ok(());
             }
             let error = error.cast::<PyBaseException>()?;
-            if !errors::is_cancelled(py, &PyErr::from_value(error.clone().into_any())) {
+            if !errors::is_cancelled_error(error) {
                 return explain_timeout(error);
             }
             Err(errors::timed_out(error)?)

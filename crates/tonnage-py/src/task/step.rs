@@ -77,8 +77,7 @@ pub(super) fn resume<'py>(
         (None, None) => None,
     };
     if due.must_cancel {
-        let is_cancel =
-            throw.as_ref().is_some_and(|error| errors::is_cancelled(py, &PyErr::from_value(error.clone())));
+        let is_cancel = throw.as_ref().is_some_and(errors::is_cancelled_error);
         if !is_cancel {
             throw = Some(task.value().future.cancelled_error(py).into_value(py).into_bound(py).into_any());
         }

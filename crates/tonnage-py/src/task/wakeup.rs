@@ -9,7 +9,7 @@ use pyo3::types::PyString;
 
 use super::{Task, step};
 use crate::cpython::native_class::create;
-use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
+use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, told};
 use crate::names;
 
 pub(crate) struct TaskWakeup {
@@ -98,9 +98,7 @@ fn call<'py>(wakeup: &Bound<'py, TaskWakeup>, args: Args<'_, 'py>) -> PyResult<O
         drop(task.value().future.state.with(py, |state| state.rare().throw_next.replace(error)));
     }
     let stepped = step(&task);
-    // On a foreign loop nobody else tells PyO3 that the thread is attached, which is when it drops the
-    // errors that were put off. No answer: the interpreter ends.
-    let _told: Option<()> = Python::try_attach(|_| ());
+    told();
     stepped?;
     Ok(py.None().into_bound(py))
 }

@@ -78,7 +78,7 @@ fn begin(group: &Bound<'_, TaskGroup>, error: Object<'_>, leaving: &mut Leaving)
         });
         drop(refused);
     }
-    if errors::is_cancelled(py, &PyErr::from_value(error.clone())) {
+    if errors::is_cancelled_error(&error) {
         leaving.propagated = Some(Owned::from(&error));
     }
     leaving.error = Some(error.into());
@@ -181,8 +181,7 @@ fn finish(group: &Bound<'_, TaskGroup>, leaving: Leaving) -> PyResult<Verdict> {
     });
     let Leaving { error, mut propagated, pending } = leaving;
     let is_error = |other: &Owned| error.as_ref().is_some_and(|error| error.is(&**other));
-    let is_cancel =
-        error.as_ref().is_some_and(|error| errors::is_cancelled(py, &PyErr::from_value(error.get_bound(py))));
+    let is_cancel = error.as_ref().is_some_and(|error| errors::is_cancelled_error(error.bind(py)));
     if let Some(base_error) = base_error {
         if let Some(error) = error.as_ref().filter(|_| !is_cancel) {
             failures.push(error.share(py));
