@@ -47,6 +47,7 @@ from tonnage.install import install
 from tonnage.live_objects import report_at_exit as _report_at_exit
 from tonnage.runner import Runner, run
 from tonnage.task_status import TaskStatus
+from tonnage.threads import run_coroutine_threadsafe, to_thread
 
 if TYPE_CHECKING:
     # The rest of asyncio, for type checkers; `__getattr__` finds it at run time.
@@ -100,7 +101,6 @@ if TYPE_CHECKING:
         open_unix_connection as open_unix_connection,
         protocols as protocols,
         queues as queues,
-        run_coroutine_threadsafe as run_coroutine_threadsafe,
         set_event_loop as set_event_loop,
         set_event_loop_policy as set_event_loop_policy,  # pyright: ignore[reportDeprecated]
         start_server as start_server,
@@ -108,7 +108,6 @@ if TYPE_CHECKING:
         streams as streams,
         subprocess as subprocess,
         tasks as tasks,
-        to_thread as to_thread,
         transports as transports,
         wrap_future as wrap_future,
     )
@@ -155,10 +154,12 @@ __all__ = [
     "install",
     "new_event_loop",
     "run",
+    "run_coroutine_threadsafe",
     "shield",
     "sleep",
     "timeout",
     "timeout_at",
+    "to_thread",
     "wait",
     "wait_for",
 ]

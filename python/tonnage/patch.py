@@ -56,10 +56,12 @@ _OURS = (
     "eager_task_factory",
     "ensure_future",
     "gather",
+    "run_coroutine_threadsafe",
     "shield",
     "sleep",
     "timeout",
     "timeout_at",
+    "to_thread",
     "wait",
     "wait_for",
 )

@@ -128,6 +128,14 @@ imported! {
     get_event_loop = "asyncio.events", "get_event_loop";
     asyncio_future = "_asyncio", "Future";
     asyncio_task = "_asyncio", "Task";
+    asyncio_lock = "asyncio.locks", "Lock";
+    asyncio_event = "asyncio.locks", "Event";
+    asyncio_condition = "asyncio.locks", "Condition";
+    asyncio_semaphore = "asyncio.locks", "Semaphore";
+    asyncio_bounded_semaphore = "asyncio.locks", "BoundedSemaphore";
+    asyncio_queue = "asyncio.queues", "Queue";
+    asyncio_lifo_queue = "asyncio.queues", "LifoQueue";
+    asyncio_priority_queue = "asyncio.queues", "PriorityQueue";
     asyncio_handle = "asyncio", "Handle";
     asyncio_timer_handle = "asyncio", "TimerHandle";
     /// A subclass of asyncio.Transport, which sendfile asks for.
@@ -140,6 +148,8 @@ imported! {
     sendfile_mode = "asyncio.constants", "_SendfileMode";
     shut_wr = "socket", "SHUT_WR";
     warn = "warnings", "warn";
+    /// A coroutine of the interpreter's own kind, which debuggers look into.
+    wrap_awaitable = "tonnage.awaitable", "wrap_awaitable";
     round = "builtins", "round";
     /// Both of 3.10's classes there.
     timeout_error = "tonnage.errors", "TimeoutError";
@@ -172,7 +182,11 @@ pub(crate) fn loop_logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 /// Looks asyncio's classes up while they are asyncio's, and what a lost task needs to say so when the
 /// interpreter ends and nothing can be imported any more.
 pub(crate) fn keep_asyncio_classes(py: Python<'_>) -> PyResult<()> {
-    for class in [asyncio_future, asyncio_task, asyncio_handle, asyncio_timer_handle, asyncio_transport] {
+    let of_loops = [asyncio_future, asyncio_task, asyncio_handle, asyncio_timer_handle, asyncio_transport];
+    let of_locks =
+        [asyncio_lock, asyncio_event, asyncio_condition, asyncio_semaphore, asyncio_bounded_semaphore];
+    let of_queues = [asyncio_queue, asyncio_lifo_queue, asyncio_priority_queue];
+    for class in of_loops.into_iter().chain(of_locks).chain(of_queues) {
         class(py)?;
     }
     for needed_late in

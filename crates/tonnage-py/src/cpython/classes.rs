@@ -16,7 +16,7 @@ use crate::future::{Future, FutureIter};
 use crate::structured::{
     AsCompletedIterator, ChildDone, ExitCoroutine, GatheringFuture, NextFutureCoroutine, NextResultCoroutine,
     SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine,
-    Waiting, WrapAwaitableCoroutine,
+    Waiting,
 };
 use crate::sync::{
     Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
@@ -115,7 +115,6 @@ native_classes! {
     [ExitCoroutine]
     [StartCoroutine]
     [TaskStatus]
-    [WrapAwaitableCoroutine]
     [WaitCoroutine]
     [Waiting]
     [AsCompletedIterator]

@@ -33,6 +33,18 @@ imported! {
     exception_group = "builtins", "ExceptionGroup";
     #[cfg(not(Py_3_11))]
     exception_group = "exceptiongroup", "ExceptionGroup";
+    #[cfg(Py_3_11)]
+    asyncio_task_group = "asyncio.taskgroups", "TaskGroup";
+    #[cfg(not(Py_3_11))]
+    asyncio_task_group = "tonnage._tonnage", "TaskGroup";
+    #[cfg(Py_3_11)]
+    asyncio_timeout = "asyncio.timeouts", "Timeout";
+    #[cfg(not(Py_3_11))]
+    asyncio_timeout = "tonnage._tonnage", "Timeout";
+    #[cfg(Py_3_11)]
+    asyncio_barrier = "asyncio.locks", "Barrier";
+    #[cfg(not(Py_3_11))]
+    asyncio_barrier = "tonnage._tonnage", "Barrier";
     /// Also knows functions that asyncio has marked: those of `@asyncio.coroutine` on 3.10, and mocks.
     #[cfg(not(Py_3_14))]
     is_coroutine_function = "asyncio.coroutines", "iscoroutinefunction";

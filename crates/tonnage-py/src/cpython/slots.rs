@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 
 use super::args::Args;
 use super::methods::Methods;
-use super::native_class::{NativeClass, is_instance};
+use super::native_class::{NativeClass, is_exact, is_instance};
 use super::trampoline::{body, receiver, run};
 
 pub(crate) type Object<'py> = Bound<'py, PyAny>;
@@ -83,6 +83,14 @@ impl<T: NativeClass> Slots<T> {
         self.attribute(name, get::<T, G>, Some(set::<T, S>));
     }
 
+    /// Lets objects of exactly this class pass for asyncio's: `isinstance` also asks for `__class__`.
+    pub(crate) fn passes_for<C>(&mut self, _class: C)
+    where
+        C: for<'py> Fn(Python<'py>) -> PyResult<&'py Object<'py>> + Copy + 'static,
+    {
+        self.getter(c"__class__", class_of::<T, C>);
+    }
+
     pub(crate) fn init<F>(&mut self, _body: F)
     where
         F: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<()> + Copy + 'static,
@@ -145,6 +153,8 @@ impl<T: NativeClass> Slots<T> {
         N: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Step<'py>> + Copy + 'static,
         I: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
     {
+        // `yield from` of a generator that `types.coroutine` has marked asks for it.
+        self.function(ffi::Py_tp_iter, unary::<T, I> as *mut c_void);
         self.function(ffi::Py_am_await, ffi::PyObject_SelfIter as *mut c_void);
         self.function(ffi::Py_tp_iternext, next::<T, N> as *mut c_void);
         self.function(ffi::Py_am_send, send::<T, N> as *mut c_void);
@@ -231,6 +241,17 @@ impl<T: NativeClass> Slots<T> {
             closure: ptr::null_mut(),
         });
     }
+}
+
+fn class_of<'py, T, C>(object: &Bound<'py, T>) -> PyResult<Object<'py>>
+where
+    T: NativeClass,
+    C: for<'q> Fn(Python<'q>) -> PyResult<&'q Object<'q>> + Copy + 'static,
+{
+    if is_exact::<T>(object.as_any()) {
+        return body::<C>()(object.py()).cloned();
+    }
+    Ok(object.as_any().get_type().into_any())
 }
 
 /// How a coroutine or an iterator came back.

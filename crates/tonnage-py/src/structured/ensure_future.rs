@@ -8,8 +8,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::coroutine::{Body, Coroutine, Next};
-use crate::cpython::{Args, Object, Owned, Parameters, Visit, call, coroutine};
+use crate::cpython::{Args, Object, Parameters, call, coroutine};
 use crate::event_loop::EventLoop;
 use crate::future::{self, Callbacks};
 use crate::task;
@@ -119,7 +118,7 @@ pub(super) fn future_of<'py>(
     if !is_coroutine && !names::is_awaitable(py)?.call1((object,))?.is_truthy()? {
         return Err(PyTypeError::new_err("An asyncio.Future, a coroutine or an awaitable is required"));
     }
-    let coro = if is_coroutine { object.clone() } else { WrapAwaitable::create(object)? };
+    let coro = if is_coroutine { object.clone() } else { names::wrap_awaitable(py)?.call1((object,))? };
     let event_loop = match event_loop {
         Some(event_loop) => event_loop.clone(),
         None => current_loop(py)?,
@@ -149,32 +148,4 @@ pub(super) fn is_coroutine(object: &Object<'_>) -> PyResult<bool> {
     }
     let py = object.py();
     Ok(!coroutine::is_generator(object) && names::is_coroutine(py)?.call1((object,))?.is_truthy()?)
-}
-
-/// The coroutine of a task that runs an awaitable of another kind.
-pub(crate) struct WrapAwaitable(Option<Owned>);
-
-pub(crate) type WrapAwaitableCoroutine = Coroutine<WrapAwaitable>;
-
-impl WrapAwaitable {
-    fn create<'py>(awaitable: &Object<'py>) -> PyResult<Object<'py>> {
-        Coroutine::create(awaitable.py(), Self(Some(awaitable.into())))
-    }
-}
-
-impl Body for WrapAwaitable {
-    const QUALNAME: &'static str = "ensure_future.<locals>._wrap_awaitable";
-    const IS_LINK: bool = true;
-
-    fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
-        let value = awaited?;
-        Ok(match self.0.take() {
-            Some(awaitable) => Next::Await(awaitable.into_bound(py)),
-            None => Next::Return(value),
-        })
-    }
-
-    fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        visit.option(self.0.as_deref())
-    }
 }

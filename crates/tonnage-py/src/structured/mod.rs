@@ -27,7 +27,6 @@ use pyo3::prelude::*;
 
 pub(crate) use as_completed::{AsCompletedIterator, NextFutureCoroutine, NextResultCoroutine};
 pub(crate) use child_done::ChildDone;
-pub(crate) use ensure_future::WrapAwaitableCoroutine;
 pub(crate) use gather::{GatheringFuture, begin_cancel, end_cancel};
 pub(crate) use group::{ExitCoroutine, StartCoroutine, TaskGroup, TaskStatus};
 pub(crate) use sleep::SleepCoroutine;

@@ -16,7 +16,7 @@ use super::parent::Parent;
 use crate::coroutine::Immediate;
 use crate::cpython::native_class::create;
 use crate::cpython::{
-    Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, number,
+    Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, compat, number,
 };
 use crate::event_loop::EventLoop;
 use crate::future::to_bool;
@@ -126,6 +126,7 @@ impl NativeClass for Timeout {
     }
 
     fn slots(slots: &mut Slots<Self>) {
+        slots.passes_for(compat::asyncio_timeout);
         slots.init(|this, args| {
             const PARAMETERS: Parameters<1> =
                 Parameters { function: "Timeout", names: ["when"], positional: 1, required: 1 };

@@ -76,6 +76,11 @@ impl Body for Wait {
                 let ended = end(waiting.bind(py), &futures, timer);
                 awaited?;
                 ended?;
+                if waiting.value().met.with(py, |met| *met) {
+                    // asyncio's callback of the future would wake us in this turn: who ends in it counts too.
+                    self.phase = Phase::Turn(futures);
+                    return Ok(Next::Yield);
+                }
                 sort(py, &futures)
             }
             Phase::Over => Ok(Next::none(py)),
@@ -142,6 +147,7 @@ impl Wait {
             return_when,
             caller: Guarded::new(caller.map(Owned::from)),
             left: Guarded::new(left),
+            met: Guarded::new(false),
         };
         let waiting = create(py, waiting)?;
         if let Err(error) = watch(&waiting, &futures) {
@@ -241,6 +247,8 @@ pub(crate) struct Waiting {
     waiter: Waiter,
     return_when: ReturnWhen,
     left: Guarded<usize>,
+    /// Have enough of them ended?
+    met: Guarded<bool>,
     caller: Guarded<Option<Owned>>,
 }
 
@@ -261,6 +269,7 @@ pub(super) fn report(waiting: &Bound<'_, Waiting>, future: &Object<'_>) -> PyRes
         *left == 0
     });
     if last || value.return_when.is_met_by(future)? {
+        value.met.with(py, |met| *met = true);
         value.waiter.wake(py.None().bind(py))?;
     }
     Ok(())

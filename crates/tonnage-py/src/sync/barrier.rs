@@ -12,7 +12,9 @@ use pyo3::prelude::*;
 use super::bound_loop::{BoundLoop, LoopBound, loop_attribute};
 use super::line::{Line, Place};
 use crate::coroutine::{Body, Coroutine, Immediate, Next};
-use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
+use crate::cpython::{
+    Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, compat,
+};
 use crate::waiter::Waiter;
 use crate::{future, names};
 
@@ -142,6 +144,7 @@ impl NativeClass for Barrier {
     }
 
     fn slots(slots: &mut Slots<Self>) {
+        slots.passes_for(compat::asyncio_barrier);
         slots.init(init);
         slots.repr(|this| {
             let (py, barrier) = (this.py(), this.value());

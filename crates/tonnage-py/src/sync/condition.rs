@@ -40,7 +40,7 @@ impl<'py> LockOf<'py> {
 
     fn locked(&self) -> PyResult<Object<'py>> {
         match self {
-            Self::Native(lock) => Ok(future::to_bool(lock.py(), lock.value().gate().is_closed(lock.py()))),
+            Self::Native(lock) => Ok(future::to_bool(lock.py(), lock.value().is_locked(lock.py()))),
             Self::Foreign(lock) => lock.call_method0(names::locked(lock.py())),
         }
     }
@@ -118,6 +118,7 @@ impl NativeClass for Condition {
     }
 
     fn slots(slots: &mut Slots<Self>) {
+        slots.passes_for(names::asyncio_condition);
         slots.init(init);
         slots.repr(|this| {
             let (py, condition) = (this.py(), this.value());

@@ -9,6 +9,7 @@ use super::line::{Line, Place};
 use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
 use crate::future;
+use crate::names;
 use crate::waiter::Waiter;
 
 #[repr(C)]
@@ -65,6 +66,7 @@ impl NativeClass for Event {
     }
 
     fn slots(slots: &mut Slots<Self>) {
+        slots.passes_for(names::asyncio_event);
         slots.init(|_this, args: Args<'_, '_>| {
             const PARAMETERS: Parameters<0> =
                 Parameters { function: "Event.__init__", names: [], positional: 0, required: 0 };

@@ -42,6 +42,11 @@ pub(crate) trait Gated: NativeClass {
 
     fn gate(&self) -> &Gate;
 
+    /// What `locked()` says.
+    fn is_locked(&self, py: Python<'_>) -> bool {
+        self.gate().is_closed(py)
+    }
+
     /// Has it our own `acquire` and `release`, so that `async with` need not call them by name?
     fn is_plain(this: &Bound<'_, Self>) -> bool;
 
@@ -67,6 +72,12 @@ impl Gate {
     #[inline]
     pub(super) fn is_closed(&self, py: Python<'_>) -> bool {
         self.slots.with(py, |slots| slots.free == 0 || slots.woken != 0)
+    }
+
+    /// Are all slots with tasks that have run since they were given one?
+    #[inline]
+    pub(super) fn is_held(&self, py: Python<'_>) -> bool {
+        self.slots.with(py, |slots| slots.free == 0 && slots.woken == 0)
     }
 
     pub(super) fn waiting(&self, py: Python<'_>) -> usize {
@@ -229,9 +240,8 @@ pub(super) fn methods<T: Gated + LoopBound>(
     Coroutine<Acquire<T>>: NativeClass,
 {
     slots.no_args(c"acquire", acquire, |this| acquire_of(this));
-    slots.no_args(c"locked", locked, |this| {
-        Ok(future::to_bool(this.py(), this.value().gate().is_closed(this.py())))
-    });
+    slots
+        .no_args(c"locked", locked, |this| Ok(future::to_bool(this.py(), this.value().is_locked(this.py()))));
     slots.no_args(c"__aenter__", c"Acquire it.", enter);
     slots.with_args(c"__aexit__", c"Release it.", exit);
     slots.getter(c"_waiters", |this| this.value().gate().line.futures(this.py()));

@@ -52,6 +52,12 @@ impl Gated for Lock {
         &self.gate
     }
 
+    /// As in asyncio, nobody has the lock while the task that it was handed to has not run yet.
+    #[inline]
+    fn is_locked(&self, py: Python<'_>) -> bool {
+        self.gate.is_held(py)
+    }
+
     #[inline]
     fn is_plain(this: &Bound<'_, Self>) -> bool {
         gate::is_plain(this)
@@ -63,7 +69,7 @@ impl Gated for Lock {
         if this.value().closed.with(py, |closed| *closed != 0) && this.value().is_release_by_closed(py)? {
             return Ok(());
         }
-        if gate.free(py) > 0 {
+        if !gate.is_held(py) {
             return Err(PyRuntimeError::new_err("Lock is not acquired."));
         }
         gate.give_back(py)
@@ -84,15 +90,15 @@ impl NativeClass for Lock {
     }
 
     fn slots(slots: &mut Slots<Self>) {
+        slots.passes_for(names::asyncio_lock);
         slots.init(|_this, args: Args<'_, '_>| {
             const PARAMETERS: Parameters<0> =
                 Parameters { function: "Lock.__init__", names: [], positional: 0, required: 0 };
             args.parse(&PARAMETERS).map(|[]| ())
         });
         slots.repr(|this| {
-            let gate = &this.value().gate;
-            let state = if gate.is_closed(this.py()) { "locked" } else { "unlocked" };
-            super::described(this.as_any(), state, gate.waiting(this.py()))
+            let state = if this.value().is_locked(this.py()) { "locked" } else { "unlocked" };
+            super::described(this.as_any(), state, this.value().gate.waiting(this.py()))
         });
         gate::methods(
             slots,
@@ -107,9 +113,7 @@ impl NativeClass for Lock {
                 Ok(this.py().None().into_bound(this.py()))
             },
         );
-        slots.getter(c"_locked", |this| {
-            Ok(future::to_bool(this.py(), this.value().gate.is_closed(this.py())))
-        });
+        slots.getter(c"_locked", |this| Ok(future::to_bool(this.py(), this.value().is_locked(this.py()))));
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {

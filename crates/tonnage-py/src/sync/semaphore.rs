@@ -10,6 +10,7 @@ use super::gate::{self, Acquire, Gate, Gated};
 use crate::coroutine::Coroutine;
 use crate::cpython::native_class::{has_instance_dict, is_exact};
 use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Object, Parameters, Slots, Visit};
+use crate::names;
 
 #[repr(C)]
 pub(crate) struct Semaphore {
@@ -96,6 +97,7 @@ impl NativeClass for Semaphore {
     }
 
     fn slots(slots: &mut Slots<Self>) {
+        slots.passes_for(names::asyncio_semaphore);
         slots.init(|this, args| {
             let count = slots_of(&args, "Semaphore.__init__")?;
             this.value().gate.set_slots(this.py(), count)
@@ -148,6 +150,7 @@ impl NativeClass for BoundedSemaphore {
     }
 
     fn slots(slots: &mut Slots<Self>) {
+        slots.passes_for(names::asyncio_bounded_semaphore);
         slots.init(|this, args| {
             let count = slots_of(&args, "BoundedSemaphore.__init__")?;
             let semaphore = &this.value().semaphore;

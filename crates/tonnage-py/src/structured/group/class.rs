@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PySet, PyString};
 
 use super::{Abort, OnError, Phase, TaskGroup, abort_with_parent, create, exit, start};
-use crate::cpython::{Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
+use crate::cpython::{Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, compat};
 use crate::future::{CANCEL, to_bool};
 use crate::running;
 use crate::structured::parent::Parent;
@@ -22,6 +22,7 @@ impl NativeClass for TaskGroup {
     }
 
     fn slots(slots: &mut Slots<Self>) {
+        slots.passes_for(compat::asyncio_task_group);
         slots.init(init);
         slots.repr(repr);
         slots.no_args(c"__aenter__", c"Begin the block.", |group| {

@@ -13,6 +13,7 @@ use super::overridden::Overridden;
 use super::storage::{self, Kind};
 use super::{format, get, init, iterate, put, shutdown, stats, unfinished};
 use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit};
+use crate::names;
 use crate::waiter::Waiter;
 
 #[repr(C)]
@@ -95,6 +96,7 @@ impl NativeClass for Queue {
     }
 
     fn slots(slots: &mut Slots<Self>) {
+        slots.passes_for(names::asyncio_queue);
         slots.init(init::init);
         slots.repr(format::repr);
         slots.str(format::str);
@@ -208,7 +210,9 @@ impl NativeClass for LifoQueue {
         Some(Self { queue: Queue::new(Kind::Lifo) })
     }
 
-    fn slots(_slots: &mut Slots<Self>) {}
+    fn slots(slots: &mut Slots<Self>) {
+        slots.passes_for(names::asyncio_lifo_queue);
+    }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         self.queue.traverse(visit)
@@ -234,7 +238,9 @@ impl NativeClass for PriorityQueue {
         Some(Self { queue: Queue::new(Kind::Priority) })
     }
 
-    fn slots(_slots: &mut Slots<Self>) {}
+    fn slots(slots: &mut Slots<Self>) {
+        slots.passes_for(names::asyncio_priority_queue);
+    }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         self.queue.traverse(visit)
