@@ -61,7 +61,7 @@ def test_nothing_is_lost_in_any_order(name: str, side: Side) -> None:
         f"{name} on {side.label}: {found.orders} orders, {found.singles} single cancels, "
         f"{found.pairs} pairs, {found.triples} triples, {found.runs} runs"
     )
-    wrong = mismatch(name, set(found.first), on_asyncio=side.label == "asyncio")
+    wrong = mismatch(name, side.label, set(found.first))
     assert not wrong, f"{wrong}\n{failure(name, side.label, found)}"
     # A search of a single order would prove nothing.
     permuted = isinstance(side, Permuted)
