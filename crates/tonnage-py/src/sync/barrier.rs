@@ -179,9 +179,13 @@ impl NativeClass for Barrier {
         slots.with_args(c"__aexit__", c"Do nothing: the barrier was passed.", |this, _args| {
             Immediate::none(this.py())
         });
-        slots.getter(c"parties", |this| number(this.py(), this.value().parties(this.py())));
-        slots.getter(c"n_waiting", |this| number(this.py(), this.value().waiting(this.py())));
-        slots.getter(c"broken", |this| {
+        slots.property(c"parties", c"The number of tasks that the barrier waits for.", |this| {
+            number(this.py(), this.value().parties(this.py()))
+        });
+        slots.property(c"n_waiting", c"The number of tasks that wait until all parties are there.", |this| {
+            number(this.py(), this.value().waiting(this.py()))
+        });
+        slots.property(c"broken", c"True if the barrier is broken.", |this| {
             Ok(future::to_bool(this.py(), this.value().phase(this.py()) == Phase::Broken))
         });
         slots.getter(c"_parties", |this| number(this.py(), this.value().parties(this.py())));

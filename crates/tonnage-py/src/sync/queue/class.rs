@@ -153,7 +153,7 @@ fn add_methods(slots: &mut Slots<Queue>) {
 
 /// White-box attributes of asyncio's queues that programs use.
 fn add_attributes(slots: &mut Slots<Queue>) {
-    slots.getter(c"maxsize", init::maxsize);
+    slots.property(c"maxsize", c"The most items that the queue holds; 0 or less is no bound.", init::maxsize);
     slots.attribute_pair(c"_maxsize", init::maxsize, init::set_maxsize);
     slots.attribute_pair(c"_queue", storage::storage, |queue, storage| {
         let storage = Owned::from(storage);

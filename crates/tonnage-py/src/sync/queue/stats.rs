@@ -10,12 +10,19 @@ use crate::cpython::{Native, Object};
 #[pyclass(frozen, get_all, eq, module = "tonnage")]
 #[derive(PartialEq)]
 pub(crate) struct QueueStats {
+    /// The number of items that can be taken.
     size: usize,
+    /// The most items that the queue holds; 0 or less is no bound.
     maxsize: usize,
+    /// The most items that it has held.
     peak: usize,
+    /// The number of tasks that wait for an item.
     getters: usize,
+    /// The number of tasks that wait for a free place.
     putters: usize,
+    /// The number of items that were dropped because the queue was full.
     dropped: usize,
+    /// How long items wait in the queue, in seconds; 0.0 where that is not measured.
     delay: f64,
 }
 
