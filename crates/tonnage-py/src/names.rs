@@ -29,6 +29,7 @@ attribute_names!(
     __context__,
     __notes__,
     _on_timeout,
+    _asyncgens,
     exception,
     exceptions,
     cancelling,
@@ -150,6 +151,7 @@ imported! {
     warn = "warnings", "warn";
     /// A coroutine of the interpreter's own kind, which debuggers look into.
     wrap_awaitable = "tonnage.awaitable", "wrap_awaitable";
+    is_suspended = "tonnage.suspended", "is_suspended";
     round = "builtins", "round";
     /// Both of 3.10's classes there.
     timeout_error = "tonnage.errors", "TimeoutError";

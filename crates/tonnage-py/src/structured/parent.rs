@@ -14,19 +14,29 @@ use crate::{names, running};
 pub(super) struct Parent(Owned);
 
 impl Parent {
-    /// The current task of `event_loop`, or nothing outside of a task. `user` is for the error.
+    /// The current task of `event_loop`, or nothing outside of a task.
     #[inline]
-    pub(super) fn current(event_loop: &Object<'_>, user: &str) -> PyResult<Option<Self>> {
-        let Some(task) = running::task(event_loop)? else { return Ok(None) };
-        if !is_exact::<Task>(&task) && !task.hasattr(names::uncancel(task.py()))? {
-            // Python 3.10's own tasks do not count.
-            return Err(PyRuntimeError::new_err(format!(
-                "{user} needs a task that counts its cancellations, got {:?} of the standard library; run the \
-                 program with tonnage.run()",
-                task.get_type().name()?.to_string_lossy()
-            )));
+    pub(super) fn current(event_loop: &Object<'_>) -> PyResult<Option<Self>> {
+        Ok(running::task(event_loop)?.map(|task| Self(task.into())))
+    }
+
+    /// Refuses a task that does not count: without counts, a cancel from outside could be lost.
+    pub(super) fn check_counts(&self, py: Python<'_>, user: &str) -> PyResult<()> {
+        if self.counts(py)? {
+            return Ok(());
         }
-        Ok(Some(Self(task.into())))
+        Err(PyRuntimeError::new_err(format!(
+            "{user} needs a task that counts its cancellations, got {:?} of the standard library; run the \
+             program with tonnage.run()",
+            self.0.bind(py).get_type().name()?.to_string_lossy()
+        )))
+    }
+
+    /// Python 3.10's own tasks do not count.
+    #[inline]
+    fn counts(&self, py: Python<'_>) -> PyResult<bool> {
+        let task = self.0.bind(py);
+        Ok(is_exact::<Task>(task) || task.hasattr(names::uncancel(py))?)
     }
 
     #[inline]
@@ -39,11 +49,12 @@ impl Parent {
         task.cast::<Task>().ok().filter(|task| !has_instance_dict(task))
     }
 
-    /// How many requests to cancel it are open.
+    /// How many requests to cancel it are open; 0 if it does not count.
     #[inline]
     pub(super) fn cancelling(&self, py: Python<'_>) -> PyResult<u32> {
         match self.native(py) {
             Some(task) => Ok(task.value().cancelling(py)),
+            None if !self.counts(py)? => Ok(0),
             None => self.0.bind(py).call_method0(names::cancelling(py))?.extract(),
         }
     }
@@ -53,6 +64,7 @@ impl Parent {
     pub(super) fn uncancel(&self, py: Python<'_>) -> PyResult<u32> {
         match self.native(py) {
             Some(task) => Ok(task.value().uncancel(py)),
+            None if !self.counts(py)? => Ok(0),
             None => self.0.bind(py).call_method0(names::uncancel(py))?.extract(),
         }
     }

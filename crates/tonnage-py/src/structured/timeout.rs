@@ -234,7 +234,7 @@ pub(super) fn enter(this: &Bound<'_, Timeout>) -> PyResult<()> {
         return Err(PyRuntimeError::new_err("Timeout has already been entered"));
     }
     let event_loop = running::event_loop(py)?;
-    let Some(parent) = Parent::current(&event_loop, "Timeout")? else {
+    let Some(parent) = Parent::current(&event_loop)? else {
         return Err(PyRuntimeError::new_err("Timeout should be used inside a task"));
     };
     let requests = parent.cancelling(py)?;
@@ -330,9 +330,34 @@ pub(crate) fn expire(this: &Bound<'_, Timeout>) -> PyResult<()> {
     });
     drop(alarm);
     let Some(parent) = parent else { return Ok(()) };
+    let event_loop = running::event_loop(py)?;
+    if is_suspended(this, &event_loop, &parent)? {
+        return look_again(this, &event_loop);
+    }
     parent.cancel(py, None)?;
     this.value().state.with(py, |state| state.phase = Phase::Expiring);
     Ok(())
+}
+
+/// Is the block in an async generator that the task is not inside of, so that a cancel would hit its caller?
+fn is_suspended(this: &Bound<'_, Timeout>, event_loop: &Object<'_>, parent: &Parent) -> PyResult<bool> {
+    let py = this.py();
+    match event_loop.getattr_opt(names::_asyncgens(py))? {
+        Some(generators) if generators.is_truthy()? => {
+            names::is_suspended(py)?.call1((parent.task(py), this))?.is_truthy()
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Nobody tells when a generator is resumed, so the timeout looks again: soon, and more and more rarely.
+fn look_again(this: &Bound<'_, Timeout>, event_loop: &Object<'_>) -> PyResult<()> {
+    /// How long a block may run on after it was resumed, in seconds.
+    const SOON_S: f64 = 0.01;
+    const LATER: f64 = 0.1;
+    let now = now(event_loop)?;
+    let when = this.value().state.with(this.py(), |state| state.when).unwrap_or(now);
+    set_alarm(this, event_loop, now + SOON_S + LATER * (now - when))
 }
 
 /// Ends the block, which `error` leaves (None: it does not fail).

@@ -177,10 +177,11 @@ fn enter(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
         return Err(PyRuntimeError::new_err(text));
     }
     let event_loop = running::event_loop(py)?;
-    let Some(parent) = Parent::current(&event_loop, "TaskGroup")? else {
+    let Some(parent) = Parent::current(&event_loop)? else {
         let text = format!("TaskGroup {} cannot determine the parent task", group.repr()?);
         return Err(PyRuntimeError::new_err(text));
     };
+    parent.check_counts(py, "TaskGroup")?;
     let event_loop = Owned::from(event_loop);
     let replaced = group.value().state.with(py, |state| {
         state.phase = Phase::Entered;
