@@ -29,21 +29,21 @@ def parts(results: Mapping[str, Any]) -> Iterator[str]:
     loops = results["loops"]
     yield machine_line(results["machine"]).replace("\n", ". ") + "."
     if operations := results.get("operations"):
-        yield "### Scheduling operations"
+        yield "## Scheduling operations"
         yield f"CPU time per operation in nanoseconds, minimum of {rounds_of(operations)} rounds. {NOTE}"
         for heading, rows in operation_tables(operations, loops):
-            yield f"#### {heading}"
+            yield f"### {heading}"
             yield markdown(rows, describe_operation)
     if network := results.get("network"):
-        yield "### Servers"
+        yield "## Servers"
         yield "CPU time of the server per request in microseconds, 10 connections (`x1`: one)."
         yield markdown(value_table(network, differ_in_loop(loops), "us", network_goals))
     if calls := results.get("system_calls"):
-        yield "### System calls"
+        yield "## System calls"
         yield f"Calls per round trip on one connection; the goal is {SYSTEM_CALLS_PER_ROUND_TRIP:g}."
         yield markdown(plain_table(calls, differ_in_loop(loops), "per_round_trip"))
     if memory := results.get("memory"):
-        yield "### Memory"
+        yield "## Memory"
         yield (
             "Resident bytes for each of 100,000 waiting tasks, with its coroutine and its future; "
             f"the goal is {WAITING_TASK_BYTES}."
@@ -51,7 +51,7 @@ def parts(results: Mapping[str, Any]) -> Iterator[str]:
         yield markdown(memory_table(memory, loops))
     counts = results.get("instructions")
     if counts and "skipped" not in counts:
-        yield "### Instructions per operation"
+        yield "## Instructions per operation"
         yield markdown(plain_table(counts, loops, "instructions"), describe_operation)
 
 
