@@ -5,25 +5,22 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.metadata
-import importlib.util
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 NAMES = (
     "Barrier",
-    "BufferedProtocol",
     "Event",
     "Lock",
-    "Protocol",
     "Queue",
     "Semaphore",
     "TaskGroup",
     "gather",
     "get_running_loop",
     "sleep",
-    "start_server",
-    "start_unix_server",
     "timeout",
     "wait_for",
 )
@@ -42,6 +39,7 @@ class LoopChoice:
         """Say why this loop cannot run here, or return None."""
         try:
             self.new_event_loop().close()
+            importlib.import_module(self.names_module)
         except Exception as error:
             return f"{type(error).__name__}: {error}"
         return None
@@ -55,25 +53,30 @@ class LoopChoice:
         own = importlib.import_module(self.names_module)
         found = {name: getattr(own, name, getattr(asyncio, name, None)) for name in NAMES}
         found = {name: value for name, value in found.items() if value is not None}
-        own_group = found.get("TaskGroup") is not getattr(asyncio, "TaskGroup", None)
-        return SimpleNamespace(**found, has_limit=own_group and self.names_module != "asyncio")
+        return SimpleNamespace(**found, has_limit=takes_limit(found.get("TaskGroup")))
 
-    def version(self) -> str:
-        if self.module == "asyncio":
-            return "standard library"
-        return importlib.metadata.version(self.module)
 
-    def build_profile(self) -> str | None:
-        """Say whether a loop of ours was built for release; None for the others."""
-        if self.module != "tonnage":
-            return None
-        extension = importlib.import_module("tonnage._tonnage")
-        profile = getattr(extension, "BUILD_PROFILE", None)
-        if profile is not None:
-            return str(profile)
-        # A debug build of the extension is several times as large as a release build.
-        size_mb = Path(extension.__file__ or "").stat().st_size / 1e6
-        return f"unknown ({size_mb:.1f} MB)"
+def version(module: str) -> str:
+    return "standard library" if module == "asyncio" else importlib.metadata.version(module)
+
+
+def build_profile() -> str:
+    """Say whether tonnage was built for release."""
+    extension = importlib.import_module("tonnage._tonnage")
+    profile = getattr(extension, "BUILD_PROFILE", None)
+    if profile is not None:
+        return str(profile)
+    # A debug build of the extension is several times as large as a release build.
+    size_mb = Path(extension.__file__ or "").stat().st_size / 1e6
+    return f"unknown ({size_mb:.1f} MB)"
+
+
+def takes_limit(group: type | None) -> bool:
+    """Say whether a TaskGroup takes `limit=`, the number of its tasks that may run at once."""
+    try:
+        return group is not None and "limit" in inspect.signature(group).parameters
+    except ValueError:
+        return False
 
 
 LOOPS = {
@@ -84,7 +87,17 @@ LOOPS = {
         LoopChoice("rloop", "rloop"),
         LoopChoice("tonnage", "tonnage"),
         LoopChoice("tonnage-native", "tonnage", names_module="tonnage"),
+        LoopChoice("asyncio+tonnage", "asyncio", names_module="tonnage"),
+        LoopChoice("uvloop+tonnage", "uvloop", names_module="tonnage"),
     )
 }
 
-DEFAULT_LOOPS = ("asyncio", "uvloop", "rloop", "tonnage")
+DEFAULT_LOOPS = ("asyncio", "uvloop", "rloop", "tonnage", "tonnage-native")
+
+
+def differ_in_loop(loops: Sequence[str]) -> list[str]:
+    """Return `loops` without those that only differ in the names that operations use."""
+    found: dict[str, str] = {}
+    for loop in loops:
+        found.setdefault(LOOPS[loop].module, loop)
+    return list(found.values())

@@ -10,12 +10,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from loops import LOOPS
+from loops import LOOPS, build_profile, version
 
 
 def describe(loops: list[str], nice: int) -> dict[str, Any]:
-    versions = {name: LOOPS[name].version() for name in loops}
-    profiles = {name: profile for name in loops if (profile := LOOPS[name].build_profile())}
+    modules = [module for name in loops for module in (LOOPS[name].module, LOOPS[name].names_module)]
+    versions = {module: version(module) for module in modules}
+    profiles = {"tonnage": build_profile()} if "tonnage" in modules else {}
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "cpu": cpu_model(),

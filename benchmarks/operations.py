@@ -8,6 +8,7 @@ figure of an operation is its time over its count.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 from collections.abc import Awaitable, Callable
@@ -26,10 +27,13 @@ class Operation:
     run: Run
     summary: str
 
+    def uses(self) -> set[str]:
+        """Return the names of its namespace that the operation uses."""
+        return set(re.findall(r"\bnames\.([A-Za-z]\w*)", inspect.getsource(self.run)))
+
     def missing(self, names: SimpleNamespace) -> list[str]:
         """Return the names that the operation uses and `names` lacks."""
-        used = set(re.findall(r"\bnames\.([A-Za-z]\w*)", inspect.getsource(self.run)))
-        return sorted(name for name in used if not hasattr(names, name))
+        return sorted(name for name in self.uses() if not hasattr(names, name))
 
 
 OPERATIONS: dict[str, Operation] = {}
@@ -166,6 +170,30 @@ async def queue(names: SimpleNamespace, count: int) -> None:
     for _ in range(count):
         await items.get()
     await producer
+
+
+@operation("event", count=500)
+async def event(names: SimpleNamespace, count: int) -> None:
+    """Event, 100 tasks wait for one set(); per task."""
+    for _ in range(count // 100):
+        flag = names.Event()
+
+        async def set_it(flag: asyncio.Event = flag) -> None:
+            flag.set()
+
+        await names.gather(*[flag.wait() for _ in range(100)], set_it())
+
+
+@operation("barrier", count=500)
+async def barrier(names: SimpleNamespace, count: int) -> None:
+    """Barrier(10), passed by ten tasks again and again; per task."""
+    meeting = names.Barrier(10)
+
+    async def member(turns: int) -> None:
+        for _ in range(turns):
+            await meeting.wait()
+
+    await names.gather(*[member(count // 10) for _ in range(10)])
 
 
 @operation("sleep0", count=500)

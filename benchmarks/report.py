@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from goals import SYSTEM_CALLS_PER_ROUND_TRIP, WAITING_TASK_BYTES, operation_goals
+from goals import SYSTEM_CALLS_PER_ROUND_TRIP, WAITING_TASK_BYTES
+from loops import differ_in_loop
 from operations import OPERATIONS
-from table import NOTE, machine_line, network_goals, plain_table, shown, value_table
+from table import NOTE, machine_line, memory_table, network_goals, operation_tables, plain_table, value_table
 
 BEGIN = "<!-- benchmark results: begin -->"
 END = "<!-- benchmark results: end -->"
@@ -28,29 +29,29 @@ def parts(results: Mapping[str, Any]) -> Iterator[str]:
     loops = results["loops"]
     yield machine_line(results["machine"]).replace("\n", ". ") + "."
     if operations := results.get("operations"):
-        yield "### Scheduling operations"
+        yield "## Scheduling operations"
         yield f"CPU time per operation in nanoseconds, minimum of {rounds_of(operations)} rounds. {NOTE}"
-        yield markdown(value_table(operations, loops, "ns", operation_goals), describe_operation)
+        for heading, rows in operation_tables(operations, loops):
+            yield f"### {heading}"
+            yield markdown(rows, describe_operation)
     if network := results.get("network"):
-        yield "### Servers"
+        yield "## Servers"
         yield "CPU time of the server per request in microseconds, 10 connections (`x1`: one)."
-        yield markdown(value_table(network, loops, "us", network_goals))
+        yield markdown(value_table(network, differ_in_loop(loops), "us", network_goals))
     if calls := results.get("system_calls"):
-        yield "### System calls"
+        yield "## System calls"
         yield f"Calls per round trip on one connection; the goal is {SYSTEM_CALLS_PER_ROUND_TRIP:g}."
-        yield markdown(plain_table(calls, loops, "per_round_trip"))
+        yield markdown(plain_table(calls, differ_in_loop(loops), "per_round_trip"))
     if memory := results.get("memory"):
-        yield "### Memory"
+        yield "## Memory"
         yield (
-            "Bytes for each of 100,000 waiting tasks, with its coroutine and its future; "
+            "Resident bytes for each of 100,000 waiting tasks, with its coroutine and its future; "
             f"the goal is {WAITING_TASK_BYTES}."
         )
-        rows = {"resident bytes per task": "bytes_per_task", "`gc.collect()` meanwhile, ms": "collect_ms"}
-        body = [[name, *(shown(memory.get(loop, {}), key) for loop in loops)] for name, key in rows.items()]
-        yield markdown([["", *loops], *body])
+        yield markdown(memory_table(memory, loops))
     counts = results.get("instructions")
     if counts and "skipped" not in counts:
-        yield "### Instructions per operation"
+        yield "## Instructions per operation"
         yield markdown(plain_table(counts, loops, "instructions"), describe_operation)
 
 

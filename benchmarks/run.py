@@ -4,6 +4,7 @@ python benchmarks/run.py
 python benchmarks/run.py --only tg_batch,sleep0 --loops asyncio,tonnage --rounds 30
 python benchmarks/run.py --only 'tcp-*-1K,memory' --json out.json
 python benchmarks/run.py --instructions --only tg_batch
+python benchmarks/run.py --loops asyncio,asyncio+tonnage,uvloop,uvloop+tonnage
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import scheduling
 import system_calls
 import table
 import waiting_memory
-from loops import DEFAULT_LOOPS, LOOPS
+from loops import DEFAULT_LOOPS, LOOPS, differ_in_loop
 from operations import OPERATIONS
 
 SYSTEM_CALL_CASES = ("tcp-proto-1K", "tcp-streams-1K", "tcp-sockets-1K", "http-uvicorn")
@@ -137,7 +138,7 @@ def main() -> None:
         if select(["memory"], arguments.only):
             say("memory")
             results["memory"] = waiting_memory.measure(loops)
-        measure_network(results, loops, arguments, skipped)
+        measure_network(results, differ_in_loop(loops), arguments, skipped)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
     print(table.render(results))

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from goals import NETWORK, SYSTEM_CALLS_PER_ROUND_TRIP, WAITING_TASK_BYTES, operation_goals
+from loops import differ_in_loop
 from operations import OPERATIONS
 
-OURS = ("tonnage", "tonnage-native")
 PEERS = ("asyncio", "uvloop")
+LOOPS_OF_OTHERS = "Loops of others with tonnage's own names"
+KINDS = {
+    "A program that swaps the loop only": {"tonnage": PEERS},
+    "A program that uses tonnage's own names": {"tonnage-native": PEERS},
+    LOOPS_OF_OTHERS: {"asyncio+tonnage": ("asyncio",), "uvloop+tonnage": ("uvloop",)},
+}
+"""The tables of operations: which loops of ours each compares, and with which of others."""
+
+OURS = tuple(loop for ours in KINDS.values() for loop in ours)
 NOTE = "These are scheduling costs: a program that waits for a network gains less."
 
 
@@ -19,19 +28,17 @@ def render(results: Mapping[str, Any]) -> str:
     parts = [machine_line(results["machine"])]
     if operations := results.get("operations"):
         parts.append(f"CPU time per operation, ns. {NOTE}")
-        parts.append(grid(value_table(operations, loops, "ns", operation_goals)))
+        for heading, rows in operation_tables(operations, loops):
+            parts.append(f"{heading}\n{grid(rows)}")
     if network := results.get("network"):
         parts.append("CPU time of the server per request, µs (10 connections; x1: one)")
-        parts.append(grid(value_table(network, loops, "us", network_goals)))
+        parts.append(grid(value_table(network, differ_in_loop(loops), "us", network_goals)))
     if calls := results.get("system_calls"):
         parts.append(f"System calls per round trip, 1 connection (goal {SYSTEM_CALLS_PER_ROUND_TRIP:g})")
-        parts.append(grid(plain_table(calls, loops, "per_round_trip")))
+        parts.append(grid(plain_table(calls, differ_in_loop(loops), "per_round_trip")))
     if memory := results.get("memory"):
         parts.append(f"Bytes per waiting task with its future, 100,000 of them (goal {WAITING_TASK_BYTES})")
-        rows = {"bytes": "bytes_per_task", "peak": "peak_bytes_per_task", "gc.collect(), ms": "collect_ms"}
-        header = ["", *loops]
-        body = [[name, *(shown(memory.get(loop, {}), key) for loop in loops)] for name, key in rows.items()]
-        parts.append(grid([header, *body]))
+        parts.append(grid(memory_table(memory, loops)))
     if counts := results.get("instructions"):
         if "skipped" in counts:
             parts.append(f"Instructions per operation: skipped: {counts['skipped']}")
@@ -54,21 +61,36 @@ def machine_line(machine: Mapping[str, Any]) -> str:
     )
 
 
+def operation_tables(
+    measured: Mapping[str, Mapping[str, Mapping[str, Any]]], loops: Sequence[str]
+) -> Iterator[tuple[str, list[list[str]]]]:
+    """Make one table for each kind of program that was measured, with its heading."""
+    others = [loop for loop in loops if loop not in OURS]
+    kinds = {heading: [loop for loop in loops if loop in kind] for heading, kind in KINDS.items()}
+    kinds = {heading: ours for heading, ours in kinds.items() if ours}
+    for heading, ours in kinds.items() if kinds else [("Loops of others", [])]:
+        names = list(measured)
+        if heading == LOOPS_OF_OTHERS:
+            # Where an operation uses no name but the loop's, both would be the same.
+            names = [name for name in names if OPERATIONS[name].uses() - {"get_running_loop"}]
+        chosen = {name: measured[name] for name in names}
+        yield heading, value_table(chosen, [*others, *ours], "ns", operation_goals)
+
+
 def value_table(
     measured: Mapping[str, Mapping[str, Mapping[str, Any]]],
     loops: Sequence[str],
     key: str,
-    goals_of: Any,
+    goals_of: Callable[[str, str], Mapping[str, float]],
 ) -> list[list[str]]:
     """Make rows of values, of ratios to each peer, and of goals."""
-    ours = [loop for loop in loops if loop in OURS]
-    pairs = [(our, peer) for our in ours for peer in PEERS if peer in loops]
-    short = {"tonnage": "", "tonnage-native": "native "}
-    rows = [["", *loops, *(f"{short[our]}vs {peer}" for our, peer in pairs), "goal"]]
+    ours = [(our, peers) for kind in KINDS.values() for our, peers in kind.items() if our in loops]
+    pairs = [(our, peer) for our, peers in ours for peer in peers if peer in loops]
+    rows = [["", *loops, *(f"vs {peer}" for _, peer in pairs), "goal"]]
     for name, by_loop in measured.items():
         row = [name, *(shown(by_loop.get(loop, {}), key) for loop in loops)]
         row.extend(ratio_text(by_loop, our, peer, key) for our, peer in pairs)
-        verdicts = [v for our in ours for v in verdicts_of(by_loop, our, goals_of(our, name), key)]
+        verdicts = [v for our, _ in ours for v in verdicts_of(by_loop, our, goals_of(our, name), key)]
         rows.append([*row, ", ".join(verdicts)])
     return rows
 
@@ -93,8 +115,7 @@ def verdicts_of(
     for peer, goal in goals.items():
         found = ratio(by_loop, our, peer, key)
         if found is not None:
-            native = "native " if our == "tonnage-native" else ""
-            yield f"{native}{goal:g}x {peer}: {'met' if found >= goal else 'NOT MET'}"
+            yield f"{goal:g}x {peer}: {'met' if found >= goal else 'NOT MET'}"
 
 
 def plain_table(
@@ -103,6 +124,17 @@ def plain_table(
     rows = [["", *loops]]
     for name, by_loop in measured.items():
         rows.append([name, *(shown(by_loop.get(loop, {}), key) for loop in loops)])
+    return rows
+
+
+def memory_table(
+    measured: Mapping[str, Mapping[str, Mapping[str, Any]]], loops: Sequence[str]
+) -> list[list[str]]:
+    keys = {"bytes": "bytes", "bytes at most": "peak_bytes", "gc.collect() meanwhile, ms": "collect_ms"}
+    rows = [["", *loops]]
+    for kind, by_loop in measured.items():
+        for label, key in keys.items():
+            rows.append([f"{kind}: {label}", *(shown(by_loop.get(loop, {}), key) for loop in loops)])
     return rows
 
 

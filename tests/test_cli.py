@@ -248,6 +248,62 @@ def test_unchanged_program_runs_on_tonnage(tmp_path: Path) -> None:
     )
 
 
+NEWEST = """\
+import asyncio
+from asyncio import Barrier, QueueShutDown, Runner, TaskGroup, timeout
+
+async def meet(barrier):
+    async with barrier as place:
+        return place
+
+async def consume(queue):
+    items = []
+    try:
+        while True:
+            items.append(await queue.get())
+    except QueueShutDown:
+        return items
+
+async def cancelled_once():
+    task = asyncio.current_task()
+    task.cancel()
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        return task.cancelling(), task.uncancel()
+
+async def main():
+    queue, barrier = asyncio.Queue(), Barrier(2)
+    async with TaskGroup() as group:
+        meeting = [group.create_task(meet(barrier)) for _ in range(2)]
+        consumer = group.create_task(consume(queue))
+        for item in "ab":
+            await queue.put(item)
+        queue.shutdown()
+    print(sorted(task.result() for task in meeting), consumer.result())
+    try:
+        async with timeout(0):
+            await asyncio.sleep(60)
+    except TimeoutError as error:
+        print(type(error).__name__)
+    print(await asyncio.create_task(cancelled_once()))
+    print([await future async for future in asyncio.as_completed([asyncio.sleep(0, "done")])])
+
+with Runner() as runner:
+    runner.run(main())
+    runner.run(asyncio.sleep(0))
+"""
+
+
+def test_what_the_newest_asyncio_has_is_there_on_every_version(tmp_path: Path) -> None:
+    write(tmp_path / "app.py", NEWEST)
+    done = call(RUN, tmp_path, "app.py")
+    said = ["[0, 1] ['a', 'b']", "TimeoutError", "(1, 0)", "['done']"]
+    assert (done.stdout.split("\n")[:-1], done.stderr) == (said, "")
+    if sys.version_info >= (3, 13):
+        assert_same(tmp_path, "app.py")
+
+
 @pytest.mark.parametrize("start", [PYTHON, RUN], ids=["python", "tonnage"])
 @pytest.mark.parametrize("words", [["app.py"], ["-m", "app"]], ids=["script", "module"])
 def test_ctrl_c_runs_the_finally_blocks_and_kills_by_sigint(

@@ -1,9 +1,9 @@
 """asyncio without accidental overload: its semantics in Rust, and what it lacks.
 
 `tonnage.run(main())` runs a program on tonnage's event loop; `tonnage.install()`
-makes asyncio itself use it. Every public name of asyncio is here too, so that
-`import tonnage as asyncio` works: what tonnage does not build itself is
-asyncio's own object.
+makes asyncio itself use it. Tasks, groups, timeouts, locks and queues are native,
+and work on other loops too. Every public name of asyncio is here, so that `import
+tonnage as asyncio` works: what tonnage does not build itself is asyncio's own object.
 """
 
 from __future__ import annotations

@@ -905,7 +905,7 @@ class Lock(asyncio.Lock):
     def locked(self) -> bool:
         """Return True if the lock is taken.
 
-        That it is from `release()` on, if somebody waits: the lock is on its way to the first waiter.
+        While it is on its way from `release()` to the first waiter, it is not; nobody else can take it then.
         """
 
     async def acquire(self) -> Literal[True]:
@@ -996,7 +996,7 @@ class Condition(asyncio.Condition):
     def locked(self) -> bool:
         """Return True if the lock is taken.
 
-        That it is from `release()` on, if somebody waits: the lock is on its way to the first waiter.
+        While it is on its way from `release()` to the first waiter, it is not; nobody else can take it then.
         """
 
     async def acquire(self) -> Literal[True]:

@@ -42,10 +42,13 @@ def install(*, patch_asyncio: bool = False) -> None:
 
     Args:
         patch_asyncio: Also put tonnage's classes and functions in the place of
-            asyncio's: Task, Future, EventLoop, Runner, run, the eager task
-            factories, and what this version of asyncio lacks (TaskGroup,
-            timeout, Barrier on Python 3.10). A module that imported such a
-            name before keeps what it has, so call it first.
+            asyncio's, or where this version of asyncio lacks them: Task,
+            Future, EventLoop, Runner, run, create_task, ensure_future,
+            TaskGroup, gather, wait, wait_for, as_completed, shield, sleep,
+            Timeout, timeout, timeout_at, the locks, Event, Condition,
+            Barrier, the queues, to_thread, run_coroutine_threadsafe, and the
+            eager task factories. A module that imported such a name before
+            keeps what it has, so call it first.
 
     Example:
         import tonnage

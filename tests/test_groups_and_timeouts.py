@@ -1,8 +1,4 @@
-"""TaskGroup and timeout: asyncio 3.15's semantics, on Python 3.10 too.
-
-On later versions `tonnage` gives asyncio's own. What asyncio changed after it
-first had the name is tested on asyncio from the version on that has it.
-"""
+"""TaskGroup and timeout: asyncio 3.15's semantics, on every version."""
 
 from __future__ import annotations
 
@@ -21,16 +17,7 @@ import tonnage
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
 
-IS_OURS = sys.version_info < (3, 11)
-
 Run = Callable[[Any], Any]
-
-
-def since(*version: int) -> pytest.MarkDecorator:
-    """Skip where asyncio's own TaskGroup is from before `version`."""
-    return pytest.mark.skipif(
-        not IS_OURS and sys.version_info < version, reason=f"asyncio does it since {version}"
-    )
 
 
 @pytest.fixture
@@ -173,7 +160,6 @@ def test_base_error_of_the_body_leaves_bare(run: Run, error: type[BaseException]
     run(main())
 
 
-@since(3, 15)
 def test_generator_exit_of_the_body_leaves_bare(run: Run) -> None:
     async def main() -> None:
         with pytest.raises(GeneratorExit):
@@ -229,7 +215,6 @@ def test_cancellation_from_outside_while_the_group_waits_passes_through(run: Run
     run(main())
 
 
-@since(3, 13)
 def test_inner_group_does_not_lose_the_outer_cancellation(run: Run) -> None:
     # CPython issue 116720.
     async def main() -> None:
@@ -261,7 +246,6 @@ def test_group_cannot_be_entered_twice(run: Run) -> None:
     run(main())
 
 
-@since(3, 13)
 @pytest.mark.parametrize("phase", ["has not been entered", "is finished", "is shutting down"])
 def test_inactive_group_refuses_a_task_and_closes_its_coroutine(run: Run, phase: str) -> None:
     async def refused(group: Any) -> None:
@@ -291,7 +275,6 @@ def test_inactive_group_refuses_a_task_and_closes_its_coroutine(run: Run, phase:
     run(main())
 
 
-@since(3, 15)
 @pytest.mark.parametrize("where", ["before entry", "body", "child", "after exit", "twice"])
 def test_cancelled_group_ends_without_an_error(run: Run, where: str) -> None:
     reached = []
@@ -326,7 +309,6 @@ def test_cancelled_group_ends_without_an_error(run: Run, where: str) -> None:
     assert not reached
 
 
-@since(3, 15)
 def test_cancelled_group_still_raises_the_errors_of_its_tasks(run: Run) -> None:
     async def fail_when_cancelled() -> None:
         try:
@@ -364,7 +346,6 @@ def test_group_shows_its_state(run: Run) -> None:
     run(main())
 
 
-@since(3, 14)
 def test_error_of_a_group_makes_no_cycle(run: Run) -> None:
     class LostError(Exception):
         pass
@@ -387,7 +368,9 @@ def test_error_of_a_group_makes_no_cycle(run: Run) -> None:
         gc.enable()
 
 
-@pytest.mark.skipif(not IS_OURS, reason="asyncio's own tasks count their cancellations since 3.11")
+@pytest.mark.skipif(
+    sys.version_info >= (3, 11), reason="asyncio's own tasks count their cancellations since 3.11"
+)
 @pytest.mark.parametrize("enter", [tonnage.TaskGroup, lambda: tonnage.timeout(1)])
 def test_task_of_the_standard_library_is_refused_on_3_10(enter: Any) -> None:
     async def main() -> None:
@@ -566,7 +549,6 @@ def test_outer_timeout_does_not_take_the_inner_one_s(run: Run) -> None:
     assert run(main()) == "True False"
 
 
-@since(3, 13)
 def test_error_raised_because_of_a_timeout_says_so(run: Run) -> None:
     async def main() -> None:
         with pytest.raises(LookupError) as caught:
