@@ -19,7 +19,7 @@ use crate::cpython::{
     Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, Slots, Step, Visit, coroutine,
 };
 use crate::future::{self, Future};
-use crate::names;
+use crate::{errors, names};
 
 /// What a coroutine does between two awaits.
 pub(crate) trait Body: Sized + Send + Sync + 'static {
@@ -158,7 +158,7 @@ where
     match take(this) {
         State::Created(body) => {
             end(this, body);
-            Err(error)
+            Err(errors::of_coroutine(py, error))
         }
         State::Suspended(body, None) => run(this, body, Err(error)),
         State::Suspended(body, Some(awaited)) => {
@@ -258,7 +258,7 @@ where
             }
             Err(error) => {
                 end(this, body);
-                return Err(error);
+                return Err(errors::of_coroutine(py, error));
             }
         }
     }
