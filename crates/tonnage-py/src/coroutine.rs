@@ -167,10 +167,14 @@ where
                 let closed = if future::is_ours(&awaited) { Ok(()) } else { close_awaited(&awaited) };
                 return run(this, body, Err(closed.err().unwrap_or(error)));
             }
-            if future::is_ours(&awaited) || !awaited.hasattr(names::throw(py))? {
+            if future::is_ours(&awaited) {
                 return run(this, body, Err(error));
             }
-            let step = coroutine::throw(&awaited, error.value(py).as_any());
+            let step = match awaited.hasattr(names::throw(py)) {
+                Ok(true) => coroutine::throw(&awaited, error.value(py).as_any()),
+                Ok(false) => Err(error),
+                Err(failed) => Err(failed),
+            };
             came_back(this, body, awaited, step)
         }
         State::Running => Err(is_running(this)),
