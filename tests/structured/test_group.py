@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from .conftest import turns
 from .implementations import Implementation
 
 Run = Callable[[Any], Any]
@@ -25,6 +27,68 @@ def only_ours(api: Implementation) -> None:
     """The behaviour is ours alone."""
     if not api.is_ours:
         pytest.skip("asyncio does not have this behaviour")
+
+
+def test_leaving_a_block_that_was_not_entered_does_nothing(api: Implementation, run: Run) -> None:
+    async def main() -> None:
+        assert await api.TaskGroup().__aexit__(None, None, None) is None
+
+    run(main())
+
+
+def test_leaving_a_block_twice_does_nothing(api: Implementation, run: Run) -> None:
+    async def main() -> None:
+        group = api.TaskGroup()
+        async with group:
+            group.create_task(turns())
+        assert await group.__aexit__(None, None, None) is None
+
+    run(main())
+
+
+def test_two_tasks_may_leave_one_block(api: Implementation, run: Run) -> None:
+    async def main() -> None:
+        group = api.TaskGroup()
+        await group.__aenter__()
+        group.create_task(turns(6))
+
+        async def leave() -> None:
+            await group.__aexit__(None, None, None)
+
+        leaving = [asyncio.ensure_future(leave()) for _ in range(2)]
+        done, pending = await asyncio.wait(leaving, timeout=5)
+        assert not pending
+        assert [task.exception() for task in done] == [None, None]
+
+    run(main())
+
+
+def test_a_cancel_reaches_each_task_that_leaves_the_block(
+    only_ours: None, api: Implementation, run: Run
+) -> None:
+    # In asyncio the one that was not cancelled waits for ever.
+    async def main() -> None:
+        group = api.TaskGroup()
+        entered = asyncio.get_running_loop().create_future()
+
+        async def leave() -> None:
+            await group.__aexit__(None, None, None)
+
+        async def enter_and_leave() -> None:
+            await group.__aenter__()
+            group.create_task(asyncio.sleep(100))
+            entered.set_result(None)
+            await leave()
+
+        first = asyncio.ensure_future(enter_and_leave())
+        await entered
+        second = asyncio.ensure_future(leave())
+        await turns()
+        second.cancel()
+        _, pending = await asyncio.wait([first, second], timeout=5)
+        assert not pending
+
+    run(main())
 
 
 def test_a_stop_iteration_of_the_started_function_does_not_pass_for_its_value(
