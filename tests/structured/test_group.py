@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import turns
+from .conftest import fail, turns
 from .implementations import Implementation
 
 Run = Callable[[Any], Any]
@@ -102,5 +102,30 @@ def test_a_stop_iteration_of_the_started_function_does_not_pass_for_its_value(
             with pytest.raises(RuntimeError, match=r"^coroutine raised StopIteration$") as caught:
                 await group.start(function)
         assert isinstance(caught.value.__cause__, StopIteration)
+
+    run(main())
+
+
+class Sealed(KeyboardInterrupt):
+    """An exception whose notes are no list."""
+
+    __notes__ = ()
+
+
+def test_an_interrupt_leaves_the_block_though_it_takes_no_notes(
+    only_ours: None, api: Implementation, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unraisable: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda report: unraisable.append(type(report.exc_value)))
+
+    async def main() -> None:
+        with pytest.raises(Sealed):
+            async with api.TaskGroup() as group:
+                group.create_task(fail(ValueError()))
+                try:
+                    await asyncio.sleep(100)
+                except asyncio.CancelledError:
+                    raise Sealed from None
+        assert unraisable == [TypeError]
 
     run(main())

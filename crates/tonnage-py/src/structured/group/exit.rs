@@ -193,7 +193,10 @@ fn finish(group: &Bound<'_, TaskGroup>, leaving: Leaving) -> PyResult<Verdict> {
         if let Some(error) = error.as_ref().filter(|_| !is_cancel) {
             failures.push(error.share(py));
         }
-        add_hidden(base_error.bind(py), &failures)?;
+        if let Err(error) = add_hidden(base_error.bind(py), &failures) {
+            // Who wants to end the program is not held up by it.
+            error.write_unraisable(py, Some(group.as_any()));
+        }
         return goes_on_or_raise(&base_error, is_error(&base_error), py);
     }
     // A block that was not entered has no parent, and one that was left before has none any more.
