@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import tonnage
 
 from .conftest import fail, turns
 from .implementations import Implementation
@@ -127,5 +128,20 @@ def test_an_interrupt_leaves_the_block_though_it_takes_no_notes(
                 except asyncio.CancelledError:
                     raise Sealed from None
         assert unraisable == [TypeError]
+
+    run(main())
+
+
+def test_many_starts_at_once(only_ours: None, api: Implementation, run: Run) -> None:
+    async def function(number: int, *, task_status: Any) -> None:
+        await turns(1)
+        task_status.started(number)
+
+    async def main() -> None:
+        async with tonnage.TaskGroup() as group:
+            starts = [group.start(function, number) for number in range(500)]
+            # The last ones first, so that none is found at the front of a line.
+            results = await asyncio.gather(*reversed(starts))
+        assert results == list(reversed(range(500)))
 
     run(main())
