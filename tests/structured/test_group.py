@@ -107,6 +107,45 @@ def test_a_stop_iteration_of_the_started_function_does_not_pass_for_its_value(
     run(main())
 
 
+def test_a_failure_counts_when_its_start_was_closed(only_ours: None, api: Implementation, run: Run) -> None:
+    error = ValueError("it")
+
+    async def function(*, task_status: Any) -> None:
+        await fail(error, after=3)
+
+    async def main() -> None:
+        group = api.TaskGroup()
+        await group.__aenter__()
+        starting = group.start(function)
+        starting.send(None)
+        await turns(1)
+        starting.close()
+        with pytest.raises(BaseException) as caught:  # noqa: PT011 - exceptiongroup's on 3.10.
+            await group.__aexit__(None, None, None)
+        assert caught.value.exceptions == (error,)  # type: ignore[attr-defined]
+
+    run(main())
+
+
+def test_a_task_can_start_when_its_start_was_closed(only_ours: None, api: Implementation, run: Run) -> None:
+    ended = []
+
+    async def function(*, task_status: Any) -> None:
+        await turns()
+        task_status.started()
+        await turns()
+        ended.append(True)
+
+    async def main() -> None:
+        async with api.TaskGroup() as group:
+            starting = group.start(function)
+            starting.send(None)
+            starting.close()
+        assert ended
+
+    run(main())
+
+
 class Sealed(KeyboardInterrupt):
     """An exception whose notes are no list."""
 

@@ -74,6 +74,9 @@ impl Body for Start {
         };
         if let Err(error) = awaited {
             if !errors::is_cancelled(py, &error) {
+                // Closed, it can wait for nothing: the task is the group's, which hears of its failure.
+                let group = self.group.bind(py);
+                drop(group.value().state.with(py, |state| state.starting.remove(&child.index)));
                 return Err(error);
             }
             let error = Owned::from(error.into_value(py).into_bound(py).into_any());
