@@ -16,7 +16,7 @@ use pyo3::types::PyString;
 
 use crate::cpython::native_class::{create, create_with};
 use crate::cpython::{
-    Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, Slots, Step, Visit, coroutine,
+    Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, Slots, Step, Visit, coroutine, recursion,
 };
 use crate::future::{self, Future};
 use crate::{errors, names};
@@ -171,7 +171,7 @@ where
                 return run(this, body, Err(error));
             }
             let step = match awaited.hasattr(names::throw(py)) {
-                Ok(true) => coroutine::throw(&awaited, error.value(py).as_any()),
+                Ok(true) => deeper(py, || coroutine::throw(&awaited, error.value(py).as_any())),
                 Ok(false) => Err(error),
                 Err(failed) => Err(failed),
             };
@@ -184,7 +184,7 @@ where
 
 fn close_awaited(awaited: &Object<'_>) -> PyResult<()> {
     match awaited.getattr_opt(names::close(awaited.py()))? {
-        Some(close) => close.call0().map(drop),
+        Some(close) => deeper(awaited.py(), || close.call0().map(drop)),
         None => Ok(()),
     }
 }
@@ -273,8 +273,14 @@ fn step<'py>(awaited: &Object<'py>) -> PyResult<Step<'py>> {
     if future::is_ours(awaited) {
         future::resume(awaited.cast::<Future>()?)
     } else {
-        coroutine::resume(awaited)
+        deeper(awaited.py(), || coroutine::resume(awaited))
     }
+}
+
+/// What is awaited may be a coroutine of ours that awaits another, and so on.
+#[inline]
+fn deeper<R>(py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    recursion::checked(py, c" while resuming what is awaited", work)
 }
 
 #[inline]
@@ -324,9 +330,7 @@ where
     let py = this.py();
     let created = this.value().state.with(py, |state| matches!(state, State::Created(_)));
     let outcome = if created {
-        let body = take(this);
-        this.value().state.with(py, |state| *state = State::Ended);
-        drop(body);
+        // The body is dropped with the object, which takes care of long chains (`is_link`).
         warn_unawaited(py, B::QUALNAME)
     } else {
         close(this).map(drop)
