@@ -404,3 +404,29 @@ def test_repr_of_a_result_that_uses_the_future(loop: Loop) -> None:
     future = loop.create_future()
     future.set_result(Value())
     assert "value" in repr(future)
+
+
+def caught_stop(loop: Loop) -> StopIteration:
+    """The exception by which `await` gets the result of a future."""
+    future = loop.create_future()
+    future.set_result("result")
+    with pytest.raises(StopIteration) as caught:
+        next(future.__await__())
+    return caught.value.with_traceback(None)
+
+
+def test_stop_iteration_that_the_collector_has_cleared_is_not_used_again(loop: Loop) -> None:
+    stop = caught_stop(loop)
+    stop.itself = stop  # type: ignore[attr-defined]
+    del stop
+    gc.collect()
+    # Ours are reused when they are dead, and the collector has taken this one's args.
+    stop = caught_stop(loop)
+    assert (str(stop).strip("()"), stop.value) in [("", "result"), ("result", "result")]
+
+
+def test_stop_iteration_does_not_inherit_the_args_of_another(loop: Loop) -> None:
+    stop = caught_stop(loop)
+    stop.args = ("other",)
+    del stop
+    assert "other" not in caught_stop(loop).args

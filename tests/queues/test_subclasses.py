@@ -43,6 +43,20 @@ def test_a_subclass_may_hold_its_items_itself(lib: Any, run: Run) -> None:
     run(main())
 
 
+def test_a_stop_iteration_of_a_subclass_does_not_pass_for_an_item(lib: Any, run: Run) -> None:
+    class Drawn(lib.Queue):  # type: ignore[misc, name-defined]
+        def _get(self) -> Any:
+            return next(iter(()))
+
+    async def main() -> None:
+        queue = Drawn()
+        queue.put_nowait(1)
+        with pytest.raises(RuntimeError, match=r"^coroutine raised StopIteration$"):
+            await queue.get()
+
+    run(main())
+
+
 def test_overridden_put_and_get_may_call_the_originals(lib: Any, run: Run) -> None:
     class Tagged(lib.LifoQueue):  # type: ignore[misc, name-defined]
         def _put(self, item: Any) -> None:

@@ -16,10 +16,10 @@ use pyo3::types::PyString;
 
 use crate::cpython::native_class::{create, create_with};
 use crate::cpython::{
-    Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, Slots, Step, Visit, coroutine,
+    Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, Slots, Step, Visit, coroutine, recursion,
 };
 use crate::future::{self, Future};
-use crate::names;
+use crate::{errors, names};
 
 /// What a coroutine does between two awaits.
 pub(crate) trait Body: Sized + Send + Sync + 'static {
@@ -158,7 +158,7 @@ where
     match take(this) {
         State::Created(body) => {
             end(this, body);
-            Err(error)
+            Err(errors::of_coroutine(py, error))
         }
         State::Suspended(body, None) => run(this, body, Err(error)),
         State::Suspended(body, Some(awaited)) => {
@@ -167,10 +167,14 @@ where
                 let closed = if future::is_ours(&awaited) { Ok(()) } else { close_awaited(&awaited) };
                 return run(this, body, Err(closed.err().unwrap_or(error)));
             }
-            if future::is_ours(&awaited) || !awaited.hasattr(names::throw(py))? {
+            if future::is_ours(&awaited) {
                 return run(this, body, Err(error));
             }
-            let step = coroutine::throw(&awaited, error.value(py).as_any());
+            let step = match awaited.hasattr(names::throw(py)) {
+                Ok(true) => deeper(py, || coroutine::throw(&awaited, error.value(py).as_any())),
+                Ok(false) => Err(error),
+                Err(failed) => Err(failed),
+            };
             came_back(this, body, awaited, step)
         }
         State::Running => Err(is_running(this)),
@@ -180,7 +184,7 @@ where
 
 fn close_awaited(awaited: &Object<'_>) -> PyResult<()> {
     match awaited.getattr_opt(names::close(awaited.py()))? {
-        Some(close) => close.call0().map(drop),
+        Some(close) => deeper(awaited.py(), || close.call0().map(drop)),
         None => Ok(()),
     }
 }
@@ -258,7 +262,7 @@ where
             }
             Err(error) => {
                 end(this, body);
-                return Err(error);
+                return Err(errors::of_coroutine(py, error));
             }
         }
     }
@@ -269,8 +273,14 @@ fn step<'py>(awaited: &Object<'py>) -> PyResult<Step<'py>> {
     if future::is_ours(awaited) {
         future::resume(awaited.cast::<Future>()?)
     } else {
-        coroutine::resume(awaited)
+        deeper(awaited.py(), || coroutine::resume(awaited))
     }
+}
+
+/// What is awaited may be a coroutine of ours that awaits another, and so on.
+#[inline]
+fn deeper<R>(py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    recursion::checked(py, c" while resuming what is awaited", work)
 }
 
 #[inline]
@@ -320,9 +330,7 @@ where
     let py = this.py();
     let created = this.value().state.with(py, |state| matches!(state, State::Created(_)));
     let outcome = if created {
-        let body = take(this);
-        this.value().state.with(py, |state| *state = State::Ended);
-        drop(body);
+        // The body is dropped with the object, which takes care of long chains (`is_link`).
         warn_unawaited(py, B::QUALNAME)
     } else {
         close(this).map(drop)

@@ -1,6 +1,6 @@
 //! The exceptions of asyncio that the extension raises, with asyncio's texts.
 
-use pyo3::exceptions::{PyBaseException, PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyBaseException, PyOSError, PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
 
 use crate::cpython::compat;
@@ -42,6 +42,19 @@ pub(crate) fn is_cancelled(py: Python<'_>, error: &PyErr) -> bool {
 /// Is the exception a CancelledError?
 pub(crate) fn is_cancelled_error(error: &Bound<'_, PyAny>) -> bool {
     names::cancelled_error(error.py()).is_ok_and(|class| error.is_instance(class).unwrap_or(false))
+}
+
+/// What leaves a coroutine: StopIteration would pass for its return (PEP 479).
+#[inline]
+pub(crate) fn of_coroutine(py: Python<'_>, error: PyErr) -> PyErr {
+    if error.is_instance_of::<PyStopIteration>(py) { raised_stop_iteration(py, error) } else { error }
+}
+
+#[cold]
+fn raised_stop_iteration(py: Python<'_>, cause: PyErr) -> PyErr {
+    let error = PyRuntimeError::new_err("coroutine raised StopIteration");
+    error.set_cause(py, Some(cause));
+    error
 }
 
 /// Must it leave the event loop, instead of being reported?

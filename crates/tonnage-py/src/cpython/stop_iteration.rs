@@ -151,7 +151,16 @@ mod recycled {
         let fields = [stop.dict, stop.notes, stop.traceback, stop.context, stop.cause];
         // SAFETY: asks for a bit in the collector's head of a valid object.
         let finalized: c_int = unsafe { ffi::PyObject_GC_IsFinalized(ptr::from_ref(stop) as *mut _) };
-        fields.iter().all(|field| field.is_null()) && finalized == 0 && stop.suppress_context == '\0'
+        let is_plain = fields.iter().all(|field| field.is_null()) && stop.suppress_context == '\0';
+        is_plain && finalized == 0 && is_empty_tuple(stop.args)
+    }
+
+    /// A program may have set other `args`, and the collector takes them from what it clears.
+    fn is_empty_tuple(args: *mut ffi::PyObject) -> bool {
+        // SAFETY: a valid object, if it is one.
+        let is_tuple = !args.is_null() && unsafe { ffi::PyTuple_CheckExact(args) } != 0;
+        // SAFETY: a tuple, as was asked.
+        is_tuple && unsafe { ffi::PyTuple_GET_SIZE(args) } == 0
     }
 }
 

@@ -66,7 +66,7 @@ impl NativeClass for TaskGroup {
                 shown = state.waiter.as_ref().map_or(0, |waiter| waiter.traverse(visit));
             }
             if shown == 0 {
-                let starting = state.starting.iter().map(|starting| starting.traverse(visit));
+                let starting = state.starting.values().map(|starting| starting.traverse(visit));
                 shown = starting.into_iter().find(|shown| *shown != 0).unwrap_or(0);
             }
             shown

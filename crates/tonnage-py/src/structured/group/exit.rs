@@ -91,7 +91,6 @@ impl Body for Exit {
 
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
         let group = self.group.get_bound(py);
-        drop(group.value().state.with(py, |state| state.waiter.take()));
         if let Err(error) = awaited {
             if !errors::is_cancelled(py, &error) {
                 forget(&group);
@@ -128,16 +127,23 @@ impl Body for Exit {
 fn wait_for_children<'py>(group: &Bound<'py, TaskGroup>) -> PyResult<Option<Next<'py>>> {
     let py = group.py();
     loop {
-        let (is_quiet, phase, event_loop) = group.value().state.with(py, |state| {
+        let (is_quiet, phase, event_loop, waiter) = group.value().state.with(py, |state| {
             let event_loop = state.event_loop.as_ref().map(|event_loop| event_loop.get_bound(py));
-            (state.is_quiet(), state.phase, event_loop)
+            let waiter = state.waiter.as_ref().map(|waiter| waiter.future(py));
+            (state.is_quiet(), state.phase, event_loop, waiter)
         });
-        if is_quiet && phase == Phase::Clearing {
+        if is_quiet && matches!(phase, Phase::Clearing | Phase::Left) {
             return Ok(None);
         }
         if is_quiet {
             cancel_daemons(group)?;
             continue;
+        }
+        if let Some(waiter) = waiter
+            && !future::is_done(&waiter)?
+        {
+            // Another task leaves the block too, and waits already.
+            return Ok(Some(Next::Await(waiter)));
         }
         let event_loop = event_loop.expect("a group that was entered has a loop");
         let waiter = Waiter::create(&event_loop)?;
@@ -174,11 +180,12 @@ fn forget(group: &Bound<'_, TaskGroup>) {
 /// All children have ended: what becomes of the errors.
 fn finish(group: &Bound<'_, TaskGroup>, leaving: Leaving) -> PyResult<Verdict> {
     let py = group.py();
-    let (parent, mut failures, base_error, abort) = group.value().state.with(py, |state| {
+    let (parent, mut failures, base_error, abort, waiter) = group.value().state.with(py, |state| {
         state.phase = Phase::Left;
         let errors = std::mem::take(&mut state.errors);
-        (state.parent.take(), errors, state.base_error.take(), state.abort)
+        (state.parent.take(), errors, state.base_error.take(), state.abort, state.waiter.take())
     });
+    drop(waiter);
     let Leaving { error, mut propagated, pending } = leaving;
     let is_error = |other: &Owned| error.as_ref().is_some_and(|error| error.is(&**other));
     let is_cancel = error.as_ref().is_some_and(|error| errors::is_cancelled_error(error.bind(py)));
@@ -186,11 +193,16 @@ fn finish(group: &Bound<'_, TaskGroup>, leaving: Leaving) -> PyResult<Verdict> {
         if let Some(error) = error.as_ref().filter(|_| !is_cancel) {
             failures.push(error.share(py));
         }
-        add_hidden(base_error.bind(py), &failures)?;
+        if let Err(error) = add_hidden(base_error.bind(py), &failures) {
+            // Who wants to end the program is not held up by it.
+            error.write_unraisable(py, Some(group.as_any()));
+        }
         return goes_on_or_raise(&base_error, is_error(&base_error), py);
     }
-    let parent = parent.expect("a group has its parent until its block is left");
-    if abort == Abort::Parent {
+    // A block that was not entered has no parent, and one that was left before has none any more.
+    if abort == Abort::Parent
+        && let Some(parent) = &parent
+    {
         if parent.uncancel(py)? == 0 {
             // No request of somebody else is open.
             propagated = None;
@@ -205,7 +217,7 @@ fn finish(group: &Bound<'_, TaskGroup>, leaving: Leaving) -> PyResult<Verdict> {
         return if failures.is_empty() {
             Ok(Verdict::GoesOn)
         } else {
-            Err(raise(&parent, &failures, None, py)?)
+            Err(raise(parent.as_ref(), &failures, None, py)?)
         };
     };
     if !is_cancel {
@@ -216,10 +228,10 @@ fn finish(group: &Bound<'_, TaskGroup>, leaving: Leaving) -> PyResult<Verdict> {
     }
     let body_error = error.bind(py);
     if failures.len() == 1 && body_error.is_instance_of::<PyGeneratorExit>() {
-        keep_cancelled(&parent, py)?;
+        keep_cancelled(parent.as_ref(), py)?;
         return Ok(Verdict::GoesOn);
     }
-    Err(raise(&parent, &failures, Some(body_error), py)?)
+    Err(raise(parent.as_ref(), &failures, Some(body_error), py)?)
 }
 
 /// An error that left the body goes on by itself; another one is raised.
@@ -229,7 +241,7 @@ fn goes_on_or_raise(error: &Owned, is_of_body: bool, py: Python<'_>) -> PyResult
 
 /// The group of all failures.
 fn raise(
-    parent: &Parent,
+    parent: Option<&Parent>,
     failures: &[Owned],
     context: Option<&Object<'_>>,
     py: Python<'_>,
@@ -240,8 +252,10 @@ fn raise(
 
 /// A cancel of the parent from outside, which the failures hide, is delivered when it waits again. Taking the
 /// request back and making it anew keeps the count.
-fn keep_cancelled(parent: &Parent, py: Python<'_>) -> PyResult<()> {
-    if parent.cancelling(py)? > 0 {
+fn keep_cancelled(parent: Option<&Parent>, py: Python<'_>) -> PyResult<()> {
+    if let Some(parent) = parent
+        && parent.cancelling(py)? > 0
+    {
         parent.uncancel(py)?;
         parent.cancel(py, None)?;
     }

@@ -19,8 +19,7 @@ pub(crate) fn child_done(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<
             state.daemons -= 1;
         }
         let waiter = if state.is_quiet() { state.waiter.take() } else { None };
-        let starting = state.starting.iter().position(|starting| starting.index == key.index);
-        (gone, waiter, starting.map(|place| state.starting.swap_remove(place)))
+        (gone, waiter, state.starting.remove(&key.index))
     });
     if gone.is_none() {
         // The group was cleared meanwhile.

@@ -11,6 +11,8 @@ mod exit;
 mod failure;
 mod start;
 
+use std::collections::BTreeMap;
+
 use pyo3::prelude::*;
 use tonnage_core::slab::Slab;
 
@@ -40,8 +42,8 @@ struct State {
     children: Slab<Owned>,
     /// How many of the children are daemons.
     daemons: usize,
-    /// Children whose `start()` still waits.
-    starting: Vec<start::Starting>,
+    /// Children whose `start()` still waits, by their index.
+    starting: BTreeMap<u32, start::Starting>,
     /// One for each child that failed; nothing with `on_error="report"`.
     errors: Vec<Owned>,
     /// KeyboardInterrupt or SystemExit, which leaves the group bare.
@@ -107,7 +109,7 @@ impl TaskGroup {
             parent: None,
             children: Slab::new(),
             daemons: 0,
-            starting: Vec::new(),
+            starting: BTreeMap::new(),
             errors: Vec::new(),
             base_error: None,
             waiter: None,

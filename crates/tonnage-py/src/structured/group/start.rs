@@ -22,19 +22,16 @@ use crate::{errors, future, names, task};
 pub(crate) type StartCoroutine = Coroutine<Start>;
 
 /// A child whose `start()` still waits.
-pub(super) struct Starting {
-    pub(super) index: u32,
-    waiter: Waiter,
-}
+pub(super) struct Starting(Waiter);
 
 impl Starting {
     /// The child has ended, or has started.
     pub(super) fn wake(&self, py: Python<'_>) -> PyResult<()> {
-        self.waiter.wake(&py.None().into_bound(py)).map(drop)
+        self.0.wake(&py.None().into_bound(py)).map(drop)
     }
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        self.waiter.traverse(visit)
+        self.0.traverse(visit)
     }
 }
 
@@ -77,6 +74,9 @@ impl Body for Start {
         };
         if let Err(error) = awaited {
             if !errors::is_cancelled(py, &error) {
+                // Closed, it can wait for nothing: the task is the group's, which hears of its failure.
+                let group = self.group.bind(py);
+                drop(group.value().state.with(py, |state| state.starting.remove(&child.index)));
                 return Err(error);
             }
             let error = Owned::from(error.into_value(py).into_bound(py).into_any());
@@ -96,14 +96,9 @@ impl Body for Start {
         // It was cancelled with its start(), and is waited for.
         let waiter = Waiter::create(&self.group.bind(py).value().event_loop(py)?)?;
         let next = waiter.wait(py);
-        let starting = Starting { index: child.index, waiter };
-        let replaced = self.group.bind(py).value().state.with(py, |state| {
-            let old = state.starting.iter().position(|other| other.index == starting.index);
-            let old = old.map(|place| state.starting.swap_remove(place));
-            state.starting.push(starting);
-            old
-        });
-        drop(replaced);
+        let starting = Starting(waiter);
+        let group = self.group.bind(py);
+        drop(group.value().state.with(py, |state| state.starting.insert(child.index, starting)));
         self.child = Some(child);
         Ok(next)
     }
@@ -150,8 +145,8 @@ impl Start {
             waiter.wake(&none)?;
         }
         if !status.value().has_started(py) {
-            let starting = Starting { index, waiter };
-            group.value().state.with(py, |state| state.starting.push(starting));
+            let starting = Starting(waiter);
+            drop(group.value().state.with(py, |state| state.starting.insert(index, starting)));
             let place = Some((Owned::from(&group), index));
             status.value().state.with(py, |state| state.place = place);
         }
@@ -257,10 +252,7 @@ fn started<'py>(status: &Bound<'py, TaskStatus>, args: Args<'_, 'py>) -> PyResul
         }
     };
     if let Some((group, index)) = place {
-        let starting = group.value().state.with(py, |state| {
-            let place = state.starting.iter().position(|starting| starting.index == index);
-            place.map(|place| state.starting.swap_remove(place))
-        });
+        let starting = group.value().state.with(py, |state| state.starting.remove(&index));
         if let Some(starting) = starting {
             starting.wake(py)?;
         }

@@ -1,0 +1,74 @@
+"""wait_for: awaitables that fail in unusual places."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from .conftest import turns
+from .implementations import Implementation
+
+Run = Callable[[Any], Any]
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+class StopsAtOnce:
+    """An awaitable whose `__await__` raises StopIteration."""
+
+    def __await__(self) -> Iterator[Any]:
+        raise StopIteration(1)
+
+
+class Unthrowable:
+    """An iterator that waits for ever, and fails when it is asked for `throw`."""
+
+    def __init__(self) -> None:
+        self.inner = asyncio.get_running_loop().create_future().__await__()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __await__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self.inner)
+
+    @property
+    def throw(self) -> Any:
+        raise ValueError("no throw")
+
+
+def test_a_stop_iteration_does_not_pass_for_a_result(api: Implementation, run: Run) -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match=r"^coroutine raised StopIteration$") as caught:
+            await api.wait_for(StopsAtOnce(), None)
+        assert isinstance(caught.value.__cause__, StopIteration)
+
+    run(main())
+
+
+def test_no_timer_is_left_when_nothing_can_be_thrown(
+    api: Implementation, run: Run, asyncio_since: Callable[..., None]
+) -> None:
+    # Before, asyncio made a task of the awaitable.
+    asyncio_since(3, 12)
+
+    async def main() -> None:
+        async def wait() -> str:
+            with pytest.raises(ValueError, match="no throw"):
+                await api.wait_for(Unthrowable(), 0.005)
+            # If the timer were left, it would cancel this.
+            await asyncio.sleep(0.02)
+            return "slept"
+
+        task = asyncio.ensure_future(wait())
+        await turns()
+        task.cancel()
+        assert await task == "slept"
+
+    run(main())
