@@ -258,7 +258,8 @@ def test_stack_of_an_eager_task_that_ended_is_empty(loop: Loop, run: Run, start:
     async def main() -> None:
         task = start(give(1))
         assert task.get_stack() == []
-        assert "finished" in repr(task)
+        assert task.get_coro() is None
+        assert repr(task) == f"<Task finished name={task.get_name()!r} result=1>"
 
     run(main())
 

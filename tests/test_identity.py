@@ -345,6 +345,54 @@ def test_task_factory_gets_context_and_name(loop: Loop, run: Run) -> None:
     loop.set_task_factory(None)
 
 
+@pytest.mark.parametrize("way", ["name", "options"])
+def test_task_factory_that_takes_a_name_gets_it(loop: Loop, run: Run, asyncio_since: Any, way: str) -> None:
+    asyncio_since(3, 13, 3)
+    given: list[Any] = []
+
+    def by_name(loop: Loop, coro: Any, *, name: Any = None) -> Any:
+        given.append(name)
+        return asyncio.Task(coro, loop=loop, name=name)
+
+    def by_options(loop: Loop, coro: Any, **options: Any) -> Any:
+        return by_name(loop, coro, **options)
+
+    loop.set_task_factory(by_name if way == "name" else by_options)
+    task = loop.create_task(give(5), name="named")
+    assert given == ["named"]
+    assert task.get_name() == "named"
+    assert run(task) == 5
+    loop.set_task_factory(None)
+
+
+def test_task_factory_that_takes_no_name_need_not(loop: Loop, run: Run) -> None:
+    if sys.version_info >= (3, 13, 3):
+        pytest.skip("a factory must take a name since 3.13.3")
+
+    # One without a signature takes none.
+    class Factory:
+        __signature__ = "none"
+
+        def __call__(self, loop: Loop, coro: Any) -> Any:
+            return asyncio.Task(coro, loop=loop)
+
+    for factory in (lambda loop, coro: asyncio.Task(coro, loop=loop), Factory()):
+        loop.set_task_factory(factory)
+        task = loop.create_task(give(5), name="named")
+        assert task.get_name() == "named"
+        assert run(task) == 5
+    loop.set_task_factory(None)
+
+
+def test_task_factory_gets_a_coroutine_that_was_given_by_name(loop: Loop, run: Run) -> None:
+    loop.set_task_factory(lambda loop, coro, **options: asyncio.Task(coro, loop=loop, **options))
+    create: Any = loop.create_task
+    assert run(create(coro=give(5))) == 5
+    with pytest.raises(TypeError, match="coro"):
+        create(name="without")
+    loop.set_task_factory(None)
+
+
 def test_task_can_be_subclassed(loop: Loop, run: Run, loop_factory: Any) -> None:
     base: Any = tonnage.Task if loop_factory is tonnage.new_event_loop else asyncio.Task
 

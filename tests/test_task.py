@@ -485,6 +485,20 @@ def test_repr_names_what_a_task_waits_for(loop: Loop, run: Run) -> None:
     run(main())
 
 
+def test_repr_says_while_a_task_is_being_cancelled(loop: Loop, run: Run, asyncio_since: Any) -> None:
+    asyncio_since(3, 11)
+
+    async def main() -> None:
+        task = loop.create_task(park(loop))
+        await asyncio.sleep(0)
+        task.cancel()
+        assert repr(task).startswith("<Task cancelling name=")
+        await asyncio.wait([task])
+        assert repr(task).startswith("<Task cancelled name=")
+
+    run(main())
+
+
 def test_task_runs_in_a_copy_of_its_makers_context(loop: Loop, run: Run) -> None:
     async def child() -> str:
         before = variable.get()

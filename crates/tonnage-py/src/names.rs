@@ -63,6 +63,7 @@ attribute_names!(
     eager_start,
     get_debug,
     get_loop,
+    get_name,
     is_running,
     msg,
     name,
@@ -167,11 +168,12 @@ imported! {
     extract_stack = "asyncio.format_helpers", "extract_stack";
     format_callback_source = "asyncio.format_helpers", "_format_callback_source";
     future_repr_info = "asyncio.base_futures", "_future_repr_info";
-    task_repr_info = "asyncio.base_tasks", "_task_repr_info";
+    format_coroutine = "asyncio.coroutines", "_format_coroutine";
     task_get_stack = "asyncio.base_tasks", "_task_get_stack";
     task_print_stack = "asyncio.base_tasks", "_task_print_stack";
     is_coroutine = "asyncio.coroutines", "iscoroutine";
     is_awaitable = "inspect", "isawaitable";
+    signature = "inspect", "signature";
     register_task = "asyncio.tasks", "_register_task";
     asyncio_logger = "asyncio.log", "logger";
 }
@@ -192,7 +194,7 @@ pub(crate) fn keep_asyncio_classes(py: Python<'_>) -> PyResult<()> {
         class(py)?;
     }
     for needed_late in
-        [cancelled_error, invalid_state_error, format_callback_source, future_repr_info, task_repr_info]
+        [cancelled_error, invalid_state_error, format_callback_source, future_repr_info, format_coroutine]
     {
         needed_late(py)?;
     }

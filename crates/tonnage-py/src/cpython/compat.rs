@@ -52,9 +52,6 @@ imported! {
     is_coroutine_function = "asyncio.coroutines", "_iscoroutinefunction";
 }
 
-/// Does asyncio's repr of a task fail without a coroutine? Before it knew eager tasks, it did.
-pub(crate) const REPR_NEEDS_COROUTINE: bool = cfg!(not(Py_3_12));
-
 /// Do asyncio's futures know who awaits them?
 pub(crate) const HAS_CALL_GRAPH: bool = cfg!(Py_3_14);
 

@@ -11,8 +11,9 @@ use tonnage_core::slab::Slab;
 use tonnage_core::timers::Timers;
 
 use super::sources::Sources;
+use super::task_factory::TaskFactory;
 use super::{EventLoop, Flags, NO_HASH, VecDeque};
-use crate::cpython::{Guarded, Native, Object, Owned, Visit};
+use crate::cpython::{Guarded, Native, Object, Visit};
 use crate::transports::SocketTransport;
 use crate::{errors, names};
 
@@ -72,24 +73,24 @@ impl EventLoop {
         if factory.as_ref().is_some_and(|factory| !factory.is_callable()) {
             return Err(PyTypeError::new_err("task factory must be a callable or None"));
         }
-        self.store_task_factory(py, factory);
-        Ok(())
+        self.store_task_factory(py, factory)
     }
 
     /// Return what was set with `set_task_factory()`, or None.
-    fn get_task_factory(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.task_factory.with(py, |factory| factory.as_ref().map(|factory| factory.clone_ref(py)))
+    fn get_task_factory<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
+        self.task_factory.with(py, |factory| factory.as_ref().map(|factory| factory.callable(py)))
     }
 
     #[getter(_task_factory)]
-    fn task_factory_attribute(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+    fn task_factory_attribute<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
         self.get_task_factory(py)
     }
 
     #[setter(_task_factory)]
-    fn store_task_factory(&self, py: Python<'_>, factory: Option<Object<'_>>) {
-        let factory = factory.map(Owned::from);
+    fn store_task_factory(&self, py: Python<'_>, factory: Option<Object<'_>>) -> PyResult<()> {
+        let factory = factory.map(TaskFactory::new).transpose()?;
         drop(self.task_factory.with(py, |slot| std::mem::replace(slot, factory)));
+        Ok(())
     }
 
     /// Return True if the loop is running.
@@ -254,7 +255,9 @@ impl EventLoop {
             });
         }
         if shown == 0 {
-            shown = self.task_factory.traverse(0, |factory| visit.option(factory.as_deref()));
+            shown = self
+                .task_factory
+                .traverse(0, |factory| factory.as_ref().map_or(0, |factory| factory.traverse(&visit)));
         }
         if shown == 0 {
             shown = self.current.traverse(0, |current| visit.option(current.as_deref()));

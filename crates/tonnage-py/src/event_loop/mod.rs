@@ -13,6 +13,7 @@ mod ready;
 mod run;
 mod scheduling;
 mod sources;
+mod task_factory;
 mod timer;
 mod timer_handle;
 
@@ -37,6 +38,7 @@ use crate::errors;
 use crate::task::{KeptAt, Task};
 use crate::transports::SocketTransport;
 use sources::Sources;
+use task_factory::TaskFactory;
 
 /// The part of the event loop that runs for every callback, task and timer.
 #[pyclass(subclass, frozen, name = "EventLoop", module = "tonnage._tonnage")]
@@ -53,7 +55,7 @@ pub(crate) struct EventLoop {
     pending: Guarded<Slab<Owned<Task>>>,
     /// The task that asyncio takes for the running one; left lazily.
     current: Guarded<Option<Owned<Task>>>,
-    task_factory: Guarded<Option<Owned>>,
+    task_factory: Guarded<Option<TaskFactory>>,
     /// Transports with writes that leave at the end of this turn.
     unflushed: Guarded<Vec<Owned<SocketTransport>>>,
     /// The thread that runs the loop; 0: none.

@@ -4,7 +4,6 @@
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use tonnage_core::clock;
 use tonnage_core::timers::TimerKey;
 
@@ -214,10 +213,9 @@ fn create_task<'py>(event_loop: &Bound<'py, EventLoop>, args: Args<'_, 'py>) -> 
     if native.is_closed() {
         return Err(errors::loop_is_closed());
     }
-    let factory =
-        native.task_factory.with(py, |factory| factory.as_ref().map(|factory| factory.get_bound(py)));
+    let factory = native.task_factory.with(py, |factory| factory.as_ref().map(|factory| factory.share(py)));
     if let Some(factory) = factory {
-        return task_by_factory(event_loop, &factory, &args);
+        return factory.create_task(event_loop, &args);
     }
     let [coro, name, context, eager_start] = args.parse(&PARAMETERS)?;
     let eager_start = match eager_start {
@@ -226,57 +224,4 @@ fn create_task<'py>(event_loop: &Bound<'py, EventLoop>, args: Args<'_, 'py>) -> 
     };
     let options = TaskOptions { name, context, eager_start };
     Ok(task::create_native(event_loop, &coro.expect("required"), options)?.into_any())
-}
-
-/// Hands the factory the arguments that were given. Before 3.13.3 asyncio sets the name itself, and
-/// leaves out what is None, so that factories there need not know these arguments.
-fn task_by_factory<'py>(
-    event_loop: &Bound<'py, EventLoop>,
-    factory: &Object<'py>,
-    args: &Args<'_, 'py>,
-) -> PyResult<Object<'py>> {
-    let py = args.py();
-    let kwargs = args.keywords()?;
-    let coro = match args.positional() {
-        [coro] => coro.clone(),
-        [] => match kwargs.get_item("coro")? {
-            Some(coro) => coro,
-            None => {
-                return Err(PyTypeError::new_err(
-                    "create_task() missing 1 required positional argument: 'coro'",
-                ));
-            }
-        },
-        _ => return Err(PyTypeError::new_err("create_task() takes exactly 1 positional argument")),
-    };
-    if factories_take_names(py) {
-        return factory.call((event_loop, coro), Some(&kwargs));
-    }
-    let name = take(&kwargs, names::name(py).as_any())?;
-    for optional in [names::context(py), names::eager_start(py)] {
-        if let Some(value) = take(&kwargs, optional.as_any())? {
-            kwargs.set_item(optional, value)?;
-        }
-    }
-    let task = factory.call((event_loop, coro), Some(&kwargs))?;
-    if let Some(name) = name
-        && let Some(set_name) = task.getattr_opt(names::set_name(py))?
-    {
-        set_name.call1((name,))?;
-    }
-    Ok(task)
-}
-
-/// Takes an argument out; what is None was not given.
-fn take<'py>(kwargs: &Bound<'py, PyDict>, name: &Object<'py>) -> PyResult<Option<Object<'py>>> {
-    let value = kwargs.get_item(name)?;
-    if value.is_some() {
-        kwargs.del_item(name)?;
-    }
-    Ok(value.filter(|value| !value.is_none()))
-}
-
-fn factories_take_names(py: Python<'_>) -> bool {
-    let version = py.version_info();
-    (version.major, version.minor, version.patch) >= (3, 13, 3)
 }

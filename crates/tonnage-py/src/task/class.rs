@@ -6,11 +6,10 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::{Task, TaskState, finalizer, next_number, step};
+use super::{Task, TaskState, finalizer, next_number, repr, step};
 use crate::cpython::native_class::{create, create_with, is_exact};
 use crate::cpython::{
-    Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, compat, context, coroutine,
-    current,
+    Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, context, coroutine, current,
 };
 use crate::event_loop::EventLoop;
 use crate::future::{self, Callbacks, Future};
@@ -32,7 +31,7 @@ impl NativeClass for Task {
         slots.init(init);
         slots.finalizer(finalizer::report);
         slots.repr(|task| {
-            let info = names::task_repr_info(task.py())?.call1((task,))?;
+            let info = repr::info(task)?;
             future::named_repr(task.as_any(), &info)
         });
         slots.class_getitem();
@@ -103,9 +102,7 @@ fn methods(slots: &mut Slots<Task>) {
     slots.one_arg(c"set_exception", c"Refused: a task's exception is its coroutine's.", |_, _| {
         Err(PyRuntimeError::new_err("Task does not support set_exception operation"))
     });
-    slots.no_args(c"_repr_info", c"The parts of the repr.", |task| {
-        names::task_repr_info(task.py())?.call1((task,))
-    });
+    slots.no_args(c"_repr_info", c"The parts of the repr.", repr::info);
 }
 
 fn attributes(slots: &mut Slots<Task>) {
@@ -323,7 +320,7 @@ fn start_eagerly<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>) -> PyRe
         (None, Some(previous)) => current::enter(event_loop, &previous),
         (None, None) => current::leave(event_loop),
     };
-    if !compat::REPR_NEEDS_COROUTINE && !task.value().future.is_pending(py) {
+    if !task.value().future.is_pending(py) {
         // Breaks the cycle of a finished task, its coroutine and an exception's traceback.
         drop(task.value().state.with(py, |state| state.coro.take()));
     }

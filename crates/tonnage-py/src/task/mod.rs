@@ -7,6 +7,7 @@
 mod cancel;
 mod class;
 mod finalizer;
+mod repr;
 mod step;
 mod wakeup;
 
