@@ -534,6 +534,7 @@ class EventLoop:
         """One pass: events, due timers, and what was ready when it began."""
 
     def _write_to_self(self) -> None: ...
+    def _note_attribute(self, name: str, /) -> None: ...
     def _pending_tasks(self) -> set[asyncio.Task[Any]]:
         """The pending tasks of this loop."""
 
