@@ -368,21 +368,37 @@ def test_error_of_a_group_makes_no_cycle(run: Run) -> None:
         gc.enable()
 
 
-@pytest.mark.skipif(
+on_3_10 = pytest.mark.skipif(
     sys.version_info >= (3, 11), reason="asyncio's own tasks count their cancellations since 3.11"
 )
-@pytest.mark.parametrize("enter", [tonnage.TaskGroup, lambda: tonnage.timeout(1)])
-def test_task_of_the_standard_library_is_refused_on_3_10(enter: Any) -> None:
-    async def main() -> None:
-        with pytest.raises(RuntimeError, match=r"run the program with tonnage.run\(\)$"):
-            async with enter():
-                pass
 
+
+def run_on_asyncio(main: Any) -> None:
     loop = asyncio.SelectorEventLoop()
     try:
-        loop.run_until_complete(main())
+        loop.run_until_complete(main)
     finally:
         loop.close()
+
+
+@on_3_10
+def test_task_of_the_standard_library_is_refused_on_3_10() -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match=r"run the program with tonnage.run\(\)$"):
+            async with tonnage.TaskGroup():
+                pass
+
+    run_on_asyncio(main())
+
+
+@on_3_10
+def test_timeout_works_in_a_task_that_does_not_count() -> None:
+    async def main() -> None:
+        with pytest.raises(builtins.TimeoutError):
+            async with tonnage.timeout(0):
+                await forever()
+
+    run_on_asyncio(main())
 
 
 # ---------------------------------------------------------------- timeout

@@ -40,6 +40,7 @@ from tonnage._tonnage import (
     wait,
     wait_for,
 )
+from tonnage.between_threads import run_coroutine_threadsafe, to_thread
 from tonnage.eager import create_eager_task_factory, eager_task_factory
 from tonnage.errors import BrokenBarrierError, QueueShutDown
 from tonnage.event_loop import EventLoop, new_event_loop
@@ -47,7 +48,6 @@ from tonnage.install import install
 from tonnage.live_objects import report_at_exit as _report_at_exit
 from tonnage.runner import Runner, run
 from tonnage.task_status import TaskStatus
-from tonnage.threads import run_coroutine_threadsafe, to_thread
 
 if TYPE_CHECKING:
     # The rest of asyncio, for type checkers; `__getattr__` finds it at run time.
