@@ -171,7 +171,10 @@ where
                 return run(this, body, Err(error));
             }
             let step = match awaited.hasattr(names::throw(py)) {
-                Ok(true) => deeper(py, || coroutine::throw(&awaited, error.value(py).as_any())),
+                Ok(true) => {
+                    let exception = errors::into_object(py, error);
+                    deeper(py, || coroutine::throw(&awaited, &exception))
+                }
                 Ok(false) => Err(error),
                 Err(failed) => Err(failed),
             };
@@ -200,7 +203,10 @@ where
     match throw(this, exit) {
         Ok(Step::Yielded(_)) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit")),
         Ok(Step::Returned(_)) => Ok(py.None().into_bound(py)),
-        Err(error) if error.is_instance_of::<PyGeneratorExit>(py) => Ok(py.None().into_bound(py)),
+        Err(error) if error.is_instance_of::<PyGeneratorExit>(py) => {
+            errors::swallow(error);
+            Ok(py.None().into_bound(py))
+        }
         Err(error) => Err(error),
     }
 }

@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyBaseException, PyOSError, PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
 
-use crate::cpython::compat;
+use crate::cpython::{Object, compat, told};
 use crate::names;
 
 /// `asyncio.InvalidStateError(text)`.
@@ -42,6 +42,19 @@ pub(crate) fn is_cancelled(py: Python<'_>, error: &PyErr) -> bool {
 /// Is the exception a CancelledError?
 pub(crate) fn is_cancelled_error(error: &Bound<'_, PyAny>) -> bool {
     names::cancelled_error(error.py()).is_ok_and(|class| error.is_instance(class).unwrap_or(false))
+}
+
+/// The exception itself. What the error held beside goes at once, also where nobody tells PyO3 (`told`).
+pub(crate) fn into_object(py: Python<'_>, error: PyErr) -> Object<'_> {
+    let exception = error.into_value(py).into_bound(py).into_any();
+    told();
+    exception
+}
+
+/// Drops an error of which nobody shall hear.
+pub(crate) fn swallow(error: PyErr) {
+    drop(error);
+    told();
 }
 
 /// What leaves a coroutine: StopIteration would pass for its return (PEP 479).

@@ -107,7 +107,7 @@ pub(crate) fn result<'py>(future: &Object<'py>) -> PyResult<Object<'py>> {
 pub(crate) fn make_cancelled_error<'py>(future: &Object<'py>) -> PyResult<Object<'py>> {
     let py = future.py();
     match ours(future) {
-        Some(ours) => Ok(ours.value().cancelled_error(py).into_value(py).into_bound(py).into_any()),
+        Some(ours) => Ok(errors::into_object(py, ours.value().cancelled_error(py))),
         None => future.call_method0(names::_make_cancelled_error(py)),
     }
 }

@@ -54,7 +54,10 @@ pub(super) fn add_hidden(error: &Object<'_>, failures: &[Owned]) -> PyResult<()>
         let hidden = hidden.bind(py);
         let text = match hidden.repr() {
             Ok(repr) => format!("in the same TaskGroup failed: {repr}"),
-            Err(_) => format!("in the same TaskGroup failed: {}", hidden.get_type().name()?),
+            Err(error) => {
+                errors::swallow(error);
+                format!("in the same TaskGroup failed: {}", hidden.get_type().name()?)
+            }
         };
         add_note(error, &text)?;
     }

@@ -323,7 +323,7 @@ fn outcome<'py>(child: &Object<'py>) -> PyResult<Object<'py>> {
         Ended::Cancelled => {
             let message = future::cancel_message(child)?;
             let message = message.unwrap_or_else(|| PyString::new(py, "").into_any());
-            Ok(errors::cancelled(py, Some(&message)).into_value(py).into_bound(py).into_any())
+            Ok(errors::into_object(py, errors::cancelled(py, Some(&message))))
         }
     }
 }

@@ -298,7 +298,7 @@ fn stop_alarm(this: &Bound<'_, Timeout>) -> PyResult<()> {
         Alarm::None => {}
         Alarm::Due => this.value().state.with(py, |state| state.stopped += 1),
         Alarm::Timer(event_loop, key) => {
-            if let Some(native) = EventLoop::of(event_loop.bind(py)) {
+            if let Some(native) = EventLoop::of_any(event_loop.bind(py)) {
                 let removed = native.remove_timer(py, key);
                 if removed.is_none() {
                     // It was due in this turn.

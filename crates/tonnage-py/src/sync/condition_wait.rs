@@ -142,7 +142,7 @@ fn is_close(py: Python<'_>, error: &PyErr) -> bool {
 }
 
 fn kept(py: Python<'_>, error: PyErr) -> Owned {
-    error.into_value(py).into_bound(py).into_any().into()
+    errors::into_object(py, error).into()
 }
 
 impl Body for Wait {

@@ -96,7 +96,7 @@ impl Body for Exit {
                 forget(&group);
                 return Err(error);
             }
-            let error = Owned::from(error.into_value(py).into_bound(py).into_any());
+            let error = Owned::from(errors::into_object(py, error));
             self.leaving.pending = Some(error.share(py));
             if !group.value().is_aborting(py) {
                 // The parent is cancelled while children run.
@@ -162,6 +162,7 @@ fn cancel_daemons(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
     for daemon in daemons {
         let daemon = daemon.bind(py);
         if let Err(error) = task::cancel_any(daemon, None) {
+            let error = errors::into_object(py, error);
             report(group, "A task could not be cancelled", daemon, &error)?;
         }
     }

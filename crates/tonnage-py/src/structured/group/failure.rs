@@ -72,7 +72,7 @@ fn failed(group: &Bound<'_, TaskGroup>, child: &Object<'_>, error: Object<'_>) -
     let is_base = is_base_error(&error);
     let on_error = group.value().state.with(py, |state| state.on_error);
     if on_error == OnError::Report && !is_base {
-        return report(group, "A task of a TaskGroup failed", child, &PyErr::from_value(error));
+        return report(group, "A task of a TaskGroup failed", child, &error);
     }
     let kept = error.clone().into();
     let (parent, abort) = group.value().state.with(py, |state| {
@@ -89,7 +89,7 @@ fn failed(group: &Bound<'_, TaskGroup>, child: &Object<'_>, error: Object<'_>) -
             child.repr()?,
             parent.task(py).repr()?
         );
-        return report(group, &text, child, &PyErr::from_value(error));
+        return report(group, &text, child, &error);
     }
     if abort != Abort::No || (on_error == OnError::Collect && !is_base) {
         return Ok(());

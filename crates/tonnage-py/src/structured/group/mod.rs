@@ -23,7 +23,7 @@ pub(crate) use start::{StartCoroutine, TaskStatus};
 use super::parent::Parent;
 use crate::cpython::{Extras, Guarded, Native, Object, Owned};
 use crate::waiter::Waiter;
-use crate::{names, task};
+use crate::{errors, names, task};
 
 #[repr(C)]
 pub(crate) struct TaskGroup {
@@ -120,7 +120,7 @@ impl TaskGroup {
     /// The loop of a group that was entered.
     fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
         let found = self.state.with(py, |state| state.event_loop.as_ref().map(|it| it.get_bound(py)));
-        found.ok_or_else(|| crate::errors::not_initialised("TaskGroup"))
+        found.ok_or_else(|| errors::not_initialised("TaskGroup"))
     }
 
     fn is_aborting(&self, py: Python<'_>) -> bool {
@@ -164,6 +164,7 @@ fn abort(group: &Bound<'_, TaskGroup>, message: Option<&Owned>) -> PyResult<()> 
         let cancelled = crate::future::is_done(child)
             .and_then(|done| if done { Ok(false) } else { task::cancel_any(child, message) });
         if let Err(error) = cancelled {
+            let error = errors::into_object(py, error);
             outcome = outcome.and_then(|()| report(group, "A task could not be cancelled", child, &error));
         }
     }
@@ -185,14 +186,19 @@ fn abort_with_parent(group: &Bound<'_, TaskGroup>, message: Option<&Owned>) -> P
 }
 
 /// Tells the loop's exception handler.
-fn report(group: &Bound<'_, TaskGroup>, message: &str, task: &Object<'_>, error: &PyErr) -> PyResult<()> {
+fn report(
+    group: &Bound<'_, TaskGroup>,
+    message: &str,
+    task: &Object<'_>,
+    error: &Object<'_>,
+) -> PyResult<()> {
     let py = group.py();
     let event_loop =
         group.value().state.with(py, |state| state.event_loop.as_ref().map(|it| it.get_bound(py)));
     let Some(event_loop) = event_loop else { return Ok(()) };
     let details = pyo3::types::PyDict::new(py);
     details.set_item("message", message)?;
-    details.set_item("exception", error.value(py))?;
+    details.set_item("exception", error)?;
     details.set_item("task", task)?;
     event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
 }

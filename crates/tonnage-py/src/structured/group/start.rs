@@ -79,7 +79,7 @@ impl Body for Start {
                 drop(group.value().state.with(py, |state| state.starting.remove(&child.index)));
                 return Err(error);
             }
-            let error = Owned::from(error.into_value(py).into_bound(py).into_any());
+            let error = Owned::from(errors::into_object(py, error));
             if child.status.value().has_started(py) {
                 // It has started in the same turn: it is the group's.
                 return Err(PyErr::from_value(error.into_bound(py)));

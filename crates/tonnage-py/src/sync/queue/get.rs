@@ -139,7 +139,10 @@ fn take_many<'py>(queue: &Bound<'py, Queue>, limit: usize) -> PyResult<Object<'p
             Ok(item) => items.append(item)?,
             Err(error) if errors::is_exit(py, &error) => return Err(error),
             // What was taken is not lost for it: the next call finds the same item, and raises.
-            Err(_) => break,
+            Err(error) => {
+                errors::swallow(error);
+                break;
+            }
         }
     }
     Ok(items.into_any())

@@ -167,7 +167,7 @@ fn report<'py>(queue: &Bound<'py, Queue>, on_drop: &Object<'py>, error: PyErr) -
     };
     let details = PyDict::new(py);
     details.set_item("message", format!("Exception in on_drop {}", on_drop.repr()?))?;
-    details.set_item("exception", error.into_value(py))?;
+    details.set_item("exception", errors::into_object(py, error))?;
     details.set_item("queue", queue)?;
     event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
 }
