@@ -8,7 +8,9 @@ use pyo3::prelude::*;
 use pyo3::types::DerefToPyAny;
 use pyo3::{PyTypeCheck, ffi};
 
-use super::native_class::{ClassCell, Extends, NativeLayout, add_class, is_instance, type_object, type_ptr};
+use super::native_class::{
+    ClassCell, Extends, NativeLayout, Vectorcall, add_class, is_instance, type_object, type_ptr,
+};
 use crate::coroutine::{CoroutineIter, Immediate};
 use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
@@ -28,6 +30,20 @@ use crate::task::{Task, TaskWakeup};
 use crate::transports::SocketTransport;
 
 macro_rules! native_class {
+    // `vectorcall`: its objects are called.
+    ($class:ident, vectorcall) => {
+        const _: fn(&$class) -> &Vectorcall<$class> = |object| &object.vectorcall;
+        // SAFETY: the cell is this class's own; the offset is that of the field, whose type is checked above.
+        unsafe impl NativeLayout for $class {
+            const EXTRAS: Option<usize> = None;
+            const VECTORCALL: Option<usize> = Some(offset_of!($class, vectorcall));
+            fn cell() -> &'static ClassCell {
+                static CELL: ClassCell = ClassCell::new();
+                &CELL
+            }
+        }
+        native_class!(@python $class);
+    };
     // `extras`: its objects take attributes and weak references.
     ($class:ident $(, $extras:ident)?) => {
         native_class!(@layout $class, [native_class!(@offset $class $(, $extras)?)]);
@@ -98,13 +114,13 @@ native_classes! {
     [Future, extras]
     [FutureIter]
     [Task: Future, first field future]
-    [TaskWakeup]
+    [TaskWakeup, vectorcall]
     [Handle, extras]
     [TimerHandle: Handle, first field handle]
     [SocketTransport, extras]
     [CoroutineIter]
     [Immediate]
-    [ChildDone]
+    [ChildDone, vectorcall]
     [GatheringFuture: Future, first field future]
     [SleepCoroutine]
     [Turn]

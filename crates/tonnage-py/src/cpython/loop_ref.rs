@@ -22,6 +22,9 @@ const BITS: usize = 0b111;
 /// The class of the loops that programs use, the first that was met: it tells them without a look at its bases.
 static USUAL_CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
 
+/// The class of the loops of others that the program uses, likewise.
+static FOREIGN_CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
+
 /// The native loop behind `object`.
 #[inline]
 pub(crate) fn native_loop<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, EventLoop>> {
@@ -31,20 +34,20 @@ pub(crate) fn native_loop<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<
         // SAFETY: the class was found to be a subclass of EventLoop, and lives for ever.
         return Some(unsafe { object.cast_unchecked::<EventLoop>() });
     }
-    unusual_loop(object)
+    if class == FOREIGN_CLASS.load(Ordering::Relaxed) { None } else { unusual_loop(object) }
 }
 
 #[cold]
 fn unusual_loop<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, EventLoop>> {
-    let found = object.cast::<EventLoop>().ok()?;
+    let found = object.cast::<EventLoop>().ok();
+    let known = if found.is_some() { &USUAL_CLASS } else { &FOREIGN_CLASS };
     let class = object.get_type();
     let first = ptr::null_mut();
-    if USUAL_CLASS.compare_exchange(first, class.as_type_ptr(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    {
+    if known.compare_exchange(first, class.as_type_ptr(), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
         // The reference is kept for ever, so that no other class can be made at its address.
         let _kept = class.into_ptr();
     }
-    Some(found)
+    found
 }
 
 /// What a future remembers beside its loop.

@@ -192,6 +192,28 @@ where
     })
 }
 
+/// A call of an object of a native class.
+pub(super) unsafe extern "C" fn vectorcall<T, F>(
+    object: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count_and_flag: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject
+where
+    T: 'static,
+    F: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
+{
+    run(ptr::null_mut(), |py| {
+        // SAFETY: called by CPython for an object of `T`, in which it found this function.
+        let receiver = unsafe { receiver::<T>(py, &object) };
+        // SAFETY: takes a bit off a number.
+        let count = unsafe { ffi::PyVectorcall_NARGS(count_and_flag) };
+        // SAFETY: the arguments are those of a vector call, borrowed for the call.
+        let args = unsafe { Args::from_vector(py, args, count, &names) };
+        body::<F>()(receiver, args).map(Bound::into_ptr)
+    })
+}
+
 /// The object whose method `body` the callable is, if it is what `object.method` gives.
 #[inline]
 pub(crate) fn receiver_of<'a, 'py, T, F>(callable: &'a Object<'py>, _body: F) -> Option<&'a Bound<'py, T>>

@@ -29,7 +29,7 @@ pub(crate) use classes::{add_classes, live_objects};
 pub(crate) use guarded::Guarded;
 pub(crate) use loop_ref::{LoopOf, LoopRef, Mark, native_loop};
 pub(crate) use methods::{Methods, add_function, add_methods, receiver_of};
-pub(crate) use native_class::{Extras, Native, NativeClass, NativeLayout, Visit};
+pub(crate) use native_class::{Extras, Native, NativeClass, NativeLayout, Vectorcall, Visit};
 pub(crate) use owned::Owned;
 pub(crate) use slots::{Object, Slots, Step};
 pub(crate) use thread::thread_id;

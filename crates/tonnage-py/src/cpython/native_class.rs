@@ -8,6 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int, c_void};
+use std::marker::PhantomData;
 use std::mem::offset_of;
 use std::ptr;
 use std::sync::atomic::{AtomicIsize, AtomicPtr, Ordering};
@@ -17,9 +18,11 @@ use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::PyType;
 
+use super::args::Args;
 use super::guarded::Guarded;
+use super::methods;
 use super::owned::Owned;
-use super::slots::Slots;
+use super::slots::{Object, Slots};
 use super::trash;
 
 /// How many dead objects of a class are kept for the next ones.
@@ -47,6 +50,20 @@ unsafe impl Sync for Extras {}
 impl Extras {
     pub(crate) const fn new() -> Self {
         Self { dict: Cell::new(ptr::null_mut()), weakrefs: Cell::new(ptr::null_mut()) }
+    }
+}
+
+/// A field of those classes whose objects are called, for calls without a tuple of arguments.
+#[repr(transparent)]
+pub(crate) struct Vectorcall<T>(ffi::vectorcallfunc, PhantomData<fn(T)>);
+
+impl<T: NativeClass> Vectorcall<T> {
+    /// Calls of an object of `T` call `body`.
+    pub(crate) fn of<F>(_body: F) -> Self
+    where
+        F: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        Self(methods::vectorcall::<T, F>, PhantomData)
     }
 }
 
@@ -112,9 +129,11 @@ impl ClassCell {
 ///
 /// # Safety
 /// `cell` returns the same cell at each call and no other class's. If `base` is the type of some class
-/// `B`, then `Self` is `repr(C)` and its first field is a `B`. `EXTRAS` is the offset of an `Extras`.
+/// `B`, then `Self` is `repr(C)` and its first field is a `B`. `EXTRAS` is the offset of an `Extras`,
+/// `VECTORCALL` that of a `Vectorcall<Self>`.
 pub(crate) unsafe trait NativeLayout: Sized + Send + Sync + 'static {
     const EXTRAS: Option<usize>;
+    const VECTORCALL: Option<usize> = None;
     fn cell() -> &'static ClassCell;
     fn base(_py: Python<'_>) -> Option<*mut ffi::PyTypeObject> {
         None
@@ -354,6 +373,11 @@ pub(super) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResul
         let extras = offset_of!(NativeObject<T>, value) + extras;
         slots.member(c"__dictoffset__", extras + offset_of!(Extras, dict));
         slots.member(c"__weaklistoffset__", extras + offset_of!(Extras, weakrefs));
+    }
+    if let Some(vectorcall) = T::VECTORCALL {
+        slots.member(c"__vectorcalloffset__", offset_of!(NativeObject<T>, value) + vectorcall);
+        slots.function(ffi::Py_tp_call, ffi::PyVectorcall_Call as *mut c_void);
+        flags |= ffi::Py_TPFLAGS_HAVE_VECTORCALL;
     }
     if T::SUBCLASSED {
         flags |= ffi::Py_TPFLAGS_BASETYPE;

@@ -171,14 +171,6 @@ impl<T: NativeClass> Slots<T> {
         self.function(ffi::Py_am_send, send::<T, F> as *mut c_void);
     }
 
-    /// `__call__`.
-    pub(crate) fn call<F>(&mut self, _body: F)
-    where
-        F: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
-    {
-        self.function(ffi::Py_tp_call, call::<T, F> as *mut c_void);
-    }
-
     /// `__eq__` and `__ne__`, called for objects of this class only; hashing is `hash`.
     pub(crate) fn equality<F, H>(&mut self, _equal: F, _hash: H)
     where
@@ -312,24 +304,6 @@ where
         // SAFETY: a tuple, and a dictionary or null, borrowed for the call.
         let args = unsafe { Args::from_tuple(py, &args, &kwargs) };
         body::<F>()(receiver, args).map(|()| 0)
-    })
-}
-
-unsafe extern "C" fn call<T, F>(
-    object: *mut ffi::PyObject,
-    args: *mut ffi::PyObject,
-    kwargs: *mut ffi::PyObject,
-) -> *mut ffi::PyObject
-where
-    T: NativeClass,
-    F: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
-{
-    run(ptr::null_mut(), |py| {
-        // SAFETY: called by CPython as `__call__` of `T`.
-        let receiver = unsafe { receiver::<T>(py, &object) };
-        // SAFETY: a tuple, and a dictionary or null, borrowed for the call.
-        let args = unsafe { Args::from_tuple(py, &args, &kwargs) };
-        body::<F>()(receiver, args).map(Bound::into_ptr)
     })
 }
 

@@ -6,19 +6,23 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::cpython::native_class::create;
-use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
+use crate::cpython::{
+    Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Vectorcall, Visit,
+};
 use crate::future::{self, Future};
 use crate::names;
 
 pub(crate) struct ChildDone {
+    pub(crate) vectorcall: Vectorcall<Self>,
     parent: Guarded<Option<Owned>>,
     key: u32,
 }
 
 impl ChildDone {
     pub(crate) fn create<'py>(parent: &Object<'py>, key: u32) -> PyResult<Object<'py>> {
-        let parent_field = Guarded::new(Some(parent.into()));
-        Ok(create(parent.py(), Self { parent: parent_field, key })?.into_any())
+        let vectorcall = Vectorcall::of(call);
+        let kept = Guarded::new(Some(parent.into()));
+        Ok(create(parent.py(), Self { vectorcall, parent: kept, key })?.into_any())
     }
 
     fn parent<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
@@ -60,7 +64,6 @@ impl NativeClass for ChildDone {
     }
 
     fn slots(slots: &mut Slots<Self>) {
-        slots.call(call);
         slots.equality(
             |left, right| {
                 let py = left.py();

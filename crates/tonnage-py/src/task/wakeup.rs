@@ -9,10 +9,13 @@ use pyo3::types::PyString;
 
 use super::{Task, step};
 use crate::cpython::native_class::create;
-use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, told};
+use crate::cpython::{
+    Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Vectorcall, Visit, told,
+};
 use crate::names;
 
 pub(crate) struct TaskWakeup {
+    pub(crate) vectorcall: Vectorcall<Self>,
     task: Guarded<Option<Owned<Task>>>,
     /// Called with the future that is done; else with nothing.
     takes_future: bool,
@@ -28,7 +31,6 @@ impl NativeClass for TaskWakeup {
     }
 
     fn slots(slots: &mut Slots<Self>) {
-        slots.call(call);
         slots.equality(
             |left, right| {
                 let py = left.py();
@@ -65,12 +67,17 @@ impl NativeClass for TaskWakeup {
 }
 
 impl TaskWakeup {
+    fn new(task: &Bound<'_, Task>, takes_future: bool) -> Self {
+        let vectorcall = Vectorcall::of(call);
+        Self { vectorcall, task: Guarded::new(Some(task.into())), takes_future }
+    }
+
     pub(crate) fn create<'py>(task: &Bound<'py, Task>) -> PyResult<Bound<'py, Self>> {
-        create(task.py(), Self { task: Guarded::new(Some(task.into())), takes_future: true })
+        create(task.py(), Self::new(task, true))
     }
 
     pub(super) fn create_step<'py>(task: &Bound<'py, Task>) -> PyResult<Bound<'py, Self>> {
-        create(task.py(), Self { task: Guarded::new(Some(task.into())), takes_future: false })
+        create(task.py(), Self::new(task, false))
     }
 }
 
