@@ -219,7 +219,7 @@ pub(crate) fn create_plain<'py>(
         state: Guarded::new(TaskState {
             coro: Some(coro.into()),
             context: Some(context.into()),
-            number: next_number(),
+            number: next_number(py),
             ..TaskState::empty()
         }),
     })?;
@@ -277,7 +277,7 @@ fn start<'py>(
             return Err(PyTypeError::new_err(format!("a contextvars.Context was expected, got {kind}")));
         }
     };
-    let number = if name.is_none() { next_number() } else { 0 };
+    let number = if name.is_none() { next_number(py) } else { 0 };
     let coro = Owned::from(coro);
     let context = Owned::from(context);
     let replaced = task.value().state.with(py, |state| {
