@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 from collections.abc import Callable
 from typing import Any
@@ -283,4 +284,28 @@ def test_a_getter_whose_comparison_fails_passes_on(lib: Any, run: Run) -> None:
         assert outcomes[0] is LookupError
         assert queue.qsize() == 3 - sum(isinstance(outcome, Item) for outcome in outcomes)
 
+    run(main())
+
+
+def test_a_put_is_not_resumed_by_the_item_that_it_drops(lib: Any, run: Run) -> None:
+    class Dropped:
+        def __del__(self) -> None:
+            with contextlib.suppress(ValueError):
+                coro.send(None)
+            try:
+                coro.close()
+            except ValueError as error:
+                told.append(str(error))
+
+    async def main() -> None:
+        nonlocal coro
+        queue = lib.Queue()
+        queue._queue = collections.deque([Dropped()], maxlen=1)
+        coro = queue.put(1)
+        await coro
+        assert told == ["coroutine already executing"]
+        assert await queue.get() == 1
+
+    coro: Any = None
+    told: list[str] = []
     run(main())

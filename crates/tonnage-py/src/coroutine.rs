@@ -3,7 +3,7 @@
 //! A `Body` is what runs between two awaits, with its variables as fields; a `Coroutine<Body>` is the object
 //! around it that `await`, tasks and the collector see: it has `send`, `throw` and `close`, says so when it is
 //! never awaited, and is closed when it goes while it waits, so that a body always comes to its end.
-//! Invariants: the body is out of the object while it runs, so that no state is entered meanwhile; what is
+//! Invariants: the state is entered while the body runs, so every access to it says what it does then; what is
 //! awaited gets what is sent and thrown, as under `yield from` (PEP 380). Each kind of body is a class of its
 //! own, listed in the fence's `classes.rs`.
 
@@ -18,8 +18,7 @@ use crate::cpython::native_class::{create, create_with};
 use crate::cpython::{
     Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, Slots, Step, Visit, coroutine, recursion,
 };
-use crate::future::{self, Future};
-use crate::{errors, names};
+use crate::{errors, future, names};
 
 /// What a coroutine does between two awaits.
 pub(crate) trait Body: Sized + Send + Sync + 'static {
@@ -30,6 +29,12 @@ pub(crate) trait Body: Sized + Send + Sync + 'static {
 
     /// Runs to the next await, or to the end. `awaited` is how the last await ended; at first it is None.
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>>;
+
+    /// Ends at the first resume, if it need not wait; nothing: it did nothing, and `resume` follows.
+    #[inline]
+    fn at_once<'py>(&mut self, _py: Python<'py>) -> PyResult<Option<Object<'py>>> {
+        Ok(None)
+    }
 
     /// Shows each reference of the body to the collector.
     fn traverse(&self, visit: &Visit<'_>) -> i32;
@@ -55,12 +60,13 @@ pub(crate) struct Coroutine<B> {
     state: Guarded<State<B>>,
 }
 
-enum State<B> {
-    Created(B),
-    Running,
-    /// What it awaits; nothing while it only lets others run.
-    Suspended(B, Option<Owned>),
-    Ended,
+struct State<B> {
+    /// Nothing once it has ended.
+    body: Option<B>,
+    begun: bool,
+    finalized: bool,
+    /// Nothing before it begins, and while it only lets others run.
+    awaited: Option<Owned>,
 }
 
 impl<B: Body> Coroutine<B>
@@ -68,7 +74,8 @@ where
     Self: NativeClass,
 {
     pub(crate) fn create(py: Python<'_>, body: B) -> PyResult<Object<'_>> {
-        Ok(create_with(py, || Self { state: Guarded::new(State::Created(body)) })?.into_any())
+        let state = || State { body: Some(body), begun: false, finalized: false, awaited: None };
+        Ok(create_with(py, || Self { state: Guarded::new(state()) })?.into_any())
     }
 }
 
@@ -82,12 +89,17 @@ where
     const SUBCLASSED: bool = false;
     const HIDES_NEXT: bool = true;
 
-    fn is_link(&self, _py: Python<'_>) -> bool {
-        B::IS_LINK
+    fn is_link(&self, py: Python<'_>) -> bool {
+        // What has ended holds nothing.
+        B::IS_LINK && self.state.with(py, |state| state.body.is_some())
     }
 
     fn needs_finalizer(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| matches!(state, State::Created(_) | State::Suspended(..)))
+        self.state.with(py, |state| state.body.is_some())
+    }
+
+    fn may_be_finalized(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.finalized)
     }
 
     fn empty() -> Option<Self> {
@@ -114,39 +126,27 @@ where
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        self.state.traverse(0, |state| match state {
-            State::Created(body) => body.traverse(visit),
-            State::Suspended(body, awaited) => match body.traverse(visit) {
-                0 => visit.option(awaited.as_deref()),
-                shown => shown,
-            },
-            State::Running | State::Ended => 0,
+        self.state.traverse(0, |state| match state.body.as_ref().map_or(0, |body| body.traverse(visit)) {
+            0 => visit.option(state.awaited.as_deref()),
+            shown => shown,
         })
     }
 
     /// The finalizer has ended the body before the collector comes to this.
     fn clear(&self, py: Python<'_>) {
-        drop(self.state.with(py, |state| std::mem::replace(state, State::Ended)));
+        let gone = self.state.enter(py, || None, |state| Some((state.body.take(), state.awaited.take())));
+        drop(gone);
     }
 }
 
 /// Resumes it.
+#[inline(always)]
 fn next<'py, B: Body>(this: &Bound<'py, Coroutine<B>>) -> PyResult<Step<'py>>
 where
     Coroutine<B>: NativeClass,
 {
     let py = this.py();
-    let none = || py.None().into_bound(py);
-    match take(this) {
-        State::Created(body) | State::Suspended(body, None) => run(this, body, Ok(none())),
-        State::Suspended(body, Some(awaited)) => {
-            let awaited = awaited.into_bound(py);
-            let step = step(&awaited);
-            came_back(this, body, awaited, step)
-        }
-        State::Running => Err(is_running(this)),
-        State::Ended => Err(has_ended()),
-    }
+    this.value().state.enter(py, || Err(is_running()), |state| state.next(py))
 }
 
 /// Raises `error` in what it awaits, or else in the body.
@@ -155,33 +155,99 @@ where
     Coroutine<B>: NativeClass,
 {
     let py = this.py();
-    match take(this) {
-        State::Created(body) => {
-            end(this, body);
-            Err(errors::of_coroutine(py, error))
+    this.value().state.enter(py, || Err(is_running()), |state| state.throw(py, error))
+}
+
+impl<B: Body> State<B> {
+    #[inline(always)]
+    fn next<'py>(&mut self, py: Python<'py>) -> PyResult<Step<'py>> {
+        if !self.begun {
+            self.begun = true;
+            if let Some(body) = &mut self.body
+                && let Some(ended) = body.at_once(py).transpose()
+            {
+                self.body = None;
+                return match ended {
+                    Ok(value) => Ok(Step::Returned(value)),
+                    Err(error) => Err(errors::of_coroutine(py, error)),
+                };
+            }
         }
-        State::Suspended(body, None) => run(this, body, Err(error)),
-        State::Suspended(body, Some(awaited)) => {
-            let awaited = awaited.into_bound(py);
-            if error.is_instance_of::<PyGeneratorExit>(py) {
-                let closed = if future::is_ours(&awaited) { Ok(()) } else { close_awaited(&awaited) };
-                return run(this, body, Err(closed.err().unwrap_or(error)));
-            }
-            if future::is_ours(&awaited) {
-                return run(this, body, Err(error));
-            }
-            let step = match awaited.hasattr(names::throw(py)) {
-                Ok(true) => {
-                    let exception = errors::into_object(py, error);
-                    deeper(py, || coroutine::throw(&awaited, &exception))
+        let outcome = match self.awaited.take() {
+            None => Ok(py.None().into_bound(py)),
+            Some(awaited) => {
+                let awaited = awaited.into_bound(py);
+                match step(&awaited) {
+                    Ok(Step::Yielded(value)) => {
+                        self.awaited = Some(awaited.into());
+                        return Ok(Step::Yielded(value));
+                    }
+                    Ok(Step::Returned(value)) => Ok(value),
+                    Err(error) => Err(error),
                 }
-                Ok(false) => Err(error),
-                Err(failed) => Err(failed),
-            };
-            came_back(this, body, awaited, step)
+            }
+        };
+        self.run(py, outcome)
+    }
+
+    fn throw<'py>(&mut self, py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
+        if !self.begun || self.body.is_none() {
+            self.begun = true;
+            self.body = None;
+            return Err(errors::of_coroutine(py, error));
         }
-        State::Running => Err(is_running(this)),
-        State::Ended => Err(error),
+        let Some(awaited) = self.awaited.take() else { return self.run(py, Err(error)) };
+        let awaited = awaited.into_bound(py);
+        let is_ours = future::is_ours(&awaited);
+        if error.is_instance_of::<PyGeneratorExit>(py) {
+            let closed = if is_ours { Ok(()) } else { close_awaited(&awaited) };
+            return self.run(py, Err(closed.err().unwrap_or(error)));
+        }
+        if is_ours {
+            return self.run(py, Err(error));
+        }
+        let step = match awaited.hasattr(names::throw(py)) {
+            Ok(true) => {
+                let exception = errors::into_object(py, error);
+                deeper(py, || coroutine::throw(&awaited, &exception))
+            }
+            Ok(false) => Err(error),
+            Err(failed) => Err(failed),
+        };
+        match step {
+            Ok(Step::Yielded(value)) => {
+                self.awaited = Some(awaited.into());
+                Ok(Step::Yielded(value))
+            }
+            Ok(Step::Returned(value)) => self.run(py, Ok(value)),
+            Err(error) => self.run(py, Err(error)),
+        }
+    }
+
+    /// Runs the body until something that it awaits waits, or it ends.
+    #[inline]
+    fn run<'py>(&mut self, py: Python<'py>, mut outcome: PyResult<Object<'py>>) -> PyResult<Step<'py>> {
+        let Some(body) = &mut self.body else { return Err(has_ended()) };
+        let ended = loop {
+            match body.resume(py, outcome) {
+                Ok(Next::Await(object)) => {
+                    let (awaited, step) = begin_await(object);
+                    outcome = match step {
+                        Ok(Step::Yielded(value)) => {
+                            self.awaited = awaited.map(Owned::from);
+                            return Ok(Step::Yielded(value));
+                        }
+                        Ok(Step::Returned(value)) => Ok(value),
+                        Err(error) => Err(error),
+                    };
+                }
+                Ok(Next::Yield) => return Ok(Step::Yielded(py.None().into_bound(py))),
+                Ok(Next::Return(value)) => break Ok(Step::Returned(value)),
+                Err(error) => break Err(errors::of_coroutine(py, error)),
+            }
+        };
+        self.body = None;
+        ended
     }
 }
 
@@ -211,75 +277,34 @@ where
     }
 }
 
-/// What was awaited came back: it waits itself, or the body goes on.
-fn came_back<'py, B: Body>(
-    this: &Bound<'py, Coroutine<B>>,
-    body: B,
-    awaited: Object<'py>,
-    step: PyResult<Step<'py>>,
-) -> PyResult<Step<'py>>
-where
-    Coroutine<B>: NativeClass,
-{
-    match step {
-        Ok(Step::Yielded(value)) => {
-            suspend(this, body, Some(awaited.into()));
-            Ok(Step::Yielded(value))
+/// What `await object` resumes, and how it came back at first.
+#[inline(always)]
+fn begin_await(object: Object<'_>) -> (Option<Object<'_>>, PyResult<Step<'_>>) {
+    match future::ours(&object) {
+        Some(ours) => {
+            let step = future::resume(ours);
+            (Some(object), step)
         }
-        Ok(Step::Returned(value)) => run(this, body, Ok(value)),
-        Err(error) => run(this, body, Err(error)),
+        None => begin_other(&object),
     }
 }
 
-/// Runs the body until something that it awaits waits, or it ends.
-fn run<'py, B: Body>(
-    this: &Bound<'py, Coroutine<B>>,
-    mut body: B,
-    mut outcome: PyResult<Object<'py>>,
-) -> PyResult<Step<'py>>
-where
-    Coroutine<B>: NativeClass,
-{
-    let py = this.py();
-    loop {
-        match body.resume(py, outcome) {
-            Ok(Next::Await(object)) => {
-                let awaited = if future::is_ours(&object) { Ok(object) } else { coroutine::awaited(&object) };
-                let (awaited, step) = match awaited {
-                    Ok(awaited) => (Some(awaited.clone()), step(&awaited)),
-                    Err(error) => (None, Err(error)),
-                };
-                outcome = match step {
-                    Ok(Step::Yielded(value)) => {
-                        suspend(this, body, awaited.map(Owned::from));
-                        return Ok(Step::Yielded(value));
-                    }
-                    Ok(Step::Returned(value)) => Ok(value),
-                    Err(error) => Err(error),
-                };
-            }
-            Ok(Next::Yield) => {
-                suspend(this, body, None);
-                return Ok(Step::Yielded(py.None().into_bound(py)));
-            }
-            Ok(Next::Return(value)) => {
-                end(this, body);
-                return Ok(Step::Returned(value));
-            }
-            Err(error) => {
-                end(this, body);
-                return Err(errors::of_coroutine(py, error));
-            }
+#[inline(never)]
+fn begin_other<'py>(object: &Object<'py>) -> (Option<Object<'py>>, PyResult<Step<'py>>) {
+    match coroutine::awaited(object) {
+        Ok(awaited) => {
+            let step = step(&awaited);
+            (Some(awaited), step)
         }
+        Err(error) => (None, Err(error)),
     }
 }
 
-#[inline]
+#[inline(always)]
 fn step<'py>(awaited: &Object<'py>) -> PyResult<Step<'py>> {
-    if future::is_ours(awaited) {
-        future::resume(awaited.cast::<Future>()?)
-    } else {
-        deeper(awaited.py(), || coroutine::resume(awaited))
+    match future::ours(awaited) {
+        Some(ours) => future::resume(ours),
+        None => deeper(awaited.py(), || coroutine::resume(awaited)),
     }
 }
 
@@ -289,37 +314,8 @@ fn deeper<R>(py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> 
     recursion::checked(py, c" while resuming what is awaited", work)
 }
 
-#[inline]
-fn take<B: Body>(this: &Bound<'_, Coroutine<B>>) -> State<B>
-where
-    Coroutine<B>: NativeClass,
-{
-    this.value().state.with(this.py(), |state| match state {
-        State::Ended => State::Ended,
-        _ => std::mem::replace(state, State::Running),
-    })
-}
-
-#[inline]
-fn suspend<B: Body>(this: &Bound<'_, Coroutine<B>>, body: B, awaited: Option<Owned>)
-where
-    Coroutine<B>: NativeClass,
-{
-    // What is replaced is `Running`, which drops nothing.
-    this.value().state.with(this.py(), |state| *state = State::Suspended(body, awaited));
-}
-
-#[inline]
-fn end<B: Body>(this: &Bound<'_, Coroutine<B>>, body: B)
-where
-    Coroutine<B>: NativeClass,
-{
-    this.value().state.with(this.py(), |state| *state = State::Ended);
-    drop(body);
-}
-
 #[cold]
-fn is_running<B: Body>(_this: &Bound<'_, Coroutine<B>>) -> PyErr {
+fn is_running() -> PyErr {
     PyValueError::new_err("coroutine already executing")
 }
 
@@ -334,13 +330,12 @@ where
     Coroutine<B>: NativeClass,
 {
     let py = this.py();
-    let created = this.value().state.with(py, |state| matches!(state, State::Created(_)));
-    let outcome = if created {
-        // The body is dropped with the object, which takes care of long chains (`is_link`).
-        warn_unawaited(py, B::QUALNAME)
-    } else {
-        close(this).map(drop)
-    };
+    let unawaited = this.value().state.with(py, |state| {
+        state.finalized = true;
+        !std::mem::replace(&mut state.begun, true)
+    });
+    // The body is dropped with the object, which takes care of long chains (`is_link`).
+    let outcome = if unawaited { warn_unawaited(py, B::QUALNAME) } else { close(this).map(drop) };
     if let Err(error) = outcome {
         error.write_unraisable(py, Some(this.as_any()));
     }

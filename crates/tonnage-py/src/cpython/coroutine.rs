@@ -108,7 +108,7 @@ pub(crate) fn sent(step: Step<'_>) -> PyResult<Object<'_>> {
 /// Resumes `coro` with `None`, and says how it came back.
 ///
 /// Objects without the send slot (mocks, coroutines compiled by others) are sent to by name.
-#[inline]
+#[inline(always)]
 pub(crate) fn resume<'py>(coro: &Object<'py>) -> PyResult<Step<'py>> {
     let py = coro.py();
     let none = py.None();

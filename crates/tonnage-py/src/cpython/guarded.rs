@@ -3,7 +3,7 @@
 //! Access needs a `Python` token, so that two threads are never inside at once (the module asks for
 //! the interpreter lock on free-threaded builds). A flag catches re-entrance: code inside `with` must
 //! not run Python code, so it must not drop, call or compare Python objects. A breach panics, and the
-//! panic becomes a Python exception; it is never undefined behaviour.
+//! panic becomes a Python exception; it is never undefined behaviour. Code inside `enter` may.
 
 use std::cell::{Cell, UnsafeCell};
 
@@ -46,6 +46,21 @@ impl<T> Guarded<T> {
             .expect("guarded state is entered once at a time: no Python code runs inside `with`");
         // SAFETY: the token proves that we hold the interpreter lock, and the flag that no other
         // reference to the value is alive.
+        let value = unsafe { &mut *self.value.get() };
+        visit(value)
+    }
+
+    /// As `with`, but `visit` may run Python code: who comes meanwhile gets what `entered` gives, so every
+    /// access to such a state goes this way.
+    #[inline(always)]
+    pub(crate) fn enter<R>(
+        &self,
+        _py: Python<'_>,
+        entered: impl FnOnce() -> R,
+        visit: impl FnOnce(&mut T) -> R,
+    ) -> R {
+        let Some(_entered) = Entered::enter(&self.entered) else { return entered() };
+        // SAFETY: as in `with`: other threads and Python code that come meanwhile find the flag.
         let value = unsafe { &mut *self.value.get() };
         visit(value)
     }

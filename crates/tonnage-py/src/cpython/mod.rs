@@ -10,6 +10,7 @@ pub(crate) mod compat;
 pub(crate) mod context;
 pub(crate) mod coroutine;
 pub(crate) mod current;
+mod deque;
 mod guarded;
 pub(crate) mod interpreter;
 mod loop_ref;
@@ -26,6 +27,7 @@ mod trash;
 
 pub(crate) use args::{Args, Parameters};
 pub(crate) use classes::{add_classes, live_objects};
+pub(crate) use deque::Deques;
 pub(crate) use guarded::Guarded;
 pub(crate) use loop_ref::{LoopOf, LoopRef, Mark, native_loop};
 pub(crate) use methods::{Methods, add_function, add_methods, receiver_of};

@@ -165,6 +165,10 @@ pub(crate) trait NativeClass: NativeLayout {
     fn needs_finalizer(&self, _py: Python<'_>) -> bool {
         false
     }
+    /// May it have run? Asked before the value is dropped, so that those who know spare CPython the question.
+    fn may_be_finalized(&self, _py: Python<'_>) -> bool {
+        true
+    }
     /// An empty value, for `__new__`; `None` if the class cannot be called.
     fn empty() -> Option<Self>;
     fn slots(slots: &mut Slots<Self>);
@@ -456,6 +460,8 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
             return; // It was resurrected.
         }
     }
+    // SAFETY: as above.
+    let may_be_finalized = T::IS_COLLECTED && unsafe { &*value_ptr::<T>(object) }.may_be_finalized(py);
     if T::IS_COLLECTED {
         // SAFETY: the object is one with a collector's head; untracking twice is allowed.
         unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
@@ -473,7 +479,7 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     // SAFETY: the dictionary was the object's, or is null.
     unsafe { ffi::Py_XDECREF(dict) };
     // SAFETY: asks for a bit in the collector's head of a valid object, which has one.
-    let finalized = T::IS_COLLECTED && unsafe { ffi::PyObject_GC_IsFinalized(object) } != 0;
+    let finalized = may_be_finalized && unsafe { ffi::PyObject_GC_IsFinalized(object) } != 0;
     let kept = exact
         && !finalized
         && T::cell().free.with(py, |free| {

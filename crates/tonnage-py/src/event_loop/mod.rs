@@ -142,6 +142,17 @@ impl EventLoop {
         Ok(())
     }
 
+    /// Puts the step of a task at the end of the ready queue, or hands the task back where `schedule` has something
+    /// to say. Runs no Python code.
+    #[inline]
+    pub(crate) fn schedule_step(&self, py: Python<'_>, task: Owned<Task>) -> Result<(), Owned<Task>> {
+        if self.is_closed() || self.debug() {
+            return Err(task);
+        }
+        self.ready.with(py, |queue| queue.push_back(Ready::Step(task)));
+        Ok(())
+    }
+
     /// As `schedule`, from any thread.
     fn schedule_threadsafe(&self, py: Python<'_>, ready: Ready) -> PyResult<()> {
         if self.is_closed() {

@@ -10,7 +10,7 @@ use tonnage_core::timers::TimerKey;
 use super::call_args::CallArgs;
 use super::{EventLoop, Handle, Ready, Timer, TimerHandle};
 use crate::cpython::{Args, Methods, Native, Object, Owned, Parameters, compat, number};
-use crate::future::Future;
+use crate::future::{Callbacks, Future};
 use crate::structured::Timeout;
 use crate::task::{self, TaskOptions};
 use crate::{errors, future, names};
@@ -210,6 +210,11 @@ fn create_task<'py>(event_loop: &Bound<'py, EventLoop>, args: Args<'_, 'py>) -> 
     };
     let py = args.py();
     let native = event_loop.get();
+    if let Some(coro) = args.single()
+        && native.spawns_directly(py)
+    {
+        return Ok(task::create_plain(event_loop, coro, Callbacks::None)?.into_any());
+    }
     if native.is_closed() {
         return Err(errors::loop_is_closed());
     }

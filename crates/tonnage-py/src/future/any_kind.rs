@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use super::{Future, Outcome};
-use crate::cpython::native_class::is_exact;
+use crate::cpython::native_class::{is_exact, upcast};
 use crate::cpython::{Mark, Native, Object};
 use crate::structured::GatheringFuture;
 use crate::task::Task;
@@ -16,10 +16,19 @@ pub(crate) fn is_ours(object: &Object<'_>) -> bool {
     is_exact::<Future>(object) || is_exact::<Task>(object) || is_exact::<GatheringFuture>(object)
 }
 
-/// The future behind `object`, if it is one of ours.
-#[inline]
-fn ours<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, Future>> {
-    if is_ours(object) { object.cast().ok() } else { None }
+/// The future behind `object`, if it is one of ours. Each class is met exactly, which spares a walk through bases.
+#[inline(always)]
+pub(crate) fn ours<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, Future>> {
+    if is_exact::<Future>(object) {
+        return object.cast().ok();
+    }
+    if is_exact::<Task>(object) {
+        return object.cast().ok().map(Task::as_future);
+    }
+    if is_exact::<GatheringFuture>(object) {
+        return object.cast::<GatheringFuture>().ok().map(upcast);
+    }
+    None
 }
 
 /// `asyncio.isfuture(object)`.

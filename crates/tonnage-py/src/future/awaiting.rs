@@ -71,6 +71,7 @@ pub(super) fn iterator<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>
 }
 
 /// One step of awaiting: yields the future to the task, or ends with its result.
+#[inline]
 pub(crate) fn resume<'py>(future: &Bound<'py, Future>) -> PyResult<Step<'py>> {
     let py = future.py();
     let first = future.value().state.with(py, |state| {

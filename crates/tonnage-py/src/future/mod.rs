@@ -17,7 +17,7 @@ use pyo3::types::PyType;
 
 pub(crate) use any_kind::{
     Ended, cancel_message, ended, is_cancelled, is_done, is_future, is_ours, loop_of, make_cancelled_error,
-    result,
+    ours, result,
 };
 pub(crate) use awaiting::{FutureIter, resume};
 pub(crate) use callbacks::{
@@ -26,7 +26,7 @@ pub(crate) use callbacks::{
 pub(crate) use class::{CANCEL, create_native, named_repr, receiver_of_set_result, to_bool};
 pub(crate) use finalizer::{add_source_traceback, report_unretrieved};
 
-use crate::cpython::{Extras, Guarded, LoopRef, Mark, Native, Object, Owned};
+use crate::cpython::{Extras, Guarded, LoopOf, LoopRef, Mark, Native, Object, Owned};
 use crate::event_loop::EventLoop;
 use crate::{errors, names};
 
@@ -227,9 +227,16 @@ pub(crate) fn settle(future: &Bound<'_, Future>, outcome: Outcome) -> PyResult<b
         state.outcome = outcome;
         // Before a parent is told, which may look at the exception at once.
         state.event_loop.mark(Mark::LogTraceback, failed);
-        Ok(match state.callbacks.take() {
-            Callbacks::None => None,
-            callbacks => Some((callbacks, state.event_loop.share(py))),
+        Ok(match (state.callbacks.take(), state.event_loop.get(py)) {
+            (Callbacks::None, _) => None,
+            // Told at once, whatever the loop is.
+            (callbacks @ Callbacks::One(Callback::Report { .. }), _) => Some((callbacks, LoopRef::NONE)),
+            // Most futures: a task of a loop of ours waits, and nobody else.
+            (Callbacks::One(Callback::Wakeup(task)), LoopOf::Native(native)) => {
+                let refused = native.schedule_step(py, task).err();
+                refused.map(|task| (Callbacks::One(Callback::Wakeup(task)), state.event_loop.share(py)))
+            }
+            (callbacks, _) => Some((callbacks, state.event_loop.share(py))),
         })
     });
     match taken {

@@ -33,7 +33,11 @@ impl ChildDone {
 /// Lets `parent` be told, at the moment that the child ends, or a turn later if it has ended or is of
 /// another implementation.
 pub(super) fn watch(child: &Object<'_>, parent: &Object<'_>, key: u32) -> PyResult<()> {
-    if let Ok(native) = child.cast::<Future>()
+    let native = match future::ours(child) {
+        Some(ours) => Some(ours),
+        None => child.cast::<Future>().ok(),
+    };
+    if let Some(native) = native
         && future::add_parent(native, parent, key)
     {
         return Ok(());

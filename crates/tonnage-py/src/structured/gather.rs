@@ -258,7 +258,9 @@ pub(super) fn report(outer: &Bound<'_, GatheringFuture>, key: u32, child: &Objec
         Report::Late => return future::ended(child).map(drop),
         Report::Counted { last, return_exceptions } => (last, return_exceptions),
     };
-    call_graph::withdraw(child, outer.value().caller(py).as_ref())?;
+    if call_graph::is_kept_by_asyncio() {
+        call_graph::withdraw(child, outer.value().caller(py).as_ref())?;
+    }
     if !return_exceptions {
         match future::ended(child)? {
             Ended::Result(_) => {}

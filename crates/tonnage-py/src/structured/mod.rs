@@ -35,6 +35,7 @@ pub(crate) use turn::Turn;
 pub(crate) use wait::{WaitCoroutine, Waiting};
 pub(crate) use wait_for::WaitForCoroutine;
 
+use crate::cpython::native_class::is_exact;
 use crate::cpython::{Native, Object, add_function, recursion};
 use crate::future::{self, Future};
 use crate::waiter::Waiter;
@@ -100,14 +101,15 @@ pub(crate) fn child_done(parent: &Object<'_>, key: u32, child: &Bound<'_, Future
 /// As `child_done`, for a future of any implementation.
 fn tell(parent: &Object<'_>, key: u32, child: &Object<'_>) -> PyResult<()> {
     nesting::limited(parent, key, child, |parent, key, child| {
-        if let Ok(group) = parent.cast::<TaskGroup>() {
-            return group::child_done(group, key, child);
-        }
         if key == shield::OUTER {
             return shield::outer_done(parent, child);
         }
-        if let Ok(gather) = parent.cast::<GatheringFuture>() {
-            return gather::report(gather, key, child);
+        // Has no subclass, so this one test is cheap also for all others.
+        if is_exact::<GatheringFuture>(parent) {
+            return gather::report(parent.cast()?, key, child);
+        }
+        if let Ok(group) = parent.cast::<TaskGroup>() {
+            return group::child_done(group, key, child);
         }
         if let Ok(waiting) = parent.cast::<Waiting>() {
             return wait::report(waiting, child);

@@ -192,12 +192,21 @@ impl<T: Gated> Acquire<T> {
     }
 
     fn end<'py>(&self, py: Python<'py>) -> Next<'py> {
-        if self.enters { Next::none(py) } else { Next::Return(future::to_bool(py, true)) }
+        Next::Return(self.outcome(py))
+    }
+
+    fn outcome<'py>(&self, py: Python<'py>) -> Object<'py> {
+        if self.enters { py.None().into_bound(py) } else { future::to_bool(py, true) }
     }
 }
 
 impl<T: Gated> Body for Acquire<T> {
     const QUALNAME: &'static str = T::ACQUIRE;
+
+    #[inline]
+    fn at_once<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
+        Ok(if self.owner.value().gate().take(py) { Some(self.outcome(py)) } else { None })
+    }
 
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
         let Some(place) = self.place.take() else { return self.begin(py) };

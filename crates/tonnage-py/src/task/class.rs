@@ -216,7 +216,7 @@ pub(crate) fn create_plain<'py>(
         state: Guarded::new(TaskState {
             coro: Some(coro.into()),
             context: Some(context.into()),
-            number: next_number(),
+            number: next_number(py),
             ..TaskState::empty()
         }),
     })?;
@@ -274,7 +274,7 @@ fn start<'py>(
             return Err(PyTypeError::new_err(format!("a contextvars.Context was expected, got {kind}")));
         }
     };
-    let number = if name.is_none() { next_number() } else { 0 };
+    let number = if name.is_none() { next_number(py) } else { 0 };
     let coro = Owned::from(coro);
     let context = Owned::from(context);
     let replaced = task.value().state.with(py, |state| {
@@ -313,7 +313,7 @@ fn start_eagerly<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>) -> PyRe
         None => current::enter(event_loop, task.as_any())?,
     }
     let stepped = crate::cpython::recursion::checked(py, c" while starting a task eagerly", || {
-        step::resume(task, event_loop, step::Context::Enter)
+        step::resume::<true>(task, event_loop)
     });
     let restored = match (native, previous) {
         (Some(native), previous) => native.restore_task(event_loop, previous),

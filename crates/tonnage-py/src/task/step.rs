@@ -10,19 +10,12 @@ use crate::event_loop::{EventLoop, Ready};
 use crate::future::{self, Future, Outcome, Polled};
 use crate::{errors, names};
 
-/// Is the task's context entered already, as by the handle of a foreign loop?
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Context {
-    Enter,
-    Entered,
-}
-
 /// Runs one step of a task of `event_loop`, which is ours. Only what must leave the loop
 /// (KeyboardInterrupt, SystemExit) comes back as an error.
 #[inline]
 pub(crate) fn step_on<'py>(task: &Bound<'py, Task>, event_loop: &Bound<'py, EventLoop>) -> PyResult<()> {
     event_loop.get().enter_task(event_loop.as_any(), task)?;
-    resume(task, event_loop.as_any(), Context::Enter)
+    resume::<true>(task, event_loop.as_any())
 }
 
 /// Runs one step from a callback that is run in the task's context, on a loop of any kind.
@@ -31,10 +24,10 @@ pub(crate) fn step(task: &Bound<'_, Task>) -> PyResult<()> {
     let event_loop = task.value().future.event_loop(py)?;
     if let Some(native) = EventLoop::of(&event_loop) {
         native.enter_task(&event_loop, task)?;
-        return resume(task, &event_loop, Context::Entered);
+        return resume::<false>(task, &event_loop);
     }
     current::enter(&event_loop, task.as_any())?;
-    let stepped = resume(task, &event_loop, Context::Entered);
+    let stepped = resume::<false>(task, &event_loop);
     current::leave(&event_loop)?;
     stepped
 }
@@ -47,11 +40,11 @@ struct Due<'py> {
     must_cancel: bool,
 }
 
-/// Resumes the coroutine; the running task is set already.
-pub(super) fn resume<'py>(
+/// Resumes the coroutine; the running task is set already. It `ENTERS` the task's context, unless that was entered
+/// already, as by the handle of a foreign loop.
+pub(super) fn resume<'py, const ENTERS: bool>(
     task: &Bound<'py, Task>,
     event_loop: &Object<'py>,
-    entering: Context,
 ) -> PyResult<()> {
     let py = task.py();
     let due = task.value().state.with(py, |state| Due {
@@ -94,16 +87,16 @@ pub(super) fn resume<'py>(
             Err(error) => raised(task, event_loop, error),
         }
     };
-    match entering {
-        Context::Enter => context::run(&in_context, work),
-        Context::Entered => work(),
-    }
+    if ENTERS { context::run(&in_context, work) } else { work() }
 }
 
 /// The error of a native future that the task waited for, to be raised where it waits.
 fn error_of<'py>(waiter: &Object<'py>) -> Option<Object<'py>> {
     let py = waiter.py();
-    let future = waiter.cast::<Future>().ok()?;
+    let future = match future::ours(waiter) {
+        Some(ours) => ours,
+        None => waiter.cast::<Future>().ok()?,
+    };
     let failed = future
         .value()
         .state
@@ -117,6 +110,7 @@ fn error_of<'py>(waiter: &Object<'py>) -> Option<Object<'py>> {
     }
 }
 
+#[inline]
 fn returned<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: Object<'py>) -> PyResult<()> {
     let py = task.py();
     let future = Task::as_future(task);
@@ -146,6 +140,7 @@ fn raised(task: &Bound<'_, Task>, event_loop: &Object<'_>, error: PyErr) -> PyRe
     if is_exit { Err(PyErr::from_value(value)) } else { Ok(()) }
 }
 
+#[inline(always)]
 fn yielded<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Object<'py>) -> PyResult<()> {
     let py = task.py();
     if value.is_none() {
@@ -163,8 +158,8 @@ fn yielded<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Objec
 /// Makes the task wait for the object, which it awaits.
 fn wait_for<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Object<'py>) -> PyResult<()> {
     let py = task.py();
-    if future::is_ours(value) {
-        return wait_for_native(task, event_loop, value);
+    if let Some(ours) = future::ours(value) {
+        return wait_for_native(task, event_loop, ours);
     }
     let blocking = value.getattr_opt(names::_asyncio_future_blocking(py))?;
     match blocking {
@@ -178,13 +173,14 @@ fn wait_for<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Obje
     }
 }
 
+#[inline]
 fn wait_for_native<'py>(
     task: &Bound<'py, Task>,
     event_loop: &Object<'py>,
-    value: &Object<'py>,
+    future: &Bound<'py, Future>,
 ) -> PyResult<()> {
     let py = task.py();
-    let future = value.cast::<Future>()?;
+    let value = future.as_any();
     let (same_loop, blocking, native) = future.value().state.with(py, |state| {
         let same = state.event_loop.is(event_loop);
         let blocking = state.event_loop.has(Mark::Blocking);

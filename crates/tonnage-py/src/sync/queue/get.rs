@@ -4,6 +4,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
+use super::at_once;
 use super::class::Queue;
 use super::lines::{self, Place, Side, serve_after_error};
 use super::overridden::Overridden;
@@ -28,6 +29,11 @@ pub(super) fn get<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>> {
 
 impl Body for Get {
     const QUALNAME: &'static str = "Queue.get";
+
+    #[inline]
+    fn at_once<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
+        at_once::get(self.queue.bind(py))
+    }
 
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
         let queue = self.queue.get_bound(py);

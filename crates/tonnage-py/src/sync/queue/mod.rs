@@ -8,6 +8,7 @@
 //! getter waits while an item is not promised, no putter while a place is not; no state is entered while an
 //! item is compared, or a method of a Python subclass runs.
 
+mod at_once;
 mod class;
 mod format;
 mod get;

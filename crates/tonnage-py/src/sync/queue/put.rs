@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+use super::at_once;
 use super::class::Queue;
 use super::lines::{self, Place, Side, serve_after_error};
 use super::overflow;
@@ -40,6 +41,13 @@ impl Body for Put {
     const QUALNAME: &'static str = "Queue.put";
     /// The item may be a coroutine that keeps an item.
     const IS_LINK: bool = true;
+
+    #[inline]
+    fn at_once<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
+        let Some(item) = &self.item else { return Ok(None) };
+        let stored = at_once::put(self.queue.bind(py), item.bind(py))?;
+        Ok(if stored { Some(py.None().into_bound(py)) } else { None })
+    }
 
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
         let queue = self.queue.get_bound(py);

@@ -11,7 +11,7 @@ use pyo3::types::PyList;
 use super::class::Queue;
 use super::heap;
 use super::overridden::Overridden;
-use crate::cpython::{Native, Object, Owned, call};
+use crate::cpython::{Deques, Native, Object, Owned, call};
 use crate::names;
 
 /// Which item comes out first.
@@ -22,25 +22,18 @@ pub(super) enum Kind {
     Priority,
 }
 
-/// The methods of exact deques and lists.
-struct Methods {
-    deque: Py<PyAny>,
-    append: Py<PyAny>,
-    popleft: Py<PyAny>,
-    list_pop: Py<PyAny>,
+/// The methods of exact deques.
+#[inline]
+pub(super) fn deques(py: Python<'_>) -> PyResult<&Deques> {
+    static DEQUES: PyOnceLock<Deques> = PyOnceLock::new();
+    DEQUES.get_or_try_init(py, || Deques::find(names::deque(py)?))
 }
 
-fn methods(py: Python<'_>) -> PyResult<&Methods> {
-    static METHODS: PyOnceLock<Methods> = PyOnceLock::new();
-    METHODS.get_or_try_init(py, || {
-        let deque = names::deque(py)?;
-        Ok(Methods {
-            deque: deque.clone().unbind(),
-            append: deque.getattr(names::append(py))?.unbind(),
-            popleft: deque.getattr(names::popleft(py))?.unbind(),
-            list_pop: py.get_type::<PyList>().getattr(names::pop(py))?.unbind(),
-        })
-    })
+/// `list.pop`.
+fn list_pop(py: Python<'_>) -> PyResult<&Object<'_>> {
+    static LIST_POP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let pop = || Ok::<_, PyErr>(py.get_type::<PyList>().getattr(names::pop(py))?.unbind());
+    Ok(LIST_POP.get_or_try_init(py, pop)?.bind(py))
 }
 
 /// `_init`: an empty storage.
@@ -118,9 +111,8 @@ pub(super) fn put_native<'py>(queue: &Bound<'py, Queue>, item: &Object<'py>) -> 
     match queue.value().kind {
         Kind::Priority => return heap::push(&storage, item),
         Kind::Fifo => {
-            let methods = methods(py)?;
-            if storage.is_exact_instance(methods.deque.bind(py)) {
-                return call::two_args(methods.append.bind(py), &storage, item).map(drop);
+            if let Some(appended) = deques(py)?.append(&storage, item) {
+                return appended;
             }
         }
         Kind::Lifo => {
@@ -137,16 +129,13 @@ pub(super) fn put_native<'py>(queue: &Bound<'py, Queue>, item: &Object<'py>) -> 
 pub(super) fn get_native<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>> {
     let py = queue.py();
     let storage = storage(queue)?;
-    let methods = methods(py)?;
     match queue.value().kind {
         Kind::Priority => heap::pop(&storage),
-        Kind::Fifo if storage.is_exact_instance(methods.deque.bind(py)) => {
-            call::one_arg(methods.popleft.bind(py), &storage)
-        }
-        Kind::Fifo => storage.call_method0(names::popleft(py)),
-        Kind::Lifo if storage.is_exact_instance_of::<PyList>() => {
-            call::one_arg(methods.list_pop.bind(py), &storage)
-        }
+        Kind::Fifo => match deques(py)?.popleft(&storage) {
+            Some(popped) => popped,
+            None => storage.call_method0(names::popleft(py)),
+        },
+        Kind::Lifo if storage.is_exact_instance_of::<PyList>() => call::one_arg(list_pop(py)?, &storage),
         Kind::Lifo => storage.call_method0(names::pop(py)),
     }
 }
