@@ -306,6 +306,16 @@ def test_wait_on_another_loop_is_an_error(lib: Any, kind: Any, loop: asyncio.Abs
     assert lock._loop is loop
 
 
+def test_a_subclass_may_ask_for_its_loop(lib: Any, run: Run) -> None:
+    async def main() -> None:
+        for make in (lib.Lock, lib.Event, lib.Condition, lib.Semaphore):
+            made = make()
+            assert made._get_loop() is asyncio.get_running_loop()
+            assert made._loop is asyncio.get_running_loop()
+
+    run(main())
+
+
 def test_acquire_of_a_free_lock_needs_no_loop(lib: Any) -> None:
     lock = lib.Lock()
     with pytest.raises(StopIteration) as caught:
