@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import faulthandler
 import fnmatch
+import gc
 import importlib
 import json
 import os
@@ -60,6 +61,11 @@ class Reporter(unittest.TestResult):
 
     def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802
         super().startTest(test)
+        if self._outcome[0] in ("fail", "error"):
+            # What a failed test left open is no warning of the next one.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                gc.collect()
         self._test = selection.test_name(test)
         self._outcome = ("pass", "")
         self._started_s = time.monotonic()

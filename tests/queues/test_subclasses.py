@@ -58,6 +58,28 @@ def test_a_stop_iteration_of_a_subclass_does_not_pass_for_an_item(lib: Any, run:
     run(main())
 
 
+def test_a_subclass_may_ask_for_its_loop(
+    lib: Any, run: Run, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    queue = lib.Queue()
+    assert queue._loop is None
+
+    async def ask() -> None:
+        assert queue._get_loop() is asyncio.get_running_loop()
+        assert queue._loop is asyncio.get_running_loop()
+
+    async def ask_elsewhere() -> None:
+        with pytest.raises(RuntimeError, match="is bound to a different event loop$"):
+            queue._get_loop()
+
+    run(ask())
+    other = loop_factory()
+    try:
+        other.run_until_complete(ask_elsewhere())
+    finally:
+        other.close()
+
+
 def test_overridden_put_and_get_may_call_the_originals(lib: Any, run: Run) -> None:
     class Tagged(lib.LifoQueue):  # type: ignore[misc, name-defined]
         def _put(self, item: Any) -> None:

@@ -90,15 +90,14 @@ def test_async_with_waits_and_gives_none(lib: Any, run: Run) -> None:
     run(main())
 
 
-@pytest.mark.usefixtures("ours")
-def test_release_hands_the_lock_over_at_once(lib: Any, run: Run) -> None:
+def test_lock_that_was_handed_over_is_not_locked_until_its_owner_runs(lib: Any, run: Run) -> None:
     async def main() -> None:
         lock = lib.Lock()
         await lock.acquire()
         waiting = asyncio.ensure_future(lock.acquire())
         await settle()
         lock.release()
-        assert lock.locked()
+        assert not lock.locked()
         assert await waiting is True
         assert lock.locked()
 
@@ -254,9 +253,13 @@ def test_foreign_error_thrown_into_a_granted_waiter_passes_the_lock_on(lib: Any,
         coroutine = lock.acquire()
         step_to_wait(coroutine)
         lock.release()
-        assert lock.locked()
+        behind = lock.acquire()
+        step_to_wait(behind)
         with pytest.raises(ZeroDivisionError):
             coroutine.throw(ZeroDivisionError())
+        with pytest.raises(StopIteration):
+            behind.send(None)
+        lock.release()
         assert not lock.locked()
 
     run(main())
@@ -304,6 +307,16 @@ def test_wait_on_another_loop_is_an_error(lib: Any, kind: Any, loop: asyncio.Abs
     finally:
         other.close()
     assert lock._loop is loop
+
+
+def test_a_subclass_may_ask_for_its_loop(lib: Any, run: Run) -> None:
+    async def main() -> None:
+        for make in (lib.Lock, lib.Event, lib.Condition, lib.Semaphore):
+            made = make()
+            assert made._get_loop() is asyncio.get_running_loop()
+            assert made._loop is asyncio.get_running_loop()
+
+    run(main())
 
 
 def test_acquire_of_a_free_lock_needs_no_loop(lib: Any) -> None:

@@ -9,7 +9,7 @@ use std::ffi::CStr;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::bound_loop::{BoundLoop, LoopBound, loop_attribute};
+use super::bound_loop::{BoundLoop, LoopBound, loop_attributes};
 use super::line::{Line, Place};
 use crate::coroutine::{Body, Coroutine, Immediate, Next};
 use crate::cpython::{
@@ -192,7 +192,7 @@ impl NativeClass for Barrier {
         slots.getter(c"_count", |this| {
             number(this.py(), this.value().state.with(this.py(), |state| state.count))
         });
-        loop_attribute(slots);
+        loop_attributes(slots);
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {

@@ -59,8 +59,8 @@ pub(super) trait LoopBound: NativeClass {
     fn bound_loop(&self) -> &BoundLoop;
 }
 
-/// The attribute `_loop`, which tests of asyncio read and set.
-pub(super) fn loop_attribute<T: LoopBound>(slots: &mut Slots<T>) {
+/// The attribute `_loop`, which tests of asyncio read and set, and the method that its subclasses call.
+pub(super) fn loop_attributes<T: LoopBound>(slots: &mut Slots<T>) {
     slots.attribute_pair(
         c"_loop",
         |this| Ok(this.value().bound_loop().object(this.py())),
@@ -69,4 +69,7 @@ pub(super) fn loop_attribute<T: LoopBound>(slots: &mut Slots<T>) {
             Ok(())
         },
     );
+    slots.no_args(c"_get_loop", c"Return the running loop, and belong to it from now on.", |this| {
+        this.value().bound_loop().get(this.as_any())
+    });
 }

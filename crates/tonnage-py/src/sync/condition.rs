@@ -8,7 +8,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
-use super::bound_loop::{BoundLoop, LoopBound, loop_attribute};
+use super::bound_loop::{BoundLoop, LoopBound, loop_attributes};
 use super::condition_wait::{Wait, WaitFor};
 use super::gate::{self, EnterByName, Gated};
 use super::line::Line;
@@ -161,7 +161,7 @@ impl NativeClass for Condition {
             })
         });
         slots.getter(c"_waiters", |this| this.value().line.futures(this.py()));
-        loop_attribute(slots);
+        loop_attributes(slots);
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pyo3::prelude::*;
 
-use super::bound_loop::{BoundLoop, LoopBound, loop_attribute};
+use super::bound_loop::{BoundLoop, LoopBound, loop_attributes};
 use super::line::{Line, Place};
 use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
@@ -95,7 +95,7 @@ impl NativeClass for Event {
         );
         slots.getter(c"_value", |this| Ok(future::to_bool(this.py(), this.value().is_set(this.py()))));
         slots.getter(c"_waiters", |this| this.value().line.futures(this.py()));
-        loop_attribute(slots);
+        loop_attributes(slots);
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {

@@ -10,7 +10,7 @@ use std::ffi::CStr;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-use super::bound_loop::{BoundLoop, LoopBound, loop_attribute};
+use super::bound_loop::{BoundLoop, LoopBound, loop_attributes};
 use super::line::{Left, Line, Place};
 use crate::coroutine::{Body, Coroutine, Immediate, Next};
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, native_class};
@@ -254,7 +254,7 @@ pub(super) fn methods<T: Gated + LoopBound>(
     slots.no_args(c"__aenter__", c"Acquire it.", enter);
     slots.with_args(c"__aexit__", c"Release it.", exit);
     slots.getter(c"_waiters", |this| this.value().gate().line.futures(this.py()));
-    loop_attribute(slots);
+    loop_attributes(slots);
 }
 
 /// `acquire()`.

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyString};
 use tonnage_core::waiters::Waiters;
 
-use super::super::bound_loop::BoundLoop;
+use super::super::bound_loop::{BoundLoop, LoopBound, loop_attributes};
 use super::lines::{self, Line, Side};
 use super::overflow::Overflow;
 use super::overridden::Overridden;
@@ -83,6 +83,12 @@ impl Queue {
             event_loop: BoundLoop::none(),
             join_loop: BoundLoop::none(),
         }
+    }
+}
+
+impl LoopBound for Queue {
+    fn bound_loop(&self) -> &BoundLoop {
+        &self.event_loop
     }
 }
 
@@ -165,6 +171,7 @@ fn add_attributes(slots: &mut Slots<Queue>) {
         let is_shutdown = queue.value().state.with(queue.py(), |state| state.is_shutdown);
         to_bool(queue.py(), is_shutdown)
     });
+    loop_attributes(slots);
     slots.getter(c"_getters", |queue| lines::futures(queue, Side::Getters));
     slots.getter(c"_putters", |queue| lines::futures(queue, Side::Putters));
 }
