@@ -78,6 +78,11 @@ def oracle_since(kind: Kind) -> Callable[..., None]:
 @pytest.fixture
 def no_leak() -> Iterator[None]:
     """As many of our objects are alive after the test as before it, class by class."""
+    yield from all_let_go()
+
+
+def all_let_go() -> Iterator[None]:
+    """Yield once, and see that what is made meanwhile is gone afterwards."""
     # One awaitable serves all locks that need not wait, and stays.
     tonnage.Lock().__aenter__()
     gc.collect()

@@ -18,6 +18,9 @@ Step = tuple[str, int]
 STEPS = ["put", "get", "get", "put_nowait", "get_nowait", "cancel", "cancel_promised", "turn", "task_done"]
 WEIGHTS = st.sampled_from(STEPS * 6 + ["shutdown", "drain"])
 
+# uvloop's `stop()` does not end the loop after the turn in which it is called, so no model can follow it.
+TURN_BY_TURN = [kind for kind in KINDS if kind.is_ours and kind.name != "tonnage-on-uvloop"]
+
 
 class Job:
     """A task that gets (`item` is None) or puts."""
@@ -230,7 +233,7 @@ class Machine:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.is_ours], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", TURN_BY_TURN, ids=lambda kind: kind.name)
 @settings(
     max_examples=600,
     deadline=None,
