@@ -27,7 +27,7 @@ BUDGETS = {
     "native": Budget(),
 }
 # 3.10's own task counts no cancels, so there these work with tonnage's tasks only.
-COUNTING = {"TaskGroup", "timeout", "timeout_at"}
+COUNTING = {"TaskGroup", "timeout", "timeout_at", "wait_for"}
 
 
 @pytest.fixture

@@ -191,7 +191,7 @@ def shield(world: World) -> None:
     world.at_end(judge)
 
 
-@scenario()
+@scenario("wait_for")
 def wait_for(world: World) -> None:
     """A cancel is never swallowed; a child that is waited for ends with its parent."""
 
@@ -210,7 +210,7 @@ async def late(world: World, work: Callable[[], Awaitable[Any]]) -> None:
         await switch()
 
 
-@scenario()
+@scenario("wait_for")
 def wait_for_in_the_last_moment(world: World) -> None:
     """The result, the end of the time and the cancel may all come in one turn."""
 
@@ -228,7 +228,7 @@ def wait_for_in_the_last_moment(world: World) -> None:
         world.actor(late(world, wait))
 
 
-@scenario()
+@scenario("wait_for")
 def wait_for_lock(world: World) -> None:
     """Whoever gives up waiting for a lock, by time or by cancel, does not hold it."""
     held = world.names.Lock()
@@ -249,7 +249,7 @@ def wait_for_lock(world: World) -> None:
     world.at_end(lambda: world.expect(not held.locked(), "still locked", held))
 
 
-@scenario()
+@scenario("wait_for")
 def wait_for_item(world: World) -> None:
     """Whoever gives up waiting for an item leaves it in the queue."""
     items = world.names.Queue()
