@@ -20,6 +20,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 FACTORIES = {"asyncio": asyncio.SelectorEventLoop, "tonnage": tonnage.new_event_loop}
 
 
+def pytest_collection_finish() -> None:
+    """Let the collections of the tests look at what the tests make, and not at the thousands of tests."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(params=list(FACTORIES))
 def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
     """What makes a new event loop: asyncio's, then ours."""

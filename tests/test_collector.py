@@ -96,6 +96,9 @@ def test_frozen_objects_can_still_die(ours: Loop) -> None:
         assert not any(reference() for reference in references)
     finally:
         gc.unfreeze()
+        # What was frozen before the tests is again.
+        gc.collect()
+        gc.freeze()
 
 
 def test_objects_that_die_in_another_thread_are_freed(ours: Loop) -> None:
