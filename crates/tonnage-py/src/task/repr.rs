@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::Task;
-use crate::cpython::{Native, Object};
+use crate::cpython::{Native, Object, recursion};
 use crate::names;
 
 /// The parts of the repr: those of a future, and the task's own between them.
@@ -22,7 +22,9 @@ pub(super) fn info<'py>(task: &Bound<'py, Task>) -> PyResult<Object<'py>> {
         (coro, waiter)
     });
     if let Some(waiter) = waiter {
-        info.insert(2, format!("wait_for={}", waiter.repr()?))?;
+        // A task may wait for a task that waits for a task, and so on.
+        let repr = recursion::checked(py, c" while getting the repr of a task", || waiter.repr())?;
+        info.insert(2, format!("wait_for={repr}"))?;
     }
     if let Some(coro) = coro {
         let text = names::format_coroutine(py)?.call1((coro,))?;
