@@ -1,9 +1,10 @@
-//! Enter: `__aenter__` of what has nothing to wait for, but must be entered by the task that awaits it.
+//! Enter: `__aenter__` of what has nothing to wait for, but must be entered by the task that awaits it; and what
+//! `__aexit__` is called with.
 
 use pyo3::prelude::*;
 
 use crate::coroutine::{Body, Coroutine, Next};
-use crate::cpython::{Object, Owned, Visit};
+use crate::cpython::{Args, Object, Owned, Parameters, Visit};
 
 pub(crate) type EnterCoroutine = Coroutine<Enter>;
 
@@ -36,4 +37,19 @@ impl Body for Enter {
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         visit.option(self.block.as_deref())
     }
+}
+
+/// The error that leaves a block, from the arguments of `__aexit__(exc_type, exc_val, exc_tb)`; None if none does.
+#[inline]
+pub(crate) fn error_of_block<'py>(args: &Args<'_, 'py>) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<3> = Parameters {
+        function: "__aexit__",
+        names: ["exc_type", "exc_val", "exc_tb"],
+        positional: 3,
+        required: 3,
+    };
+    Ok(match args.positional() {
+        [_, error, _] => error.clone(),
+        _ => args.parse(&PARAMETERS)?[1].clone().expect("required"),
+    })
 }

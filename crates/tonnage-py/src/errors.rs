@@ -76,6 +76,12 @@ pub(crate) fn is_exit(py: Python<'_>, error: &PyErr) -> bool {
         || error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py)
 }
 
+/// As `is_exit`, of an exception: it leaves a group bare, whatever else has failed.
+pub(crate) fn is_exit_error(error: &Bound<'_, PyAny>) -> bool {
+    error.is_instance_of::<pyo3::exceptions::PySystemExit>()
+        || error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>()
+}
+
 /// `asyncio.QueueEmpty()`.
 #[cold]
 pub(crate) fn queue_empty(py: Python<'_>) -> PyErr {

@@ -56,7 +56,7 @@ impl Waiter {
         if is_exact::<Future>(future) {
             return future::settle(future.cast()?, Outcome::Result(value.into()));
         }
-        if future.call_method0(names::done(value.py()))?.is_truthy()? {
+        if future::is_done(future)? {
             return Ok(false);
         }
         future.call_method1(names::set_result(value.py()), (value,))?;
@@ -70,8 +70,7 @@ impl Waiter {
             let future = future.cast::<Future>()?;
             return Ok(future.value().state.with(py, |state| matches!(state.outcome, Outcome::Result(_))));
         }
-        let done = future.call_method0(names::done(py))?.is_truthy()?;
-        Ok(done && !future.call_method0(names::cancelled(py))?.is_truthy()?)
+        Ok(future::is_done(future)? && !future::is_cancelled(future)?)
     }
 
     pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {

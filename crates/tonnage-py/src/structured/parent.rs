@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use crate::cpython::native_class::{has_instance_dict, is_exact};
 use crate::cpython::{Native, Object, Owned, Visit};
 use crate::task::{self, Task};
-use crate::{names, running};
+use crate::{future, names, running};
 
 pub(super) struct Parent(Owned);
 
@@ -74,10 +74,7 @@ impl Parent {
     }
 
     pub(super) fn is_done(&self, py: Python<'_>) -> PyResult<bool> {
-        match self.native(py) {
-            Some(task) => Ok(!task.value().future.is_pending(py)),
-            None => self.0.bind(py).call_method0(names::done(py))?.is_truthy(),
-        }
+        future::is_done(self.0.bind(py))
     }
 
     pub(super) fn share(&self, py: Python<'_>) -> Self {

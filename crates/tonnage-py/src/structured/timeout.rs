@@ -18,6 +18,7 @@ use crate::cpython::native_class::create;
 use crate::cpython::{
     Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, compat, number,
 };
+use crate::enter::error_of_block;
 use crate::event_loop::EventLoop;
 use crate::future::to_bool;
 use crate::{errors, names, running};
@@ -168,17 +169,7 @@ impl NativeClass for Timeout {
             c"__aexit__",
             c"Stop the clock, and raise TimeoutError if it was this timeout that cancelled.",
             |this, args| {
-                const PARAMETERS: Parameters<3> = Parameters {
-                    function: "__aexit__",
-                    names: ["exc_type", "exc_val", "exc_tb"],
-                    positional: 3,
-                    required: 3,
-                };
-                let error = match args.positional() {
-                    [_, error, _] => error.clone(),
-                    _ => args.parse(&PARAMETERS)?[1].clone().expect("required"),
-                };
-                exit(this, &error)?;
+                exit(this, &error_of_block(&args)?)?;
                 Immediate::none(args.py())
             },
         );

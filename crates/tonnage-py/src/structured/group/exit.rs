@@ -5,14 +5,14 @@
 use pyo3::exceptions::PyGeneratorExit;
 use pyo3::prelude::*;
 
-use super::failure::is_base_error;
-use super::{Abort, Phase, TaskGroup, abort, report};
+use super::{Abort, Phase, TaskGroup, abort, cancel_children};
 use crate::coroutine::{Body, Coroutine, Immediate, Next};
-use crate::cpython::{Args, Native, Object, Owned, Parameters, Visit};
+use crate::cpython::{Args, Native, Object, Owned, Visit};
+use crate::enter::error_of_block;
 use crate::structured::errors::{add_hidden, group_of};
 use crate::structured::parent::Parent;
 use crate::waiter::Waiter;
-use crate::{errors, future, task};
+use crate::{errors, future};
 
 pub(crate) type ExitCoroutine = Coroutine<Exit>;
 
@@ -42,17 +42,8 @@ enum Verdict {
 
 /// `__aexit__(exc_type, exc_val, exc_tb)`. Without children there is nothing to wait for.
 pub(super) fn leave<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
-    const PARAMETERS: Parameters<3> = Parameters {
-        function: "__aexit__",
-        names: ["exc_type", "exc_val", "exc_tb"],
-        positional: 3,
-        required: 3,
-    };
     let py = args.py();
-    let error = match args.positional() {
-        [_, error, _] => error.clone(),
-        _ => args.parse(&PARAMETERS)?[1].clone().expect("required"),
-    };
+    let error = error_of_block(&args)?;
     let mut leaving = Leaving::default();
     begin(group, error, &mut leaving)?;
     if !group.value().state.with(py, |state| state.children.is_empty()) {
@@ -70,7 +61,7 @@ fn begin(group: &Bound<'_, TaskGroup>, error: Object<'_>, leaving: &mut Leaving)
     if error.is_none() {
         return Ok(());
     }
-    if is_base_error(&error) {
+    if errors::is_exit_error(&error) {
         let kept = Owned::from(&error);
         let refused = group.value().state.with(py, |state| match state.base_error {
             None => state.base_error.replace(kept),
@@ -136,7 +127,9 @@ fn wait_for_children<'py>(group: &Bound<'py, TaskGroup>) -> PyResult<Option<Next
             return Ok(None);
         }
         if is_quiet {
-            cancel_daemons(group)?;
+            // Only daemons are left.
+            group.value().state.with(py, |state| state.phase = Phase::Clearing);
+            cancel_children(group, None)?;
             continue;
         }
         if let Some(waiter) = waiter
@@ -151,22 +144,6 @@ fn wait_for_children<'py>(group: &Bound<'py, TaskGroup>) -> PyResult<Option<Next
         drop(group.value().state.with(py, |state| state.waiter.replace(waiter)));
         return Ok(Some(next));
     }
-}
-
-fn cancel_daemons(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
-    let py = group.py();
-    let daemons: Vec<_> = group.value().state.with(py, |state| {
-        state.phase = Phase::Clearing;
-        state.children.iter().map(|child| child.share(py)).collect()
-    });
-    for daemon in daemons {
-        let daemon = daemon.bind(py);
-        if let Err(error) = task::cancel_any(daemon, None) {
-            let error = errors::into_object(py, error);
-            report(group, "A task could not be cancelled", daemon, &error)?;
-        }
-    }
-    Ok(())
 }
 
 /// Lets go of all that could be part of a cycle.

@@ -1,13 +1,12 @@
 //! A child has ended: its group lets go of it, and acts on its failure.
 
-use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 
 use super::{Abort, Key, OnError, TaskGroup, abort_with_parent, report};
 use crate::cpython::{Mark, Native, Object, compat};
 use crate::future::{self, Future, Outcome};
-use crate::names;
 use crate::task::Task;
+use crate::{errors, names};
 
 /// Tells the group that the child with this key is done.
 pub(crate) fn child_done(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<'_>) -> PyResult<()> {
@@ -62,14 +61,9 @@ pub(super) fn exception_of<'py>(task: &Object<'py>) -> PyResult<Option<Object<'p
     Ok(if error.is_none() { None } else { Some(error) })
 }
 
-/// Does it leave a group bare, whatever else has failed?
-pub(super) fn is_base_error(error: &Object<'_>) -> bool {
-    error.is_instance_of::<PySystemExit>() || error.is_instance_of::<PyKeyboardInterrupt>()
-}
-
 fn failed(group: &Bound<'_, TaskGroup>, child: &Object<'_>, error: Object<'_>) -> PyResult<()> {
     let py = group.py();
-    let is_base = is_base_error(&error);
+    let is_base = errors::is_exit_error(&error);
     let on_error = group.value().state.with(py, |state| state.on_error);
     if on_error == OnError::Report && !is_base {
         return report(group, "A task of a TaskGroup failed", child, &error);

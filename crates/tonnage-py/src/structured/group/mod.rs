@@ -23,7 +23,7 @@ pub(crate) use start::{StartCoroutine, TaskStatus};
 use super::parent::Parent;
 use crate::cpython::{Extras, Guarded, Native, Object, Owned};
 use crate::waiter::Waiter;
-use crate::{errors, names, task};
+use crate::{errors, future, names, task};
 
 #[repr(C)]
 pub(crate) struct TaskGroup {
@@ -149,19 +149,25 @@ pub(super) fn parent_task<'py>(group: &Bound<'py, TaskGroup>) -> Option<Object<'
     group.value().state.with(py, |state| state.parent.as_ref().map(|parent| parent.task(py)))
 }
 
-/// Cancels the children; what one of them raises does not spare the others.
+/// Cancels the children, and takes no new ones.
 fn abort(group: &Bound<'_, TaskGroup>, message: Option<&Owned>) -> PyResult<()> {
-    let py = group.py();
-    let children: Vec<_> = group.value().state.with(py, |state| {
+    group.value().state.with(group.py(), |state| {
         if state.abort == Abort::No {
             state.abort = Abort::Children;
         }
-        state.children.iter().map(|child| child.share(py)).collect()
     });
+    cancel_children(group, message)
+}
+
+/// Cancels the children that have not ended; what one of them raises does not spare the others.
+fn cancel_children(group: &Bound<'_, TaskGroup>, message: Option<&Owned>) -> PyResult<()> {
+    let py = group.py();
+    let children: Vec<_> =
+        group.value().state.with(py, |state| state.children.iter().map(|child| child.share(py)).collect());
     let mut outcome = Ok(());
     for child in children {
         let child = child.bind(py);
-        let cancelled = crate::future::is_done(child)
+        let cancelled = future::is_done(child)
             .and_then(|done| if done { Ok(false) } else { task::cancel_any(child, message) });
         if let Err(error) = cancelled {
             let error = errors::into_object(py, error);
