@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import tonnage
+from hypothesis import given, strategies as st
 
 # A run that was started in the background ignores SIGINT, and so would the programs that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -20,8 +21,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 FACTORIES = {"asyncio": asyncio.SelectorEventLoop, "tonnage": tonnage.new_event_loop}
 
 
+@given(st.none())
+def _first_example(_: None) -> None:
+    """Let Hypothesis make its random numbers' generator, whose owner it looks for with the collector."""
+
+
 def pytest_collection_finish() -> None:
     """Let the collections of the tests look at what the tests make, and not at the thousands of tests."""
+    _first_example()
     gc.collect()
     gc.freeze()
 
