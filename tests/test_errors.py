@@ -35,3 +35,10 @@ def test_pickle_of_any_version_finds_the_public_name(name: str) -> None:
 def test_timeout_is_caught_by_either_name() -> None:
     assert issubclass(errors.TimeoutError, asyncio.TimeoutError)
     assert issubclass(errors.TimeoutError, builtins.TimeoutError)
+
+
+def test_overloaded_tells_why_and_when_to_try_again_also_when_it_was_pickled() -> None:
+    error = tonnage.Overloaded("too much", reason="delay", retry_after=0.5, limiter="database")
+    for it in (error, pickle.loads(pickle.dumps(error))):
+        assert str(it) == "too much"
+        assert (it.reason, it.retry_after, it.limiter) == ("delay", 0.5, "database")

@@ -42,7 +42,7 @@ from tonnage._tonnage import (
 )
 from tonnage.between_threads import run_coroutine_threadsafe, to_thread
 from tonnage.eager import create_eager_task_factory, eager_task_factory
-from tonnage.errors import BrokenBarrierError, QueueShutDown
+from tonnage.errors import BrokenBarrierError, LimiterDeadlock, Overloaded, QueueShutDown
 from tonnage.event_loop import EventLoop, new_event_loop
 from tonnage.install import install
 from tonnage.live_objects import report_at_exit as _report_at_exit
@@ -133,7 +133,9 @@ __all__ = [
     "Future",
     "Handle",
     "LifoQueue",
+    "LimiterDeadlock",
     "Lock",
+    "Overloaded",
     "PriorityQueue",
     "Queue",
     "QueueShutDown",

@@ -1,4 +1,4 @@
-"""Exceptions of Python 3.15's asyncio that older versions lack.
+"""Exceptions of Python 3.15's asyncio that older versions lack, and tonnage's own.
 
 Where asyncio has the class, it is asyncio's own. Else its module is said to be
 `tonnage`, where every version finds one of that name: what is pickled on an
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import sys
+from typing import Literal
 
 if sys.version_info >= (3, 13):
     from asyncio import QueueShutDown
@@ -36,4 +37,37 @@ else:
         """The time is over."""
 
 
-__all__ = ["BrokenBarrierError", "QueueShutDown", "TimeoutError"]
+class Overloaded(RuntimeError):  # noqa: N818 - It says what happened; the fault is in no code.
+    """Something that is bounded refuses more work.
+
+    Attributes:
+        reason: Why: the waiting line is `"full"`; the wait was or would be too long (`"delay"`), or longer than the
+            deadline of who waits (`"deadline"`); what refuses is `"closed"`; the program has too many `"tasks"`;
+            a retry or a hedge is over its `"budget"`.
+        retry_after: Seconds after which it may be worth trying again; None if nobody can tell.
+        limiter: The name of what refuses, if it has one.
+    """
+
+    __module__ = "tonnage"
+
+    def __init__(
+        self,
+        message: str = "overloaded",
+        *,
+        reason: Literal["full", "delay", "deadline", "closed", "tasks", "budget"] = "full",
+        retry_after: float | None = None,
+        limiter: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after = retry_after
+        self.limiter = limiter
+
+
+class LimiterDeadlock(RuntimeError):  # noqa: N818 - As above.
+    """All who hold a limiter wait for tasks that wait for this limiter."""
+
+    __module__ = "tonnage"
+
+
+__all__ = ["BrokenBarrierError", "LimiterDeadlock", "Overloaded", "QueueShutDown", "TimeoutError"]

@@ -2,6 +2,7 @@
 
 use pyo3::exceptions::{PyBaseException, PyOSError, PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::cpython::{Object, compat, told};
 use crate::names;
@@ -101,6 +102,54 @@ pub(crate) fn queue_full(py: Python<'_>, text: Option<String>) -> PyErr {
 #[cold]
 pub(crate) fn queue_shut_down(py: Python<'_>) -> PyErr {
     instance(compat::queue_shut_down(py), ())
+}
+
+/// Why something that is bounded refuses more work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The waiting line is full.
+    Full,
+    /// The wait was too long, or would be.
+    Delay,
+    /// The wait would be longer than the deadline of who waits.
+    Deadline,
+    Closed,
+    /// The program has too many tasks.
+    Tasks,
+    /// A retry or a hedge is over its budget.
+    Budget,
+}
+
+impl Refusal {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Delay => "delay",
+            Self::Deadline => "deadline",
+            Self::Closed => "closed",
+            Self::Tasks => "tasks",
+            Self::Budget => "budget",
+        }
+    }
+}
+
+/// `tonnage.Overloaded`, with the seconds after which it may be worth trying again, and what refuses.
+#[cold]
+pub(crate) fn overloaded(
+    py: Python<'_>,
+    text: &str,
+    refusal: Refusal,
+    retry_after_s: Option<f64>,
+    limiter: Option<&str>,
+) -> PyErr {
+    let create = || {
+        let details = PyDict::new(py);
+        details.set_item("reason", refusal.name())?;
+        details.set_item("retry_after", retry_after_s)?;
+        details.set_item("limiter", limiter)?;
+        names::overloaded(py)?.call((text,), Some(&details))
+    };
+    create().map_or_else(|error| error, PyErr::from_value)
 }
 
 pub(crate) fn loop_is_closed() -> PyErr {

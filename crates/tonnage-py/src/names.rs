@@ -158,6 +158,7 @@ imported! {
     timeout_error = "tonnage.errors", "TimeoutError";
     exc_info = "sys", "exc_info";
     broken_barrier_error = "tonnage.errors", "BrokenBarrierError";
+    overloaded = "tonnage.errors", "Overloaded";
     cancelled_error = "asyncio.exceptions", "CancelledError";
     invalid_state_error = "asyncio.exceptions", "InvalidStateError";
     queue_empty = "asyncio.queues", "QueueEmpty";

@@ -13,6 +13,7 @@ mod ensure_future;
 mod errors;
 mod gather;
 mod group;
+mod limit;
 mod nesting;
 mod parent;
 mod shield;
