@@ -65,6 +65,7 @@ attribute_names!(
     get_loop,
     get_name,
     is_running,
+    is_closed,
     msg,
     name,
     daemon,
@@ -105,6 +106,10 @@ attribute_names!(
     release,
     locked,
     wait,
+    setdefault,
+    call_soon_threadsafe,
+    _on_time,
+    _task_ended,
 );
 
 macro_rules! imported {
@@ -159,6 +164,10 @@ imported! {
     exc_info = "sys", "exc_info";
     broken_barrier_error = "tonnage.errors", "BrokenBarrierError";
     overloaded = "tonnage.errors", "Overloaded";
+    limited = "tonnage.limited", "limited";
+    asyncio_timeout_error = "asyncio.exceptions", "TimeoutError";
+    mapping_proxy = "types", "MappingProxyType";
+    dict = "builtins", "dict";
     cancelled_error = "asyncio.exceptions", "CancelledError";
     invalid_state_error = "asyncio.exceptions", "InvalidStateError";
     queue_empty = "asyncio.queues", "QueueEmpty";

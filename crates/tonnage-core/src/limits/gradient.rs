@@ -186,10 +186,15 @@ impl Gradient {
     }
 
     fn follow(&mut self, seen: Seen, outcome: Outcome) {
-        let Some(unloaded_ns) = self.unloaded_ns else { return };
         if !seen.uses(self.limit) {
             return;
         }
+        let unloaded_ns = match self.unloaded_ns {
+            Some(unloaded_ns) => unloaded_ns,
+            // What is dropped is too slow whatever the unloaded latency may be.
+            None if seen.latency_ns == ENDLESS_NS => 0.0,
+            None => return,
+        };
         let tolerated_ns = unloaded_ns * (1.0 + self.settings.tolerance);
         let gradient = (tolerated_ns / seen.latency_ns.max(1) as f64).clamp(GRADIENT_MIN, GRADIENT_MAX);
         let wanted = self.limit * gradient + (self.limit * gradient).sqrt();
@@ -278,6 +283,17 @@ mod tests {
         }
         assert!(gradient.limit() <= 4, "{}", gradient.limit());
         assert_eq!(gradient.unloaded_ns(), Some(50 * MS));
+    }
+
+    #[test]
+    fn drops_shrink_it_also_when_nothing_was_ever_measured() {
+        let mut gradient = gradient();
+        for ended_ms in (0..40_000).step_by(10) {
+            let ended_ns = ended_ms * MS;
+            gradient.update(Outcome { ended_ns, latency_ns: MS, in_flight: 20, dropped: true });
+        }
+        assert!(gradient.limit() <= 4, "{}", gradient.limit());
+        assert_eq!(gradient.unloaded_ns(), None);
     }
 
     #[test]

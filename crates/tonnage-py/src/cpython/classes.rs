@@ -15,6 +15,7 @@ use crate::coroutine::{CoroutineIter, Immediate};
 use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
+use crate::limits::{AcquireCoroutine, CapacityLimiter, Limiter, Permit, RateLimiter};
 use crate::structured::{
     AsCompletedIterator, ChildDone, ExitCoroutine, GatheringFuture, NextFutureCoroutine, NextResultCoroutine,
     SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine,
@@ -160,4 +161,9 @@ native_classes! {
     [JoinCoroutine]
     [NextItemCoroutine]
     [PutCoroutine]
+    [Limiter, extras]
+    [CapacityLimiter: Limiter, first field limiter]
+    [RateLimiter: Limiter, first field limiter]
+    [Permit]
+    [AcquireCoroutine]
 }
