@@ -9,6 +9,7 @@ pub mod adaptive;
 pub mod chance;
 pub mod peers;
 pub mod service;
+pub mod shedding;
 
 pub const MS: u64 = 1_000_000;
 pub const SECOND: u64 = 1_000 * MS;
