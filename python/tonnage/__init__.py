@@ -12,12 +12,15 @@ import asyncio as _asyncio
 from typing import TYPE_CHECKING
 
 from tonnage._tonnage import (
+    AIMD,
+    AdaptiveLimiter,
     Barrier,
     BoundedSemaphore,
     CapacityLimiter,
     Condition,
     Event,
     Future,
+    Gradient,
     Handle,
     LifoQueue,
     Limiter,
@@ -50,6 +53,7 @@ from tonnage.eager import create_eager_task_factory, eager_task_factory
 from tonnage.errors import BrokenBarrierError, LimiterDeadlock, Overloaded, QueueShutDown
 from tonnage.event_loop import EventLoop, new_event_loop
 from tonnage.install import install
+from tonnage.limit_algorithm import LimitAlgorithm
 from tonnage.live_objects import report_at_exit as _report_at_exit
 from tonnage.runner import Runner, run
 from tonnage.task_status import TaskStatus
@@ -129,6 +133,8 @@ if TYPE_CHECKING:
         )
 
 __all__ = [
+    "AIMD",
+    "AdaptiveLimiter",
     "Barrier",
     "BoundedSemaphore",
     "BrokenBarrierError",
@@ -137,8 +143,10 @@ __all__ = [
     "Event",
     "EventLoop",
     "Future",
+    "Gradient",
     "Handle",
     "LifoQueue",
+    "LimitAlgorithm",
     "Limiter",
     "LimiterDeadlock",
     "LimiterStats",

@@ -105,6 +105,7 @@ attribute_names!(
     acquire,
     release,
     locked,
+    update,
     wait,
     setdefault,
     call_soon_threadsafe,

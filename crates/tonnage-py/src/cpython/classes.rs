@@ -15,7 +15,9 @@ use crate::coroutine::{CoroutineIter, Immediate};
 use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
-use crate::limits::{AcquireCoroutine, CapacityLimiter, Limiter, Permit, RateLimiter};
+use crate::limits::{
+    AcquireCoroutine, AdaptiveLimiter, Aimd, CapacityLimiter, Gradient, Limiter, Permit, RateLimiter,
+};
 use crate::structured::{
     AsCompletedIterator, ChildDone, ExitCoroutine, GatheringFuture, NextFutureCoroutine, NextResultCoroutine,
     SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine,
@@ -164,6 +166,9 @@ native_classes! {
     [Limiter, extras]
     [CapacityLimiter: Limiter, first field limiter]
     [RateLimiter: Limiter, first field limiter]
+    [AdaptiveLimiter: Limiter, first field limiter]
+    [Gradient, extras]
+    [Aimd, extras]
     [Permit]
     [AcquireCoroutine]
 }

@@ -34,6 +34,8 @@ pub(super) struct Record {
     pub(super) holder: Option<Owned>,
     pub(super) request: Request,
     pub(super) kind: Kind,
+    /// When it began, if the limiter asks.
+    pub(super) begun_ns: Option<u64>,
     older: Option<Loan>,
     newer: Option<Loan>,
 }
@@ -62,14 +64,19 @@ fn address(holder: Option<&Py<PyAny>>) -> u64 {
 impl Holders {
     /// Notes what was lent.
     #[inline]
-    pub(super) fn lend(&mut self, holder: Option<Owned>, request: Request, kind: Kind) -> Loan {
+    pub(super) fn lend(
+        &mut self,
+        holder: Option<Owned>,
+        request: Request,
+        (kind, begun_ns): (Kind, Option<u64>),
+    ) -> Loan {
         let loan = Loan(self.next);
         self.next += 1;
         let older = self.newest.insert(address(holder.as_deref()), loan);
         if let Some(older) = older.and_then(|older| self.records.get_mut(&older.0)) {
             older.newer = Some(loan);
         }
-        self.records.insert(loan.0, Record { holder, request, kind, older, newer: None });
+        self.records.insert(loan.0, Record { holder, request, kind, begun_ns, older, newer: None });
         loan
     }
 

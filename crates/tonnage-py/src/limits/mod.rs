@@ -8,12 +8,16 @@
 //! gives them to the next.
 
 mod acquire;
+mod adaptive;
+mod aimd;
 mod alarm;
+mod algorithm;
 mod ask;
 mod borrow;
 mod capacity;
 mod config;
 mod deadline;
+mod gradient;
 mod holders;
 mod keys;
 mod limiter;
@@ -25,7 +29,10 @@ mod serve;
 mod stats;
 
 pub(crate) use acquire::AcquireCoroutine;
+pub(crate) use adaptive::AdaptiveLimiter;
+pub(crate) use aimd::Aimd;
 pub(crate) use capacity::CapacityLimiter;
+pub(crate) use gradient::Gradient;
 pub(crate) use limiter::Limiter;
 pub(crate) use permit::Permit;
 pub(crate) use rate::RateLimiter;
