@@ -98,8 +98,8 @@ def test_statistics_are_of_one_moment(run: Run, loop: JumpingLoop) -> None:
         assert before.admitted == 0
         assert (after.in_use, after.waiting, after.admitted) == (2, 0, 3)
         assert repr(before) == (
-            "LimiterStats(limit=2.0, in_use=0, waiting=0, admitted=0, refused={'full': 0, 'delay': 0, 'deadline': 0, "
-            "'closed': 0}, borrowers=())"
+            "LimiterStats(limit=2.0, in_use=0, waiting=0, admitted=0, refused={'full': 0, 'delay': 0, "
+            "'deadline': 0, 'closed': 0}, borrowers=())"
         )
         with pytest.raises(AttributeError):
             after.waiting = 3  # type: ignore[misc]

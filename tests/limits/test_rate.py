@@ -103,8 +103,8 @@ def test_who_need_not_wait_is_told_when(run: Run, loop: JumpingLoop) -> None:
         assert (error.reason, error.limiter) == ("full", "api")
         assert error.retry_after == pytest.approx(1.0)
         assert str(error) == (
-            "limiter 'api' is full: its burst of 2 is used up, 2 wanted, 0 waiting; try again in 1.000 s, or await "
-            "acquire()"
+            "limiter 'api' is full: its burst of 2 is used up, 2 wanted, 0 waiting; try again in 1.000 s, "
+            "or await acquire()"
         )
         waiting = asyncio.ensure_future(limiter.acquire())
         await settle()
@@ -133,8 +133,8 @@ def test_who_would_wait_longer_than_max_wait_is_refused_at_once(run: Run, loop: 
         assert error.reason == "delay"
         assert error.retry_after == pytest.approx(1.0)
         assert str(error) == (
-            "limiter 'api' would keep the request waiting for 3.000 s, more than its max_wait of 2 s; try again in "
-            "1.000 s or raise max_wait"
+            "limiter 'api' would keep the request waiting for 3.000 s, more than its max_wait of 2 s; try "
+            "again in 1.000 s or raise max_wait"
         )
         await asyncio.sleep(error.retry_after)
         await limiter.acquire()
