@@ -223,7 +223,7 @@ impl Model {
                 Served::Granted(entry) => Event::Granted(entry.waiter),
                 Served::Late(entry) => Event::Late(entry.waiter),
                 Served::Closed(entry) => Event::Closed(entry.waiter),
-                Served::Shed(entry) => panic!("shed without a target: {entry:?}"),
+                Served::Shed(entry) => unreachable!("shed without a target: {entry:?}"),
             };
             assert_eq!(Some(event), self.plain.serve(self.now));
         }
@@ -232,7 +232,7 @@ impl Model {
 
     fn compare(&mut self) {
         assert_eq!(self.admission.line().len(), self.plain.waiting.len());
-        let Supply::Capacity(capacity) = self.admission.supply() else { panic!("it is a capacity") };
+        let Supply::Capacity(capacity) = self.admission.supply() else { unreachable!("it is a capacity") };
         assert_eq!(capacity.in_use(), self.plain.in_use());
         let waiting: Vec<_> = self.admission.line().iter().map(|entry| entry.waiter).collect();
         let expected: Vec<_> = self.plain.waiting.iter().map(|waiting| waiting.number).collect();

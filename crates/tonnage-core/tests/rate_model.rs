@@ -89,7 +89,7 @@ proptest! {
                 }
             }
             while let Some(next) = admission.serve(now) {
-                let Served::Granted(entry) = next else { panic!("nobody is refused: {next:?}") };
+                let Served::Granted(entry) = next else { unreachable!("nobody is refused: {next:?}") };
                 prop_assert_eq!(entry.waiter, served);
                 served += 1;
                 log.push((now, entry.request.tokens));
@@ -119,7 +119,7 @@ proptest! {
         let mut now = start;
         while let Some(next) = admission.next_event_ns(now) {
             now = next;
-            let Some(Served::Granted(entry)) = admission.serve(now) else { panic!("it is due") };
+            let Some(Served::Granted(entry)) = admission.serve(now) else { unreachable!("it is due") };
             // One after the other, each is rounded up to a nanosecond; all at once, once.
             let late = now - told[entry.waiter];
             prop_assert!(late <= entry.waiter as u64 + 1, "late by {late} ns");

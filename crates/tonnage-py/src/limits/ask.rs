@@ -82,9 +82,10 @@ pub(super) fn try_take(this: &Bound<'_, Limiter>, request: &Request) -> PyResult
     if Limiter::admission(this, |admission| admission.try_take(now_ns, request))? {
         return Ok(true);
     }
-    limiter::forget_the_dead(this)?
-        .then(|| Limiter::admission(this, |admission| admission.try_take(now_ns, request)))
-        .unwrap_or(Ok(false))
+    if limiter::forget_the_dead(this)? {
+        return Limiter::admission(this, |admission| admission.try_take(now_ns, request));
+    }
+    Ok(false)
 }
 
 /// What those are told who would have to wait, and do not.
