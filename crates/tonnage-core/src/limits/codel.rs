@@ -28,7 +28,6 @@ impl Codel {
     }
 
     /// The turn has come of somebody who waited for `delay_ns`: is it to be refused?
-    #[must_use]
     pub fn refuses(&mut self, now_ns: u64, delay_ns: u64) -> bool {
         if now_ns > self.interval_ends_ns {
             self.interval_ends_ns = now_ns.saturating_add(INTERVAL_NS);
@@ -77,7 +76,7 @@ mod tests {
     fn one_that_did_not_wait_ends_the_overload_with_the_interval() {
         let mut codel = Codel::new(10 * MS);
         for turn in 1..=15 {
-            let _ = codel.refuses(turn * 10 * MS, 25 * MS);
+            codel.refuses(turn * 10 * MS, 25 * MS);
         }
         codel.saw_no_delay();
         assert!(codel.refuses(200 * MS, 25 * MS));

@@ -117,7 +117,7 @@ fn report(
         "message",
         format!("{class}.update() failed; limiter '{name}' keeps its limit of {limit}"),
     )?;
-    details.set_item("exception", error.into_value(py))?;
+    details.set_item("exception", errors::into_object(py, error))?;
     event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
 }
 
@@ -130,6 +130,7 @@ pub(super) fn outcome_of(this: &Bound<'_, Limiter>, error: &Object<'_>) -> Optio
         .with(py, |state| state.adaptive.as_ref().map(|adaptive| adaptive.dropped.get_bound(py)))?;
     let error = PyErr::from_value(error.clone());
     let is_dropped = !errors::is_cancelled(py, &error) && error.matches(py, dropped).unwrap_or(false);
+    errors::swallow(error);
     Some(if is_dropped { Outcome::Dropped } else { Outcome::Ignore })
 }
 

@@ -82,8 +82,10 @@ pub(super) fn try_take(this: &Bound<'_, Limiter>, request: &Request) -> PyResult
     if Limiter::admission(this, |admission| admission.try_take(now_ns, request))? {
         return Ok(true);
     }
-    let has_room = limiter::forget_the_dead(this)? || adaptive::comes_up(this)?;
-    Ok(has_room && Limiter::admission(this, |admission| admission.try_take(now_ns, request))?)
+    if limiter::forget_the_dead(this)? || adaptive::comes_up(this)? {
+        return Limiter::admission(this, |admission| admission.try_take(now_ns, request));
+    }
+    Ok(false)
 }
 
 /// What those are told who would have to wait, and do not.

@@ -13,10 +13,10 @@ use tonnage_core::limits::Request;
 use tonnage_core::limits::line::NO_KEY;
 
 use super::capacity::CapacityLimiter;
-use super::holders::{Kind, Loan, Record};
+use super::holders::{Holder, Kind, Loan, Record};
 use super::limiter::Limiter;
 use super::outcome::Outcome;
-use super::{adaptive, ask, borrow, keys, limiter, serve};
+use super::{adaptive, ask, borrow, keys, serve};
 use crate::coroutine::Immediate;
 use crate::cpython::native_class::create;
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
@@ -79,7 +79,7 @@ pub(super) fn note<'py>(
     let (comes_back, keeps_key) =
         Limiter::admission(this, |admission| (admission.is_lent(), admission.has_caps()))?;
     let begun_ns = if comes_back { adaptive::begun(this)? } else { None };
-    let holder = if comes_back { holder()?.map(Owned::from) } else { None };
+    let holder = if comes_back { holder()? } else { None };
     let mut request = request;
     if !keeps_key {
         keys::let_go(this, request.key);
@@ -88,8 +88,18 @@ pub(super) fn note<'py>(
     if !comes_back {
         return Ok(None);
     }
-    let lend = |state: &mut limiter::State| state.holders.lend(holder, request, (kind, begun_ns));
-    Ok(Some(this.value().state.with(py, lend)))
+    let address = holder.as_ref().map_or(0, |holder| holder.as_ptr() as u64);
+    let holder = match kind {
+        Kind::Free => Holder::seen(holder.as_ref()),
+        _ => Holder::kept(holder.as_ref()),
+    };
+    Ok(Some(this.value().state.with(py, |state| {
+        let loan = state.holders.lend((holder, address), request, kind);
+        if let Some(begun_ns) = begun_ns {
+            state.holders.begin(loan, begun_ns);
+        }
+        loan
+    })))
 }
 
 /// Takes back what was lent, and hands it to those who wait.
@@ -109,7 +119,7 @@ pub(super) fn end(this: &Bound<'_, Limiter>, loan: Loan, outcome: Outcome) -> Py
         (state.holders.get(loan).and_then(|record| record.begun_ns), state.holders.end(loan))
     });
     let Some((request, record)) = ended else { return Ok(false) };
-    if let Some(Record { kind: Kind::Borrowed, holder: Some(borrower), .. }) = &record {
+    if let Some(Record { kind: Kind::Borrowed, holder: Holder::Kept(borrower), .. }) = &record {
         borrow::disclaim(this, borrower.bind(this.py()));
     }
     drop(record);
@@ -144,12 +154,9 @@ pub(super) fn exit_block<'py>(this: &Bound<'py, Limiter>, args: Args<'_, 'py>) -
 #[cold]
 fn block_of_another(this: &Bound<'_, Limiter>) -> PyResult<Record> {
     let py = this.py();
-    let blocks: Vec<_> = this
-        .value()
-        .state
-        .with(py, |state| state.holders.blocks().map(|(loan, holder)| (loan, holder.share(py))).collect());
+    let blocks = this.value().state.with(py, |state| state.holders.blocks(py));
     for (loan, holder) in blocks {
-        if !future::is_done(holder.bind(py))? {
+        if !future::is_done(&holder)? {
             continue;
         }
         if let Some(record) = this.value().state.with(py, |state| state.holders.remove(loan)) {
@@ -216,15 +223,13 @@ fn finalize(this: &Bound<'_, Permit>) {
 /// The permit of a loan is gone.
 fn dropped(limiter: &Bound<'_, Limiter>, loan: Loan) -> PyResult<()> {
     let py = limiter.py();
-    let holder = limiter.value().state.with(py, |state| {
-        let record = state.holders.get(loan)?;
-        Some(record.holder.as_ref().map(|holder| holder.share(py)))
-    });
+    let holder =
+        limiter.value().state.with(py, |state| state.holders.get(loan).map(|record| record.holder.get(py)));
     let Some(holder) = holder else { return Ok(()) };
     if let Some(task) = holder.filter(|_| limiter.as_any().is_instance_of::<CapacityLimiter>())
-        && !future::is_done(task.bind(py))?
+        && !future::is_done(&task)?
     {
-        return watch(limiter, task.bind(py), loan);
+        return watch(limiter, &task, loan);
     }
     if end(limiter, loan, Outcome::Ignore)? { warn(limiter) } else { Ok(()) }
 }

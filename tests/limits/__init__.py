@@ -1,0 +1,1 @@
+"""Tests of limiters: so much at once, or in a time."""
