@@ -277,11 +277,7 @@ impl NativeClass for AdaptiveLimiter {
     fn slots(slots: &mut Slots<Self>) {
         slots.init(|this, args| init(this, &args));
         slots.property(c"limit", c"How many tokens may be lent at this moment.", |this| {
-            let limiter = upcast(this);
-            if lowered_until_ns(limiter).is_some() {
-                comes_up(limiter)?;
-            }
-            Ok(capacity(limiter, Capacity::total)?.into_pyobject(this.py())?.into_any())
+            Ok(capacity(upcast(this), Capacity::total)?.into_pyobject(this.py())?.into_any())
         });
     }
 
