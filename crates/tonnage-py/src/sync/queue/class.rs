@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) is_shutdown: bool,
     pub(super) overridden: Overridden,
     pub(super) overflow: Overflow,
+    /// Who is told what was dropped.
+    pub(super) on_drop: Option<Owned>,
     pub(super) counted: Counted,
 }
 
@@ -62,6 +64,7 @@ impl State {
             is_shutdown: false,
             overridden: Overridden::NOTHING,
             overflow: Overflow::Wait,
+            on_drop: None,
             counted: Counted { peak: 0, dropped: 0 },
         }
     }
@@ -115,8 +118,8 @@ impl NativeClass for Queue {
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         let shown = self.state.traverse(0, |state| {
-            let objects = [state.storage.as_deref(), state.maxsize.as_deref(), state.overflow.on_drop()];
-            let objects = objects.into_iter().map(|object| visit.option(object));
+            let objects = [&state.storage, &state.maxsize, &state.on_drop];
+            let objects = objects.into_iter().map(|object| visit.option(object.as_deref()));
             let lines = [&state.getters.waiters, &state.putters.waiters, &state.joiners];
             let waiters = lines.into_iter().flat_map(Waiters::iter).map(|waiter| waiter.traverse(visit));
             objects.chain(waiters).find(|shown| *shown != 0).unwrap_or(0)

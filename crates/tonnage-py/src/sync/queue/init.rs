@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
 use super::class::{Queue, State};
+use super::dropped;
 use super::lines::{self, Side};
 use super::overflow::Overflow;
 use super::overridden::Overridden;
@@ -24,10 +25,12 @@ pub(super) fn init(queue: &Bound<'_, Queue>, args: Args<'_, '_>) -> PyResult<()>
     let [maxsize, overflow, on_drop] = args.parse(&PARAMETERS)?;
     let maxsize = maxsize.unwrap_or_else(|| PyInt::new(py, 0).into_any());
     let capacity = capacity(&maxsize)?;
-    let overflow = Overflow::parse(overflow.as_ref(), on_drop)?;
+    let overflow = Overflow::parse(overflow.as_ref())?;
+    let on_drop = dropped::parse(on_drop, overflow, false)?;
     overflow.check(queue.value().kind, &maxsize, capacity)?;
     let overridden = Overridden::by_class_of(queue)?;
-    let made = State { maxsize: Some((&maxsize).into()), capacity, overridden, overflow, ..State::new() };
+    let maxsize_kept = Some((&maxsize).into());
+    let made = State { maxsize: maxsize_kept, capacity, overridden, overflow, on_drop, ..State::new() };
     drop(queue.value().state.with(py, |state| std::mem::replace(state, made)));
     if overridden.has(Overridden::INIT) {
         queue.call_method1(names::_init(py), (maxsize,)).map(drop)
