@@ -10,6 +10,7 @@
 
 mod at_once;
 mod class;
+mod delay;
 mod dropped;
 mod format;
 mod get;
