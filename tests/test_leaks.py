@@ -428,6 +428,18 @@ async def timeout_that_expires(loop: Loop) -> None:
 
 
 @operation
+async def move_on(loop: Loop) -> None:
+    async with tonnage.move_on_after(60):
+        await asyncio.sleep(0)
+
+
+@operation
+async def move_on_that_expires(loop: Loop) -> None:
+    async with tonnage.move_on_after(0):
+        await park()
+
+
+@operation
 async def group(loop: Loop) -> None:
     async with tonnage.TaskGroup() as tasks:
         for _ in range(3):

@@ -53,6 +53,7 @@ __all__ = [
     "Handle",
     "LifoQueue",
     "Lock",
+    "MoveOn",
     "PriorityQueue",
     "Queue",
     "QueueStats",
@@ -70,6 +71,8 @@ __all__ = [
     "future_add_to_awaited_by",
     "future_discard_from_awaited_by",
     "gather",
+    "move_on_after",
+    "move_on_at",
     "shield",
     "sleep",
     "timeout",
@@ -885,6 +888,55 @@ class Timeout:
     def expired(self) -> bool:
         """Return True once the deadline has passed inside the block."""
 
+@final
+class MoveOn:
+    """Cancel what runs in an `async with` block when a deadline passes, and go on after it.
+
+    `move_on_after()` and `move_on_at()` make it. The task is cancelled where it waits in the block, and the
+    exit swallows that CancelledError. A cancellation from elsewhere goes through as it is, and so does every
+    other error.
+
+    Example:
+        async with tonnage.move_on_after(0.1) as attempt:
+            await tonnage.sleep(3600)
+        print(attempt.cancelled_caught)
+    """
+
+    @property
+    def cancelled_caught(self) -> bool:
+        """Was the block left early because its deadline passed?
+
+        False while the block runs, and if it came to its end all the same.
+        """
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> bool: ...
+    def when(self) -> float | None:
+        """Return the current deadline, in the loop's time, or None.
+
+        In seconds.
+        """
+
+    def reschedule(self, when: float | None) -> None:
+        """Move the deadline to `when`, in the loop's time; None is never.
+
+        One that has passed cancels the block in the loop's next turn.
+
+        Args:
+            when: In seconds of the loop's clock; None is never.
+
+        Raises:
+            RuntimeError: The block was not entered yet, or its deadline has passed, or it has ended.
+        """
+
+    def expired(self) -> bool:
+        """Return True once the deadline has passed inside the block."""
+
 @disjoint_base
 class Lock(asyncio.Lock):
     """Let one task at a time pass, first come, first served.
@@ -1637,6 +1689,44 @@ def gather(
 def gather(
     *coros_or_futures: _FutureLike[_T], return_exceptions: bool
 ) -> asyncio.Future[list[_T | BaseException]]: ...
+def move_on_after(delay: float | None) -> MoveOn:
+    """Cancel the block after `delay` seconds, and go on after it; None is never.
+
+    When the time is over, the task is cancelled where it waits in the block, and goes on after the block.
+    `cancelled_caught` then says so.
+
+    Args:
+        delay: In seconds; None is no limit, until `reschedule()` sets one.
+
+    Raises:
+        RuntimeError: No loop is running; on entering, that no task is running.
+
+    Example:
+        answer = "none"
+        async with tonnage.move_on_after(0.1):
+            answer = await tonnage.sleep(3600, "late")
+        print(answer)
+    """
+
+def move_on_at(when: float | None) -> MoveOn:
+    """Cancel the block at the loop's time `when`, and go on after it; None is never.
+
+    It is `move_on_after()` with a time of the loop's clock.
+
+    Args:
+        when: In seconds of the loop's clock; None is no limit.
+
+    Raises:
+        RuntimeError: On entering, that no task is running.
+
+    Example:
+        deadline = tonnage.get_running_loop().time() + 0.1
+        for name in ["first", "second"]:
+            async with tonnage.move_on_at(deadline) as attempt:
+                await tonnage.sleep(0.06)
+            print(name, "late" if attempt.cancelled_caught else "in time")
+    """
+
 def shield(arg: _FutureLike[_T]) -> asyncio.Future[_T]:
     """Wait for a future, shielding it from cancellation.
 

@@ -1,0 +1,426 @@
+//! DeadlineBlock: cancels the task that runs a block when its deadline passes. Timeout and MoveOn are of this kind.
+//!
+//! Same rules as asyncio: CPython 3.15, Lib/asyncio/timeouts.py. The cancellation becomes a TimeoutError, or is
+//! swallowed, only if the block asked for it, and nobody else asked for one meanwhile; the task's count of
+//! requests, taken at entry, decides it. On a loop of ours the block itself stands in the loop's timers, with no
+//! handle.
+
+use std::ffi::CStr;
+
+use pyo3::PyTypeCheck;
+use pyo3::exceptions::{PyAssertionError, PyBaseException, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use tonnage_core::timers::TimerKey;
+
+use super::errors::explain_timeout;
+use super::parent::Parent;
+use crate::coroutine::Immediate;
+use crate::cpython::native_class::{Extends, upcast};
+use crate::cpython::{
+    Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, number,
+};
+use crate::enter::error_of_block;
+use crate::event_loop::EventLoop;
+use crate::future::to_bool;
+use crate::{errors, names, running};
+
+#[repr(C)]
+pub(crate) struct DeadlineBlock {
+    pub(crate) extras: Extras,
+    state: Guarded<State>,
+}
+
+struct State {
+    kind: Kind,
+    phase: Phase,
+    when: Option<f64>,
+    parent: Option<Parent>,
+    /// The requests to cancel the task that were open when the block was entered.
+    requests: u32,
+    alarm: Alarm,
+    /// Alarms that were stopped when they stood in the ready queue already: it comes to them first.
+    stopped: u32,
+    /// Was its own cancellation swallowed?
+    caught: bool,
+}
+
+/// What becomes of the block's own cancellation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A TimeoutError.
+    Timeout,
+    /// Nothing: the code after the block goes on.
+    MoveOn,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Timeout => "Timeout",
+            Self::MoveOn => "MoveOn",
+        }
+    }
+
+    /// What `__aexit__` says of an error that goes on, or of none.
+    fn goes_on(self) -> Option<bool> {
+        match self {
+            Self::Timeout => None,
+            Self::MoveOn => Some(false),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Created,
+    Entered,
+    Expiring,
+    Expired,
+    Exited,
+}
+
+enum Alarm {
+    None,
+    /// In the timers of a loop of ours.
+    Timer(Owned, TimerKey),
+    /// A handle of another loop.
+    Handle(Owned),
+    /// In the ready queue of a loop of ours: it was due when it was set.
+    Due,
+}
+
+impl DeadlineBlock {
+    pub(super) fn new(kind: Kind, when: Option<f64>) -> Self {
+        let state = State {
+            kind,
+            phase: Phase::Created,
+            when,
+            parent: None,
+            requests: 0,
+            alarm: Alarm::None,
+            stopped: 0,
+            caught: false,
+        };
+        Self { extras: Extras::new(), state: Guarded::new(state) }
+    }
+
+    pub(super) fn set_when(&self, py: Python<'_>, when: Option<f64>) {
+        self.state.with(py, |state| state.when = when);
+    }
+
+    /// Was its own cancellation swallowed?
+    pub(super) fn has_caught(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.caught)
+    }
+}
+
+/// The time of the running loop in `delay_s` from now.
+pub(super) fn after(py: Python<'_>, delay_s: Option<f64>) -> PyResult<Option<f64>> {
+    let event_loop = running::event_loop(py)?;
+    delay_s.map(|delay_s| Ok(now(&event_loop)? + delay_s)).transpose()
+}
+
+/// `event_loop.time()`.
+fn now(event_loop: &Object<'_>) -> PyResult<f64> {
+    match EventLoop::of(event_loop) {
+        Some(_) => Ok(EventLoop::now()),
+        None => event_loop.call_method0(names::time(event_loop.py()))?.extract(),
+    }
+}
+
+/// The one argument of a function: seconds, or None.
+#[inline]
+pub(super) fn seconds_or_none(args: &Args<'_, '_>, parameters: &Parameters<1>) -> PyResult<Option<f64>> {
+    let seconds = match args.single() {
+        Some(seconds) => seconds.clone(),
+        None => {
+            let [seconds] = args.parse(parameters)?;
+            seconds.expect("required")
+        }
+    };
+    if seconds.is_none() { Ok(None) } else { number::seconds(&seconds).map(Some) }
+}
+
+impl NativeClass for DeadlineBlock {
+    const NAME: &'static CStr = c"tonnage._tonnage.DeadlineBlock";
+    const DOC: &'static CStr = c"What Timeout and MoveOn have in common.";
+    const LISTED: bool = false;
+
+    fn empty() -> Option<Self> {
+        None
+    }
+
+    fn is_link(&self, _py: Python<'_>) -> bool {
+        false
+    }
+
+    fn slots(_slots: &mut Slots<Self>) {}
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.state.traverse(0, |state| {
+            let shown = state.parent.as_ref().map_or(0, |parent| parent.traverse(visit));
+            match &state.alarm {
+                Alarm::Timer(owner, _) | Alarm::Handle(owner) if shown == 0 => visit.call(owner),
+                _ => shown,
+            }
+        })
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        let gone = self
+            .state
+            .with(py, |state| (state.parent.take(), std::mem::replace(&mut state.alarm, Alarm::None)));
+        drop(gone);
+    }
+}
+
+/// A class of such blocks.
+pub(super) trait Class: Extends<DeadlineBlock> + PyTypeCheck {
+    /// The name of its method in errors.
+    const RESCHEDULE: &'static str;
+}
+
+/// The methods of each class of such blocks.
+pub(super) fn methods<T: Class>(slots: &mut Slots<T>) {
+    slots.repr(|this| repr(upcast(this)));
+    slots.no_args(c"when", c"Return the current deadline, in the loop's time, or None.", |this| {
+        let when = upcast(this).value().state.with(this.py(), |state| state.when);
+        Ok(when.into_pyobject(this.py())?)
+    });
+    slots.with_args(
+        c"reschedule",
+        c"Move the deadline to `when`, in the loop's time; None is never.",
+        |this, args| {
+            let parameters =
+                Parameters { function: T::RESCHEDULE, names: ["when"], positional: 1, required: 1 };
+            reschedule(upcast(this), seconds_or_none(&args, &parameters)?)?;
+            Ok(this.py().None().into_bound(this.py()))
+        },
+    );
+    slots.no_args(c"expired", c"Return True once the deadline has passed inside the block.", |this| {
+        let phase = upcast(this).value().state.with(this.py(), |state| state.phase);
+        Ok(to_bool(this.py(), matches!(phase, Phase::Expiring | Phase::Expired)))
+    });
+    slots.no_args(c"_on_timeout", c"The deadline has passed.", |this| {
+        expire(upcast(this))?;
+        Ok(this.py().None().into_bound(this.py()))
+    });
+    slots.no_args(c"__aenter__", c"Start to watch the clock for the current task.", |this| {
+        crate::enter::enter(this.as_any(), |this| enter(upcast(this.cast::<T>()?)))
+    });
+    slots.with_args(
+        c"__aexit__",
+        c"Stop the clock, and make something of the cancellation if it was this block's.",
+        |this, args| match exit(upcast(this), &error_of_block(&args)?)? {
+            None => Immediate::none(args.py()),
+            Some(swallowed) => Immediate::of(&to_bool(args.py(), swallowed)),
+        },
+    );
+}
+
+fn repr<'py>(this: &Bound<'py, DeadlineBlock>) -> PyResult<Object<'py>> {
+    let py = this.py();
+    let (kind, phase, when) = this.value().state.with(py, |state| (state.kind, state.phase, state.when));
+    let mut text = format!("<{} [{}]", kind.name(), name(phase));
+    if phase == Phase::Entered {
+        let when = match when {
+            None => py.None().into_bound(py),
+            Some(when) => names::round(py)?.call1((when, 3))?,
+        };
+        text.push_str(&format!(" when={}", when.repr()?));
+    }
+    text.push('>');
+    Ok(PyString::new(py, &text).into_any())
+}
+
+fn name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Created => "created",
+        Phase::Entered => "active",
+        Phase::Expiring => "expiring",
+        Phase::Expired => "expired",
+        Phase::Exited => "finished",
+    }
+}
+
+/// Begins the block.
+pub(super) fn enter(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
+    let py = this.py();
+    let (kind, phase) = this.value().state.with(py, |state| (state.kind, state.phase));
+    if phase != Phase::Created {
+        return Err(PyRuntimeError::new_err(format!("{} has already been entered", kind.name())));
+    }
+    let event_loop = running::event_loop(py)?;
+    let Some(parent) = Parent::current(&event_loop)? else {
+        return Err(PyRuntimeError::new_err(format!("{} should be used inside a task", kind.name())));
+    };
+    let requests = parent.cancelling(py)?;
+    let (when, replaced) = this.value().state.with(py, |state| {
+        state.phase = Phase::Entered;
+        state.requests = requests;
+        (state.when, state.parent.replace(parent))
+    });
+    drop(replaced);
+    match when {
+        Some(when) => set_alarm(this, &event_loop, when),
+        None => Ok(()),
+    }
+}
+
+fn reschedule(this: &Bound<'_, DeadlineBlock>, when: Option<f64>) -> PyResult<()> {
+    let py = this.py();
+    let (kind, phase) = this.value().state.with(py, |state| (state.kind, state.phase));
+    match phase {
+        Phase::Created => {
+            return Err(PyRuntimeError::new_err(format!("{} has not been entered", kind.name())));
+        }
+        Phase::Entered => {}
+        other => {
+            let text = format!("Cannot change state of {} {}", name(other), kind.name());
+            return Err(PyRuntimeError::new_err(text));
+        }
+    }
+    this.value().state.with(py, |state| state.when = when);
+    stop_alarm(this)?;
+    match when {
+        Some(when) => set_alarm(this, &running::event_loop(py)?, when),
+        None => Ok(()),
+    }
+}
+
+/// Has the timeout expire at `when`; if that is past, in the loop's next turn.
+fn set_alarm(this: &Bound<'_, DeadlineBlock>, event_loop: &Object<'_>, when: f64) -> PyResult<()> {
+    let py = this.py();
+    let alarm = match EventLoop::of(event_loop) {
+        Some(native) => match native.expire_at(py, when, this)? {
+            Some(key) => Alarm::Timer(event_loop.into(), key),
+            None => Alarm::Due,
+        },
+        None => {
+            let expire = this.getattr(names::_on_timeout(py))?;
+            let past = when <= now(event_loop)?;
+            let handle = if past {
+                event_loop.call_method1(names::call_soon(py), (expire,))?
+            } else {
+                event_loop.call_method1(names::call_at(py), (when, expire))?
+            };
+            Alarm::Handle(handle.into())
+        }
+    };
+    drop(this.value().state.with(py, |state| std::mem::replace(&mut state.alarm, alarm)));
+    Ok(())
+}
+
+fn stop_alarm(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
+    let py = this.py();
+    match this.value().state.with(py, |state| std::mem::replace(&mut state.alarm, Alarm::None)) {
+        Alarm::None => {}
+        Alarm::Due => this.value().state.with(py, |state| state.stopped += 1),
+        Alarm::Timer(event_loop, key) => {
+            if let Some(native) = EventLoop::of_any(event_loop.bind(py)) {
+                let removed = native.remove_timer(py, key);
+                if removed.is_none() {
+                    // It was due in this turn.
+                    this.value().state.with(py, |state| state.stopped += 1);
+                }
+            }
+        }
+        Alarm::Handle(handle) => {
+            handle.bind(py).call_method0(names::cancel(py))?;
+        }
+    }
+    Ok(())
+}
+
+/// The deadline has passed.
+pub(crate) fn expire(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
+    let py = this.py();
+    let (parent, alarm) = this.value().state.with(py, |state| {
+        // A timeout that stood in the ready queue may have been stopped or moved meanwhile.
+        if state.stopped > 0 {
+            state.stopped -= 1;
+            return (None, Alarm::None);
+        }
+        if state.phase != Phase::Entered || matches!(state.alarm, Alarm::None) {
+            return (None, Alarm::None);
+        }
+        let alarm = std::mem::replace(&mut state.alarm, Alarm::None);
+        (state.parent.as_ref().map(|parent| parent.share(py)), alarm)
+    });
+    drop(alarm);
+    let Some(parent) = parent else { return Ok(()) };
+    let event_loop = running::event_loop(py)?;
+    if is_suspended(this, &event_loop, &parent)? {
+        return look_again(this, &event_loop);
+    }
+    parent.cancel(py, None)?;
+    this.value().state.with(py, |state| state.phase = Phase::Expiring);
+    Ok(())
+}
+
+/// Is the block in an async generator that the task is not inside of, so that a cancel would hit its caller?
+fn is_suspended(this: &Bound<'_, DeadlineBlock>, event_loop: &Object<'_>, parent: &Parent) -> PyResult<bool> {
+    let py = this.py();
+    match event_loop.getattr_opt(names::_asyncgens(py))? {
+        Some(generators) if generators.is_truthy()? => {
+            names::is_suspended(py)?.call1((parent.task(py), this))?.is_truthy()
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Nobody tells when a generator is resumed, so the timeout looks again: soon, and more and more rarely.
+fn look_again(this: &Bound<'_, DeadlineBlock>, event_loop: &Object<'_>) -> PyResult<()> {
+    /// How long a block may run on after it was resumed, in seconds.
+    const SOON_S: f64 = 0.01;
+    const LATER: f64 = 0.1;
+    let now = now(event_loop)?;
+    let when = this.value().state.with(this.py(), |state| state.when).unwrap_or(now);
+    set_alarm(this, event_loop, now + SOON_S + LATER * (now - when))
+}
+
+/// Ends the block, which `error` leaves (None: it does not fail). Says whether the error is swallowed, if that can be.
+pub(super) fn exit(this: &Bound<'_, DeadlineBlock>, error: &Object<'_>) -> PyResult<Option<bool>> {
+    let py = this.py();
+    stop_alarm(this)?;
+    let (kind, phase, parent, requests) = this.value().state.with(py, |state| {
+        let phase = state.phase;
+        state.phase = match phase {
+            Phase::Entered => Phase::Exited,
+            Phase::Expiring => Phase::Expired,
+            other => other,
+        };
+        (state.kind, phase, state.parent.take(), state.requests)
+    });
+    match (phase, parent) {
+        (Phase::Entered, _) => Ok(kind.goes_on()),
+        (Phase::Expiring, Some(parent)) => {
+            if parent.uncancel(py)? > requests || error.is_none() {
+                return Ok(kind.goes_on());
+            }
+            end_cancel(this, kind, error.cast::<PyBaseException>()?)
+        }
+        _ => {
+            let text = format!("the block of a {} is left once, after it was entered", kind.name());
+            Err(PyAssertionError::new_err(text))
+        }
+    }
+}
+
+/// The block asked for a cancellation, and nobody else did: what becomes of the error that leaves it.
+fn end_cancel(
+    this: &Bound<'_, DeadlineBlock>,
+    kind: Kind,
+    error: &Bound<'_, PyBaseException>,
+) -> PyResult<Option<bool>> {
+    match (kind, errors::is_cancelled_error(error)) {
+        (Kind::Timeout, true) => Err(errors::timed_out(error)?),
+        (Kind::Timeout, false) => explain_timeout(error).map(|()| kind.goes_on()),
+        (Kind::MoveOn, true) => {
+            this.value().state.with(this.py(), |state| state.caught = true);
+            Ok(Some(true))
+        }
+        (Kind::MoveOn, false) => Ok(kind.goes_on()),
+    }
+}
