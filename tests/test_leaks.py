@@ -440,6 +440,28 @@ async def move_on_that_expires(loop: Loop) -> None:
 
 
 @operation
+async def deadlines_left_in_any_order(loop: Loop) -> None:
+    blocks = [tonnage.timeout(60) for _ in range(3)]
+    for block in blocks:
+        await block.__aenter__()
+    for block in blocks:
+        await block.__aexit__(None, None, None)
+
+
+@operation
+async def deadline_never_left(loop: Loop) -> None:
+    await tonnage.move_on_after(None).__aenter__()
+    await tonnage.timeout(None).__aenter__()
+
+
+@operation
+async def deadline_inherited(loop: Loop) -> None:
+    async with tonnage.timeout(60), tonnage.TaskGroup() as tasks:
+        tasks.create_task(give())
+        await asyncio.gather(give())
+
+
+@operation
 async def group(loop: Loop) -> None:
     async with tonnage.TaskGroup() as tasks:
         for _ in range(3):

@@ -1513,6 +1513,28 @@ def create_task(
         print(await task)
     """
 
+def current_effective_deadline() -> float:
+    """Return by when what the current task does must end, in the loop's time; infinity is never.
+
+    It is the nearest deadline of the `timeout()` and `move_on_after()` blocks (and their `_at` twins) that the
+    task is inside of, of a `wait_for()` that runs its coroutine, and of what the task inherited: the children
+    of a `TaskGroup`, of `gather()` and of `as_completed()` are under the deadline that the task which started
+    them was under at that moment. A task that is made by `create_task()` alone has no owner, and inherits
+    nothing; neither does a task of asyncio's own class. A deadline that has passed stays what it is.
+
+    Returns:
+        Seconds of the loop's clock, as `loop.time()` returns them.
+
+    Raises:
+        RuntimeError: No loop is running.
+
+    Example:
+        async with tonnage.timeout(10):
+            left = tonnage.current_effective_deadline() - tonnage.get_running_loop().time()
+            print(f"{left:.0f} seconds left")
+    """
+
+
 @overload
 def ensure_future(coro_or_future: _FT, *, loop: asyncio.AbstractEventLoop | None = None) -> _FT:  # type: ignore[overload-overlap]
     """Wrap a coroutine or an awaitable in a future.

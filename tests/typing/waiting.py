@@ -111,6 +111,11 @@ async def move_on() -> None:
         assert_type(attempt.expired(), bool)
 
 
+def deadline() -> None:
+    assert_type(tonnage.current_effective_deadline(), float)
+    tonnage.current_effective_deadline(1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
 async def move_on_may_not_return() -> int:  # type: ignore[return]  # pyright: ignore[reportReturnType]
     async with tonnage.move_on_after(1):
         return 1

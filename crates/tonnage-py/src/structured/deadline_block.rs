@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use tonnage_core::timers::TimerKey;
 
+use super::deadline;
 use super::errors::explain_timeout;
 use super::parent::Parent;
 use crate::coroutine::Immediate;
@@ -36,11 +37,15 @@ struct State {
     phase: Phase,
     when: Option<f64>,
     parent: Option<Parent>,
+    /// The next outer block of that task, while this one is entered.
+    outer: Option<Owned<DeadlineBlock>>,
     /// The requests to cancel the task that were open when the block was entered.
     requests: u32,
     alarm: Alarm,
     /// Alarms that were stopped when they stood in the ready queue already: it comes to them first.
     stopped: u32,
+    /// The deadline has passed, but the block is in an async generator that the task is not inside of.
+    suspended: bool,
     /// Was its own cancellation swallowed?
     caught: bool,
 }
@@ -97,9 +102,11 @@ impl DeadlineBlock {
             phase: Phase::Created,
             when,
             parent: None,
+            outer: None,
             requests: 0,
             alarm: Alarm::None,
             stopped: 0,
+            suspended: false,
             caught: false,
         };
         Self { extras: Extras::new(), state: Guarded::new(state) }
@@ -107,6 +114,22 @@ impl DeadlineBlock {
 
     pub(super) fn set_when(&self, py: Python<'_>, when: Option<f64>) {
         self.state.with(py, |state| state.when = when);
+    }
+
+    /// The deadline in the loop's time; infinity is never. One that has passed while the block is in a generator
+    /// that has yielded does not count, as it cannot cancel who runs meanwhile.
+    pub(super) fn deadline(&self, py: Python<'_>) -> f64 {
+        self.state.with(py, |state| state.when.filter(|_| !state.suspended).unwrap_or(f64::INFINITY))
+    }
+
+    /// The next outer block of the same task.
+    pub(super) fn outer<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Self>> {
+        self.state.with(py, |state| state.outer.as_ref().map(|outer| outer.get_bound(py)))
+    }
+
+    /// Changes the next outer block, and returns what it was.
+    pub(super) fn set_outer(&self, py: Python<'_>, outer: Option<Owned<Self>>) -> Option<Owned<Self>> {
+        self.state.with(py, |state| std::mem::replace(&mut state.outer, outer))
     }
 
     /// Was its own cancellation swallowed?
@@ -151,15 +174,18 @@ impl NativeClass for DeadlineBlock {
         None
     }
 
-    fn is_link(&self, _py: Python<'_>) -> bool {
-        false
+    fn is_link(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.outer.is_some())
     }
 
     fn slots(_slots: &mut Slots<Self>) {}
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         self.state.traverse(0, |state| {
-            let shown = state.parent.as_ref().map_or(0, |parent| parent.traverse(visit));
+            let shown = match state.parent.as_ref().map_or(0, |parent| parent.traverse(visit)) {
+                0 => visit.option(state.outer.as_deref()),
+                shown => shown,
+            };
             match &state.alarm {
                 Alarm::Timer(owner, _) | Alarm::Handle(owner) if shown == 0 => visit.call(owner),
                 _ => shown,
@@ -168,9 +194,10 @@ impl NativeClass for DeadlineBlock {
     }
 
     fn clear(&self, py: Python<'_>) {
-        let gone = self
-            .state
-            .with(py, |state| (state.parent.take(), std::mem::replace(&mut state.alarm, Alarm::None)));
+        let gone = self.state.with(py, |state| {
+            let alarm = std::mem::replace(&mut state.alarm, Alarm::None);
+            (state.parent.take(), state.outer.take(), alarm)
+        });
         drop(gone);
     }
 }
@@ -256,16 +283,21 @@ pub(super) fn enter(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
         return Err(PyRuntimeError::new_err(format!("{} should be used inside a task", kind.name())));
     };
     let requests = parent.cancelling(py)?;
+    deadline::link(this, parent.bind(py))?;
     let (when, replaced) = this.value().state.with(py, |state| {
         state.phase = Phase::Entered;
         state.requests = requests;
         (state.when, state.parent.replace(parent))
     });
     drop(replaced);
-    match when {
-        Some(when) => set_alarm(this, &event_loop, when),
-        None => Ok(()),
+    let Some(when) = when else { return Ok(()) };
+    let alarmed = set_alarm(this, &event_loop, when);
+    if alarmed.is_err()
+        && let Some(parent) = this.value().state.with(py, |state| state.parent.take())
+    {
+        deadline::unlink(this, parent.bind(py))?;
     }
+    alarmed
 }
 
 fn reschedule(this: &Bound<'_, DeadlineBlock>, when: Option<f64>) -> PyResult<()> {
@@ -281,7 +313,10 @@ fn reschedule(this: &Bound<'_, DeadlineBlock>, when: Option<f64>) -> PyResult<()
             return Err(PyRuntimeError::new_err(text));
         }
     }
-    this.value().state.with(py, |state| state.when = when);
+    this.value().state.with(py, |state| {
+        state.when = when;
+        state.suspended = false;
+    });
     stop_alarm(this)?;
     match when {
         Some(when) => set_alarm(this, &running::event_loop(py)?, when),
@@ -351,7 +386,9 @@ pub(crate) fn expire(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
     drop(alarm);
     let Some(parent) = parent else { return Ok(()) };
     let event_loop = running::event_loop(py)?;
-    if is_suspended(this, &event_loop, &parent)? {
+    let suspended = is_suspended(this, &event_loop, parent.bind(py))?;
+    this.value().state.with(py, |state| state.suspended = suspended);
+    if suspended {
         return look_again(this, &event_loop);
     }
     parent.cancel(py, None)?;
@@ -360,11 +397,15 @@ pub(crate) fn expire(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
 }
 
 /// Is the block in an async generator that the task is not inside of, so that a cancel would hit its caller?
-fn is_suspended(this: &Bound<'_, DeadlineBlock>, event_loop: &Object<'_>, parent: &Parent) -> PyResult<bool> {
+fn is_suspended(
+    this: &Bound<'_, DeadlineBlock>,
+    event_loop: &Object<'_>,
+    task: &Object<'_>,
+) -> PyResult<bool> {
     let py = this.py();
     match event_loop.getattr_opt(names::_asyncgens(py))? {
         Some(generators) if generators.is_truthy()? => {
-            names::is_suspended(py)?.call1((parent.task(py), this))?.is_truthy()
+            names::is_suspended(py)?.call1((task, this))?.is_truthy()
         }
         _ => Ok(false),
     }
@@ -393,6 +434,9 @@ pub(super) fn exit(this: &Bound<'_, DeadlineBlock>, error: &Object<'_>) -> PyRes
         };
         (state.kind, phase, state.parent.take(), state.requests)
     });
+    if let Some(parent) = &parent {
+        deadline::unlink(this, parent.bind(py))?;
+    }
     match (phase, parent) {
         (Phase::Entered, _) => Ok(kind.goes_on()),
         (Phase::Expiring, Some(parent)) => {

@@ -9,9 +9,11 @@
 mod as_completed;
 mod call_graph;
 mod child_done;
+pub(crate) mod deadline;
 mod deadline_block;
 mod ensure_future;
 mod errors;
+mod foreign_blocks;
 mod gather;
 mod group;
 mod limit;
@@ -30,6 +32,7 @@ use pyo3::prelude::*;
 
 pub(crate) use as_completed::{AsCompletedIterator, NextFutureCoroutine, NextResultCoroutine};
 pub(crate) use child_done::ChildDone;
+pub(crate) use deadline::handed_down;
 pub(crate) use deadline_block::{DeadlineBlock, expire};
 pub(crate) use gather::{GatheringFuture, begin_cancel, end_cancel};
 pub(crate) use group::{ExitCoroutine, StartCoroutine, TaskGroup, TaskStatus};
@@ -88,6 +91,12 @@ pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
         c"move_on_at",
         c"Cancel the block at the loop's time `when`, and go on after it; None is never.",
         move_on::move_on_at,
+    )?;
+    add_function(
+        module,
+        c"current_effective_deadline",
+        c"Return by when what the current task does must end, in the loop's time; infinity is never.",
+        deadline::current_effective_deadline,
     )?;
     add_function(
         module,

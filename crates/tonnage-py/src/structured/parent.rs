@@ -81,6 +81,10 @@ impl Parent {
         Self(self.0.share(py))
     }
 
+    pub(super) fn bind<'a, 'py>(&'a self, py: Python<'py>) -> &'a Object<'py> {
+        self.0.bind(py)
+    }
+
     pub(super) fn task<'py>(&self, py: Python<'py>) -> Object<'py> {
         self.0.get_bound(py)
     }

@@ -4,6 +4,7 @@
 //! ready queue, or runs); a pending task of one of our loops is kept alive by that loop; its
 //! coroutine is never resumed while its state is entered.
 
+mod bounds;
 mod cancel;
 mod class;
 mod finalizer;
@@ -25,6 +26,7 @@ use crate::cpython::{Guarded, Native, Object, Owned};
 use crate::event_loop::EventLoop;
 use crate::future::Future;
 use crate::names;
+use bounds::Bounds;
 
 #[repr(C)]
 pub(crate) struct Task {
@@ -37,6 +39,8 @@ pub(crate) struct TaskState {
     pub(crate) context: Option<Owned>,
     /// What it waits for.
     pub(crate) waiter: Option<Owned>,
+    /// Few tasks have any.
+    bounds: Option<Box<Bounds>>,
     /// Its name, unless it was given one: formatted when somebody asks.
     pub(crate) number: u32,
     pub(crate) cancels_requested: u32,
@@ -52,12 +56,17 @@ impl TaskState {
             coro: None,
             context: None,
             waiter: None,
+            bounds: None,
             number: 0,
             cancels_requested: 0,
             kept_at: None,
             must_cancel: false,
             log_destroy_pending: true,
         }
+    }
+
+    fn bounds(&mut self) -> &mut Bounds {
+        self.bounds.get_or_insert_default()
     }
 }
 
@@ -135,7 +144,9 @@ impl Task {
     /// The opposite, when the task is done.
     fn unregister(task: &Bound<'_, Self>, event_loop: &Object<'_>) {
         let py = task.py();
-        let kept_at = task.value().state.with(py, |state| state.kept_at.take());
+        let (kept_at, bounds) =
+            task.value().state.with(py, |state| (state.kept_at.take(), state.bounds.take()));
+        drop(bounds);
         if let (Some(at), Some(native)) = (kept_at, EventLoop::of(event_loop)) {
             drop(native.forget(py, at));
         }
