@@ -462,6 +462,35 @@ async def deadline_inherited(loop: Loop) -> None:
 
 
 @operation
+async def shielded(loop: Loop) -> None:
+    task: Any = asyncio.current_task()
+    if isinstance(task, tonnage.Task):
+        async with tonnage.shield_scope(60), tonnage.shield_scope(60):
+            task.cancel("message")
+            await asyncio.sleep(0)
+            task.uncancel()
+
+
+@operation
+async def shielded_and_cancelled(loop: Loop) -> None:
+    async def child() -> None:
+        async with tonnage.shield_scope(60):
+            task.cancel("message")
+            await asyncio.sleep(0)
+        await park()
+
+    task: asyncio.Task[None] = tonnage.Task(child(), loop=loop)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@operation
+async def shield_never_left(loop: Loop) -> None:
+    task: asyncio.Task[Any] = tonnage.Task(tonnage.shield_scope(60).__aenter__(), loop=loop)
+    await task
+
+
+@operation
 async def group(loop: Loop) -> None:
     async with tonnage.TaskGroup() as tasks:
         for _ in range(3):

@@ -74,6 +74,7 @@ __all__ = [
     "move_on_after",
     "move_on_at",
     "shield",
+    "shield_scope",
     "sleep",
     "timeout",
     "timeout_at",
@@ -936,6 +937,50 @@ class MoveOn:
 
     def expired(self) -> bool:
         """Return True once the deadline has passed inside the block."""
+
+@disjoint_base
+class shield_scope:
+    """Defer cancellations of the current task to the end of the block, for at most `timeout` seconds.
+
+    For cleanup that must not be torn apart. Inside, `task.cancel()` returns True and counts in `cancelling()`
+    as always, but nothing is raised in the block. When the block ends, the cancellation comes at the next
+    await that waits, with its message, as if `cancel()` had been called then; when the time is over first, it
+    comes inside the block at once. `task.uncancel()` takes a deferred one back, once the count is what it was
+    without it. What was on its way when the block was entered is deferred too.
+
+    The blocks inside work as ever: a `timeout()`, a `wait_for()`, a failing `TaskGroup` cancels what it is
+    for. Blocks outside are deferred, and so are the timeouts of other libraries, which cancel the task as
+    anybody does. Of nested scopes, none outlasts an outer one.
+
+    Args:
+        timeout: In seconds from entry: finite, and 0 or more.
+
+    Raises:
+        ValueError: `timeout` is no finite number, or negative.
+        RuntimeError: On entering: the task is not tonnage's but, as on asyncio's own loop, asyncio's; no task
+            is running; or the block was entered before.
+
+    Example:
+        task = asyncio.current_task()
+        async with tonnage.shield_scope(5):
+            task.cancel()
+            await tonnage.sleep(0.01, "this is not cut short")
+            print("closed properly")
+        try:
+            await tonnage.sleep(3600)
+        except asyncio.CancelledError:
+            print("cancelled after the block")
+            task.uncancel()
+    """
+
+    def __init__(self, timeout: float) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None: ...
 
 @disjoint_base
 class Lock(asyncio.Lock):

@@ -111,6 +111,20 @@ async def move_on() -> None:
         assert_type(attempt.expired(), bool)
 
 
+async def shield_scope() -> None:
+    async with tonnage.shield_scope(5) as scope:
+        assert_type(scope, tonnage.shield_scope)
+    async with tonnage.shield_scope(timeout=1.5):
+        pass
+    tonnage.shield_scope()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    tonnage.shield_scope(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def shield_scope_swallows_nothing() -> int:
+    async with tonnage.shield_scope(1):
+        return 1
+
+
 def deadline() -> None:
     assert_type(tonnage.current_effective_deadline(), float)
     tonnage.current_effective_deadline(1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -17,8 +17,8 @@ use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
 use crate::structured::{
     AsCompletedIterator, ChildDone, DeadlineBlock, ExitCoroutine, GatheringFuture, MoveOn,
-    NextFutureCoroutine, NextResultCoroutine, SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout,
-    Turn, WaitCoroutine, WaitForCoroutine, Waiting,
+    NextFutureCoroutine, NextResultCoroutine, ShieldScope, SleepCoroutine, StartCoroutine, TaskGroup,
+    TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine, Waiting,
 };
 use crate::sync::{
     Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
@@ -127,6 +127,7 @@ native_classes! {
     [DeadlineBlock, extras]
     [Timeout: DeadlineBlock, first field block]
     [MoveOn: DeadlineBlock, first field block]
+    [ShieldScope, extras]
     [EnterCoroutine]
     [WaitForCoroutine]
     [TaskGroup, extras]

@@ -3,7 +3,7 @@
 //! Counted are the blocks of `timeout`, `move_on_after` and their relatives that the task is inside of, `wait_for`
 //! while it runs its coroutine, and what the task inherited: an owner's children are under the deadline that
 //! their creator was under when it started them. A task that no owner waits for inherits nothing, and neither
-//! does a task of another implementation. Who is under no deadline pays one test for all of this.
+//! does a task of another implementation. Inside a `shield_scope`, what is outside of it counts from its end on. Who is under no deadline pays one test for all of this.
 
 use std::cell::Cell;
 
@@ -37,7 +37,7 @@ fn of_task(task: &Object<'_>) -> PyResult<Option<f64>> {
     let py = task.py();
     let mut nearest = match task.cast::<Task>() {
         Ok(task) if !task.value().is_bounded(py) => return Ok(None),
-        Ok(task) => task.value().inherited(py),
+        Ok(task) => task.value().inherited(py).max(task.value().shielded_until(py, 0)),
         Err(_) => f64::INFINITY,
     };
     let mut next = innermost(task)?;

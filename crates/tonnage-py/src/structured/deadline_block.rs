@@ -117,9 +117,12 @@ impl DeadlineBlock {
     }
 
     /// The deadline in the loop's time; infinity is never. One that has passed while the block is in a generator
-    /// that has yielded does not count, as it cannot cancel who runs meanwhile.
+    /// that has yielded does not count, as it cannot cancel who runs meanwhile; a scope of `shield_scope` puts it off.
     pub(super) fn deadline(&self, py: Python<'_>) -> f64 {
-        self.state.with(py, |state| state.when.filter(|_| !state.suspended).unwrap_or(f64::INFINITY))
+        self.state.with(py, |state| match (state.when, &state.parent) {
+            (Some(when), Some(parent)) if !state.suspended => when.max(parent.shielded_until(py)),
+            _ => f64::INFINITY,
+        })
     }
 
     /// The next outer block of the same task.
@@ -145,7 +148,7 @@ pub(super) fn after(py: Python<'_>, delay_s: Option<f64>) -> PyResult<Option<f64
 }
 
 /// `event_loop.time()`.
-fn now(event_loop: &Object<'_>) -> PyResult<f64> {
+pub(super) fn now(event_loop: &Object<'_>) -> PyResult<f64> {
     match EventLoop::of(event_loop) {
         Some(_) => Ok(EventLoop::now()),
         None => event_loop.call_method0(names::time(event_loop.py()))?.extract(),

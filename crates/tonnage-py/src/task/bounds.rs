@@ -1,4 +1,4 @@
-//! Bounds: the deadlines that a task is under.
+//! Bounds: the deadlines that a task is under, and the shields that it is inside of.
 //!
 //! Most tasks have none, so all that belongs to it is behind one word of the task. The blocks that the task is
 //! inside of are a chain: the task holds the innermost, each block the next outer one. It goes when the task
@@ -7,6 +7,7 @@
 use pyo3::prelude::*;
 
 use super::Task;
+use super::shields::Shields;
 use crate::cpython::{Owned, Visit};
 use crate::structured::DeadlineBlock;
 
@@ -14,17 +15,22 @@ pub(super) struct Bounds {
     innermost: Option<Owned<DeadlineBlock>>,
     /// What its creator was under when it was spawned, in the loop's time; infinity: nothing.
     inherited: f64,
+    /// Nothing outside of such scopes.
+    pub(super) shields: Option<Box<Shields>>,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { innermost: None, inherited: f64::INFINITY }
+        Self { innermost: None, inherited: f64::INFINITY, shields: None }
     }
 }
 
 impl Bounds {
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        visit.option(self.innermost.as_deref())
+        match visit.option(self.innermost.as_deref()) {
+            0 => self.shields.as_ref().map_or(0, |shields| shields.traverse(visit)),
+            shown => shown,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod cancel;
 mod class;
 mod finalizer;
 mod repr;
+mod shields;
 mod step;
 mod wakeup;
 
@@ -17,8 +18,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::prelude::*;
 
-pub(crate) use cancel::{cancel, cancel_any, cancel_gather};
+pub(crate) use cancel::{cancel, cancel_any, cancel_gather, deliver_deferred};
 pub(crate) use class::{TaskOptions, create_native, create_plain};
+pub(crate) use shields::Deferred;
 pub(crate) use step::{call_soon as step_soon, step, step_on};
 pub(crate) use wakeup::TaskWakeup;
 
@@ -112,15 +114,18 @@ impl Task {
     /// Takes one request to cancel it back, and returns how many are left.
     #[inline]
     pub(crate) fn uncancel(&self, py: Python<'_>) -> u32 {
-        self.state.with(py, |state| {
+        let (requests, gone) = self.state.with(py, |state| {
             if state.cancels_requested > 0 {
                 state.cancels_requested -= 1;
                 if state.cancels_requested == 0 {
                     state.must_cancel = false;
                 }
             }
-            state.cancels_requested
-        })
+            let requests = state.cancels_requested;
+            (requests, state.shields_mut().map(|shields| shields.take_back(requests)))
+        });
+        drop(gone);
+        requests
     }
 
     /// The task as the future that it is.
