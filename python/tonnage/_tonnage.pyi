@@ -1565,7 +1565,8 @@ def current_effective_deadline() -> float:
     task is inside of, of a `wait_for()` that runs its coroutine, and of what the task inherited: the children
     of a `TaskGroup`, of `gather()` and of `as_completed()` are under the deadline that the task which started
     them was under at that moment. A task that is made by `create_task()` alone has no owner, and inherits
-    nothing; neither does a task of asyncio's own class. A deadline that has passed stays what it is.
+    nothing; neither does a task on asyncio's own loop. A deadline that has passed stays what it is, and what is
+    outside of a `shield_scope()` counts from the end of that scope on.
 
     Returns:
         Seconds of the loop's clock, as `loop.time()` returns them.

@@ -286,6 +286,25 @@ def test_uncancel_takes_it_back_where_another_request_was_open_before(run: Run) 
     run(child())
 
 
+def test_an_older_request_that_is_taken_back_does_not_stand_for_a_later_one(run: Run) -> None:
+    async def child() -> None:
+        current().cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await turns()
+        async with tonnage.shield_scope(60):
+            current().uncancel()
+            current().cancel()
+            async with tonnage.move_on_after(0):
+                await forever()
+            assert current().cancelling() == 1
+            await turns()
+        with pytest.raises(asyncio.CancelledError):
+            await turns()
+        current().uncancel()
+
+    run(child())
+
+
 # Blocks inside
 
 

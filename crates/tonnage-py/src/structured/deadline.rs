@@ -3,7 +3,8 @@
 //! Counted are the blocks of `timeout`, `move_on_after` and their relatives that the task is inside of, `wait_for`
 //! while it runs its coroutine, and what the task inherited: an owner's children are under the deadline that
 //! their creator was under when it started them. A task that no owner waits for inherits nothing, and neither
-//! does a task of another implementation. Inside a `shield_scope`, what is outside of it counts from its end on. Who is under no deadline pays one test for all of this.
+//! does a task of another implementation, or on a loop of another. Inside a `shield_scope`, what is outside of it
+//! counts from its end on. Who is under no deadline pays one test for all of this.
 
 use std::cell::Cell;
 

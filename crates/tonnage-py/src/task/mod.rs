@@ -149,9 +149,8 @@ impl Task {
     /// The opposite, when the task is done.
     fn unregister(task: &Bound<'_, Self>, event_loop: &Object<'_>) {
         let py = task.py();
-        let (kept_at, bounds) =
+        let (kept_at, _bounds) =
             task.value().state.with(py, |state| (state.kept_at.take(), state.bounds.take()));
-        drop(bounds);
         if let (Some(at), Some(native)) = (kept_at, EventLoop::of(event_loop)) {
             drop(native.forget(py, at));
         }

@@ -90,7 +90,10 @@ impl Shields {
             let left = requests.saturating_sub(shield.open);
             match &mut shield.held {
                 Some(held) if left > 0 => held.requests = held.requests.min(left),
-                held => gone.extend(held.take()),
+                held => {
+                    gone.extend(held.take());
+                    shield.open = shield.open.min(requests);
+                }
             }
         }
         gone
@@ -187,7 +190,7 @@ impl Task {
         })
     }
 
-    /// Has the scope hold the requests that defers them, which is returned; else they are given back.
+    /// Has the scope that defers the requests hold them, and returns it; if there is none, they are given back.
     pub(crate) fn hold<'py>(
         &self,
         py: Python<'py>,
