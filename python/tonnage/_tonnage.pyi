@@ -53,6 +53,7 @@ __all__ = [
     "Handle",
     "LifoQueue",
     "Lock",
+    "MoveOn",
     "PriorityQueue",
     "Queue",
     "QueueStats",
@@ -70,7 +71,10 @@ __all__ = [
     "future_add_to_awaited_by",
     "future_discard_from_awaited_by",
     "gather",
+    "move_on_after",
+    "move_on_at",
     "shield",
+    "shield_scope",
     "sleep",
     "timeout",
     "timeout_at",
@@ -885,6 +889,99 @@ class Timeout:
     def expired(self) -> bool:
         """Return True once the deadline has passed inside the block."""
 
+@final
+class MoveOn:
+    """Cancel what runs in an `async with` block when a deadline passes, and go on after it.
+
+    `move_on_after()` and `move_on_at()` make it. The task is cancelled where it waits in the block, and the
+    exit swallows that CancelledError. A cancellation from elsewhere goes through as it is, and so does every
+    other error.
+
+    Example:
+        async with tonnage.move_on_after(0.1) as attempt:
+            await tonnage.sleep(3600)
+        print(attempt.cancelled_caught)
+    """
+
+    @property
+    def cancelled_caught(self) -> bool:
+        """Was the block left early because its deadline passed?
+
+        False while the block runs, and if it came to its end all the same.
+        """
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> bool: ...
+    def when(self) -> float | None:
+        """Return the current deadline, in the loop's time, or None.
+
+        In seconds.
+        """
+
+    def reschedule(self, when: float | None) -> None:
+        """Move the deadline to `when`, in the loop's time; None is never.
+
+        One that has passed cancels the block in the loop's next turn.
+
+        Args:
+            when: In seconds of the loop's clock; None is never.
+
+        Raises:
+            RuntimeError: The block was not entered yet, or its deadline has passed, or it has ended.
+        """
+
+    def expired(self) -> bool:
+        """Return True once the deadline has passed inside the block."""
+
+@disjoint_base
+class shield_scope:
+    """Defer cancellations of the current task to the end of the block, for at most `timeout` seconds.
+
+    For cleanup that must not be torn apart. Inside, `task.cancel()` returns True and counts in `cancelling()`
+    as always, but nothing is raised in the block. When the block ends, the cancellation comes at the next
+    await that waits, with its message, as if `cancel()` had been called then; when the time is over first, it
+    comes inside the block at once. `task.uncancel()` takes a deferred one back, once the count is what it was
+    without it. What was on its way when the block was entered is deferred too.
+
+    The blocks inside work as ever: a `timeout()`, a `wait_for()`, a failing `TaskGroup` cancels what it is
+    for. Blocks outside are deferred, and so are the timeouts of other libraries, which cancel the task as
+    anybody does. Of nested scopes, none outlasts an outer one.
+
+    Args:
+        timeout: In seconds from entry: finite, and 0 or more.
+
+    Raises:
+        ValueError: `timeout` is no finite number, or negative.
+        RuntimeError: On entering: the task is not tonnage's but, as on asyncio's own loop, asyncio's; no task
+            is running; or the block was entered before.
+
+    Example:
+        task = asyncio.current_task()
+        async with tonnage.shield_scope(5):
+            task.cancel()
+            await tonnage.sleep(0.01, "this is not cut short")
+            print("closed properly")
+        try:
+            await tonnage.sleep(3600)
+        except asyncio.CancelledError:
+            print("cancelled after the block")
+            task.uncancel()
+    """
+
+    def __init__(self, timeout: float) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None: ...
+
 @disjoint_base
 class Lock(asyncio.Lock):
     """Let one task at a time pass, first come, first served.
@@ -1465,6 +1562,29 @@ def create_task(
         print(await task)
     """
 
+def current_effective_deadline() -> float:
+    """Return by when what the current task does must end, in the loop's time; infinity is never.
+
+    It is the nearest deadline of the `timeout()` and `move_on_after()` blocks (and their `_at` twins) that the
+    task is inside of, of a `wait_for()` that runs its coroutine, and of what the task inherited: the children
+    of a `TaskGroup`, of `gather()` and of `as_completed()` are under the deadline that the task which started
+    them was under at that moment. A task that is made by `create_task()` alone has no owner, and inherits
+    nothing; neither does a task on asyncio's own loop. A deadline that has passed stays what it is, and what is
+    outside of a `shield_scope()` counts from the end of that scope on.
+
+    Returns:
+        Seconds of the loop's clock, as `loop.time()` returns them.
+
+    Raises:
+        RuntimeError: No loop is running.
+
+    Example:
+        async with tonnage.timeout(10):
+            left = tonnage.current_effective_deadline() - tonnage.get_running_loop().time()
+            print(f"{left:.0f} seconds left")
+    """
+
+
 @overload
 def ensure_future(coro_or_future: _FT, *, loop: asyncio.AbstractEventLoop | None = None) -> _FT:  # type: ignore[overload-overlap]
     """Wrap a coroutine or an awaitable in a future.
@@ -1641,6 +1761,44 @@ def gather(
 def gather(
     *coros_or_futures: _FutureLike[_T], return_exceptions: bool
 ) -> asyncio.Future[list[_T | BaseException]]: ...
+def move_on_after(delay: float | None) -> MoveOn:
+    """Cancel the block after `delay` seconds, and go on after it; None is never.
+
+    When the time is over, the task is cancelled where it waits in the block, and goes on after the block.
+    `cancelled_caught` then says so.
+
+    Args:
+        delay: In seconds; None is no limit, until `reschedule()` sets one.
+
+    Raises:
+        RuntimeError: No loop is running; on entering, that no task is running.
+
+    Example:
+        answer = "none"
+        async with tonnage.move_on_after(0.1):
+            answer = await tonnage.sleep(3600, "late")
+        print(answer)
+    """
+
+def move_on_at(when: float | None) -> MoveOn:
+    """Cancel the block at the loop's time `when`, and go on after it; None is never.
+
+    It is `move_on_after()` with a time of the loop's clock.
+
+    Args:
+        when: In seconds of the loop's clock; None is no limit.
+
+    Raises:
+        RuntimeError: On entering, that no task is running.
+
+    Example:
+        deadline = tonnage.get_running_loop().time() + 0.1
+        for name in ["first", "second"]:
+            async with tonnage.move_on_at(deadline) as attempt:
+                await tonnage.sleep(0.06)
+            print(name, "late" if attempt.cancelled_caught else "in time")
+    """
+
 def shield(arg: _FutureLike[_T]) -> asyncio.Future[_T]:
     """Wait for a future, shielding it from cancellation.
 

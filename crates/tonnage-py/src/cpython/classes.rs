@@ -16,9 +16,9 @@ use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
 use crate::structured::{
-    AsCompletedIterator, ChildDone, ExitCoroutine, GatheringFuture, NextFutureCoroutine, NextResultCoroutine,
-    SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine,
-    Waiting,
+    AsCompletedIterator, ChildDone, DeadlineBlock, ExitCoroutine, GatheringFuture, MoveOn,
+    NextFutureCoroutine, NextResultCoroutine, ShieldScope, SleepCoroutine, StartCoroutine, TaskGroup,
+    TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine, Waiting,
 };
 use crate::sync::{
     Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
@@ -124,7 +124,10 @@ native_classes! {
     [GatheringFuture: Future, first field future]
     [SleepCoroutine]
     [Turn]
-    [Timeout, extras]
+    [DeadlineBlock, extras]
+    [Timeout: DeadlineBlock, first field block]
+    [MoveOn: DeadlineBlock, first field block]
+    [ShieldScope, extras]
     [EnterCoroutine]
     [WaitForCoroutine]
     [TaskGroup, extras]

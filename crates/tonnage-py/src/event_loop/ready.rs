@@ -3,7 +3,7 @@
 use super::handle::Handle;
 use crate::cpython::{Owned, Visit};
 use crate::future::Future;
-use crate::structured::Timeout;
+use crate::structured::DeadlineBlock;
 use crate::task::Task;
 use crate::transports::SocketTransport;
 
@@ -17,7 +17,7 @@ pub(crate) enum Ready {
     /// A future whose time has come: its result is None.
     Wake(Owned<Future>),
     /// A timeout whose deadline has passed.
-    Expire(Owned<Timeout>),
+    Expire(Owned<DeadlineBlock>),
     /// A transport whose socket has bytes.
     Readable(Owned<SocketTransport>),
     /// A transport whose socket takes bytes.

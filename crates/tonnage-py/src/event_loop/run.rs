@@ -15,7 +15,7 @@ use super::{DoneCallback, EventLoop, Handle, Ready, handle};
 use crate::cpython::Object;
 use crate::event_loop::sources::Watcher;
 use crate::future::Outcome;
-use crate::structured::Timeout;
+use crate::structured::DeadlineBlock;
 use crate::task::Task;
 use crate::transports::SocketTransport;
 use crate::{errors, future, names, structured, task};
@@ -285,7 +285,7 @@ impl EventLoop {
 
 /// Tells the exception handler that a timeout could not cancel its task.
 #[cold]
-fn report_expiry(event_loop: &Object<'_>, timeout: &Bound<'_, Timeout>, error: PyErr) -> PyResult<()> {
+fn report_expiry(event_loop: &Object<'_>, timeout: &Bound<'_, DeadlineBlock>, error: PyErr) -> PyResult<()> {
     let py = event_loop.py();
     let details = PyDict::new(py);
     details.set_item("message", format!("Exception in the expiry of {}", timeout.repr()?))?;

@@ -11,7 +11,7 @@ use super::call_args::CallArgs;
 use super::{EventLoop, Handle, Ready, Timer, TimerHandle};
 use crate::cpython::{Args, Methods, Native, Object, Owned, Parameters, compat, number};
 use crate::future::{Callbacks, Future};
-use crate::structured::Timeout;
+use crate::structured::DeadlineBlock;
 use crate::task::{self, TaskOptions};
 use crate::{errors, future, names};
 
@@ -147,7 +147,7 @@ impl EventLoop {
         &self,
         py: Python<'_>,
         when: f64,
-        timeout: &Bound<'_, Timeout>,
+        timeout: &Bound<'_, DeadlineBlock>,
     ) -> PyResult<Option<TimerKey>> {
         self.check_scheduling(None)?;
         let deadline = deadline_ns(when);

@@ -9,14 +9,19 @@
 mod as_completed;
 mod call_graph;
 mod child_done;
+pub(crate) mod deadline;
+mod deadline_block;
 mod ensure_future;
 mod errors;
+mod foreign_blocks;
 mod gather;
 mod group;
 mod limit;
+mod move_on;
 mod nesting;
 mod parent;
 mod shield;
+pub(crate) mod shield_scope;
 mod sleep;
 mod timeout;
 mod turn;
@@ -28,10 +33,14 @@ use pyo3::prelude::*;
 
 pub(crate) use as_completed::{AsCompletedIterator, NextFutureCoroutine, NextResultCoroutine};
 pub(crate) use child_done::ChildDone;
+pub(crate) use deadline::handed_down;
+pub(crate) use deadline_block::{DeadlineBlock, expire};
 pub(crate) use gather::{GatheringFuture, begin_cancel, end_cancel};
 pub(crate) use group::{ExitCoroutine, StartCoroutine, TaskGroup, TaskStatus};
+pub(crate) use move_on::MoveOn;
+pub(crate) use shield_scope::ShieldScope;
 pub(crate) use sleep::SleepCoroutine;
-pub(crate) use timeout::{Timeout, expire};
+pub(crate) use timeout::Timeout;
 pub(crate) use turn::Turn;
 pub(crate) use wait::{WaitCoroutine, Waiting};
 pub(crate) use wait_for::WaitForCoroutine;
@@ -72,6 +81,24 @@ pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
         c"timeout_at",
         c"Cancel the block at the loop's time `when`, and raise TimeoutError; None is never.",
         timeout::timeout_at,
+    )?;
+    add_function(
+        module,
+        c"move_on_after",
+        c"Cancel the block after `delay` seconds, and go on after it; None is never.",
+        move_on::move_on_after,
+    )?;
+    add_function(
+        module,
+        c"move_on_at",
+        c"Cancel the block at the loop's time `when`, and go on after it; None is never.",
+        move_on::move_on_at,
+    )?;
+    add_function(
+        module,
+        c"current_effective_deadline",
+        c"Return by when what the current task does must end, in the loop's time; infinity is never.",
+        deadline::current_effective_deadline,
     )?;
     add_function(
         module,

@@ -228,14 +228,7 @@ fn raise(
     group_of(py, failures, context)
 }
 
-/// A cancel of the parent from outside, which the failures hide, is delivered when it waits again. Taking the
-/// request back and making it anew keeps the count.
+/// A cancel of the parent from outside, which the failures hide, is delivered when it waits again.
 fn keep_cancelled(parent: Option<&Parent>, py: Python<'_>) -> PyResult<()> {
-    if let Some(parent) = parent
-        && parent.cancelling(py)? > 0
-    {
-        parent.uncancel(py)?;
-        parent.cancel(py, None)?;
-    }
-    Ok(())
+    parent.map_or(Ok(()), |parent| parent.cancel_anew(py))
 }
