@@ -12,6 +12,7 @@ import asyncio as _asyncio
 from typing import TYPE_CHECKING
 
 from tonnage._tonnage import (
+    AsyncMap,
     Barrier,
     BoundedSemaphore,
     Condition,
@@ -29,6 +30,7 @@ from tonnage._tonnage import (
     Timeout,
     TimerHandle,
     __version__ as __version__,
+    amap,
     as_completed,
     create_task,
     ensure_future,
@@ -124,6 +126,7 @@ if TYPE_CHECKING:
         )
 
 __all__ = [
+    "AsyncMap",
     "Barrier",
     "BoundedSemaphore",
     "BrokenBarrierError",
@@ -147,6 +150,7 @@ __all__ = [
     "TaskStatus",
     "Timeout",
     "TimerHandle",
+    "amap",
     "as_completed",
     "create_eager_task_factory",
     "create_task",

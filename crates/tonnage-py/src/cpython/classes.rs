@@ -16,9 +16,10 @@ use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
 use crate::structured::{
-    AsCompletedIterator, ChildDone, ExitCoroutine, GatheringFuture, NextFutureCoroutine, NextResultCoroutine,
-    SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine,
-    Waiting,
+    AsCompletedIterator, AsyncMap, BeginCoroutine, ChildDone, CollectCoroutine, DrainCoroutine,
+    ExitCoroutine, GatheringFuture, LeaveCoroutine, MapResults, NextFutureCoroutine, NextMappedCoroutine,
+    NextResultCoroutine, SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine,
+    WaitForCoroutine, Waiting, WorkerCoroutine,
 };
 use crate::sync::{
     Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
@@ -136,6 +137,14 @@ native_classes! {
     [AsCompletedIterator]
     [NextFutureCoroutine]
     [NextResultCoroutine]
+    [AsyncMap, extras]
+    [MapResults]
+    [CollectCoroutine]
+    [DrainCoroutine]
+    [BeginCoroutine]
+    [LeaveCoroutine]
+    [NextMappedCoroutine]
+    [WorkerCoroutine]
     [Lock, extras]
     [Semaphore, extras]
     [BoundedSemaphore: Semaphore, first field semaphore]

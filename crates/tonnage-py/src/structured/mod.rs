@@ -6,6 +6,7 @@
 //! Here is the second cycle of the crate: futures tell parents, and parents wait for futures. Its hinge is
 //! `child_done`.
 
+mod amap;
 mod as_completed;
 mod call_graph;
 mod child_done;
@@ -26,6 +27,10 @@ mod wake_timer;
 
 use pyo3::prelude::*;
 
+pub(crate) use amap::{
+    AsyncMap, BeginCoroutine, CollectCoroutine, DrainCoroutine, LeaveCoroutine, MapResults,
+    NextMappedCoroutine, WorkerCoroutine,
+};
 pub(crate) use as_completed::{AsCompletedIterator, NextFutureCoroutine, NextResultCoroutine};
 pub(crate) use child_done::ChildDone;
 pub(crate) use gather::{GatheringFuture, begin_cancel, end_cancel};
@@ -43,6 +48,12 @@ use crate::waiter::Waiter;
 
 /// Adds the functions to the module.
 pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_function(
+        module,
+        c"amap",
+        c"Call a function with each item of a source, at most `limit` at a time.",
+        amap::amap,
+    )?;
     add_function(
         module,
         c"create_task",
@@ -112,6 +123,9 @@ fn tell(parent: &Object<'_>, key: u32, child: &Object<'_>) -> PyResult<()> {
         if let Ok(group) = parent.cast::<TaskGroup>() {
             return group::child_done(group, key, child);
         }
+        if let Ok(map) = parent.cast::<AsyncMap>() {
+            return amap::worker_done(map, key, child);
+        }
         if let Ok(waiting) = parent.cast::<Waiting>() {
             return wait::report(waiting, child);
         }
@@ -136,6 +150,9 @@ pub(crate) fn waiting_tasks<'py>(parent: &Object<'py>, key: u32) -> PyResult<Vec
     }
     if let Ok(group) = parent.cast::<TaskGroup>() {
         return Ok(group::parent_task(group).into_iter().collect());
+    }
+    if let Ok(map) = parent.cast::<AsyncMap>() {
+        return Ok(amap::parent_task(map).into_iter().collect());
     }
     if let Ok(gather) = parent.cast::<GatheringFuture>() {
         return Ok(gather.value().caller(py).into_iter().collect());

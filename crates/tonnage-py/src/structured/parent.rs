@@ -73,6 +73,29 @@ impl Parent {
         task::cancel_any(self.0.bind(py), message).map(drop)
     }
 
+    /// A cancel from outside, which errors hide, is delivered when it waits again. Taking the request back and
+    /// making it anew keeps the count.
+    pub(super) fn keep_cancelled(&self, py: Python<'_>) -> PyResult<()> {
+        if self.counts(py)? {
+            if self.cancelling(py)? == 0 {
+                return Ok(());
+            }
+            self.uncancel(py)?;
+        }
+        self.cancel(py, None)
+    }
+
+    /// Was it asked to cancel, and has not met what it could raise it in?
+    pub(super) fn is_cancel_due(&self, py: Python<'_>) -> PyResult<bool> {
+        if let Some(task) = self.native(py) {
+            return Ok(task.value().is_cancel_due(py));
+        }
+        match self.0.bind(py).getattr_opt(names::_must_cancel(py))? {
+            Some(due) => due.is_truthy(),
+            None => Ok(false),
+        }
+    }
+
     pub(super) fn is_done(&self, py: Python<'_>) -> PyResult<bool> {
         future::is_done(self.0.bind(py))
     }
