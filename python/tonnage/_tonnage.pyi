@@ -58,6 +58,7 @@ __all__ = [
     "AsyncMap",
     "Barrier",
     "BoundedSemaphore",
+    "Budget",
     "Condition",
     "Event",
     "EventLoop",
@@ -84,6 +85,7 @@ __all__ = [
     "future_add_to_awaited_by",
     "future_discard_from_awaited_by",
     "gather",
+    "race",
     "shield",
     "sleep",
     "timeout",
@@ -1551,6 +1553,37 @@ def amap(
     return_exceptions: bool,
 ) -> AsyncMap[_T, _R | BaseException]: ...
 
+@disjoint_base
+class Budget:
+    """Allow retries and hedges as a share of the requests.
+
+    Without it, retries multiply the load of what is overloaded already. Each request deposits, each retry or hedge
+    asks first. Within the window there are at most `ratio` of them for each request, and `min_per_second` beside
+    them, so that a program that has just begun may retry too. One budget is shared by all requests to one place.
+
+    Args:
+        ratio: How many retries each request pays for.
+        min_per_second: How many there may be in each second of the window without any request.
+        window: In seconds. It slides by a tenth of it.
+
+    Raises:
+        ValueError: A number is negative or not finite, or the window is 0.
+
+    Example:
+        budget = tonnage.Budget(0.2, min_per_second=0)
+        for _ in range(5):
+            budget.deposit()
+        assert budget.withdraw()
+        assert not budget.withdraw()
+    """
+
+    def __init__(self, ratio: float = 0.2, *, min_per_second: float = 10.0, window: float = 10.0) -> None: ...
+    def deposit(self) -> None:
+        """Count a request."""
+
+    def withdraw(self) -> bool:
+        """Return True if there may be one more retry, and count it."""
+
 # What as_completed() returns: both kinds of iterators.
 @type_check_only
 class _AsCompletedIterator(
@@ -1781,6 +1814,38 @@ def gather(
 def gather(
     *coros_or_futures: _FutureLike[_T], return_exceptions: bool
 ) -> asyncio.Future[list[_T | BaseException]]: ...
+async def race(
+    *funcs: Callable[[], Awaitable[_T]], stagger: float | None = None, budget: Budget | None = None
+) -> _T:
+    """Call functions for one result: the first to succeed wins, the others are cancelled.
+
+    They are waited for too, so nothing of them runs when it returns. Of those that succeed in the same turn of the
+    loop, the first wins. A failure counts only if all have failed. What a loser raises because it is cancelled goes
+    to the loop's exception handler. If the caller is cancelled, all are cancelled, and waited for.
+
+    Args:
+        funcs: Each is called without arguments; what it returns runs in a task.
+        stagger: In seconds: each starts so much later than the one before, or as soon as one has failed. By
+            default all start at once.
+        budget: The first deposits there, and each further one starts only if it allows it. Once it refuses, no more
+            are started.
+
+    Returns:
+        The result of the winner.
+
+    Raises:
+        Exception: All have failed: the error, or an ExceptionGroup if there are several, in the order of the
+            functions. A note says how many the budget has refused.
+        ValueError: There are no functions, or `stagger` is negative.
+
+    Example:
+        async def ask(mirror, delay):
+            await tonnage.sleep(delay)
+            return mirror
+
+        print(await tonnage.race(lambda: ask("far", 3), lambda: ask("near", 0.1), stagger=0.05))
+    """
+
 def shield(arg: _FutureLike[_T]) -> asyncio.Future[_T]:
     """Wait for a future, shielding it from cancellation.
 

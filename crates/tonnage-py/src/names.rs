@@ -107,6 +107,8 @@ attribute_names!(
     _call_connection_lost,
     _start_reading,
     aclose,
+    deposit,
+    withdraw,
     acquire,
     release,
     locked,

@@ -15,11 +15,12 @@ use crate::coroutine::{CoroutineIter, Immediate};
 use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
+use crate::limits::Budget;
 use crate::structured::{
     AsCompletedIterator, AsyncMap, BeginCoroutine, ChildDone, CollectCoroutine, DrainCoroutine,
     ExitCoroutine, GatheringFuture, LeaveCoroutine, MapResults, NextFutureCoroutine, NextMappedCoroutine,
-    NextResultCoroutine, SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine,
-    WaitForCoroutine, Waiting, WorkerCoroutine,
+    NextResultCoroutine, RaceCoroutine, SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn,
+    WaitCoroutine, WaitForCoroutine, Waiting, WorkerCoroutine,
 };
 use crate::sync::{
     Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
@@ -145,6 +146,8 @@ native_classes! {
     [LeaveCoroutine]
     [NextMappedCoroutine]
     [WorkerCoroutine]
+    [RaceCoroutine]
+    [Budget, extras]
     [Lock, extras]
     [Semaphore, extras]
     [BoundedSemaphore: Semaphore, first field semaphore]

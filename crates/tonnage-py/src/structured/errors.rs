@@ -35,16 +35,16 @@ fn insert_timeout_error(error: &Bound<'_, PyBaseException>) -> PyResult<()> {
     }
 }
 
-/// The group of all that failed in `place`, raised from nothing; `context` is what was handled meanwhile.
+/// The group of all that failed, raised from nothing; `context` is what was handled meanwhile.
 pub(super) fn group_of(
     py: Python<'_>,
-    place: &str,
+    text: &str,
     failures: &[Owned],
     context: Option<&Object<'_>>,
 ) -> PyResult<PyErr> {
     let members = PyList::new(py, failures.iter().map(|error| error.bind(py)))?;
     let class = compat::base_exception_group(py)?;
-    let group = class.call1((format!("unhandled errors in {place}"), members))?;
+    let group = class.call1((text, members))?;
     group.setattr(names::__cause__(py), py.None())?;
     if let Some(context) = context {
         group.setattr(names::__context__(py), context)?;
@@ -70,7 +70,7 @@ pub(super) fn add_hidden(error: &Object<'_>, place: &str, failures: &[Owned]) ->
 }
 
 /// `error.add_note(text)`; on 3.10, where only `exceptiongroup` shows notes, by hand.
-fn add_note(error: &Object<'_>, text: &str) -> PyResult<()> {
+pub(super) fn add_note(error: &Object<'_>, text: &str) -> PyResult<()> {
     let py = error.py();
     match error.getattr_opt(names::__notes__(py))? {
         Some(notes) => notes.cast::<PyList>()?.append(text),

@@ -17,6 +17,7 @@ mod group;
 mod limit;
 mod nesting;
 mod parent;
+mod race;
 mod shield;
 mod sleep;
 mod timeout;
@@ -35,6 +36,7 @@ pub(crate) use as_completed::{AsCompletedIterator, NextFutureCoroutine, NextResu
 pub(crate) use child_done::ChildDone;
 pub(crate) use gather::{GatheringFuture, begin_cancel, end_cancel};
 pub(crate) use group::{ExitCoroutine, StartCoroutine, TaskGroup, TaskStatus};
+pub(crate) use race::RaceCoroutine;
 pub(crate) use sleep::SleepCoroutine;
 pub(crate) use timeout::{Timeout, expire};
 pub(crate) use turn::Turn;
@@ -91,6 +93,12 @@ pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wait_for::wait_for,
     )?;
     add_function(module, c"gather", c"Run awaitables at once, and collect their results.", gather::gather)?;
+    add_function(
+        module,
+        c"race",
+        c"Call functions for one result: the first to succeed wins, the others are cancelled.",
+        race::race,
+    )?;
     add_function(module, c"shield", c"Wait for a future, shielding it from cancellation.", shield::shield)?;
     add_function(module, c"wait", c"Wait for some or all of several futures.", wait::wait)?;
     add_function(

@@ -162,7 +162,7 @@ pub(super) fn verdict(
         if let Some(error) = error.filter(|_| !is_cancel) {
             errors.push(error.into());
         }
-        return Err(group_of(py, "amap()", &errors, error)?);
+        return Err(group_of(py, "unhandled errors in amap()", &errors, error)?);
     }
     match (error, cancelled.or(of_item)) {
         (None, Some(cancelled)) => Err(PyErr::from_value(cancelled.into_bound(py))),

@@ -225,5 +225,5 @@ fn raise(
     py: Python<'_>,
 ) -> PyResult<PyErr> {
     parent.map_or(Ok(()), |parent| parent.keep_cancelled(py))?;
-    group_of(py, "a TaskGroup", failures, context)
+    group_of(py, "unhandled errors in a TaskGroup", failures, context)
 }
