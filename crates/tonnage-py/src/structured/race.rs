@@ -45,6 +45,9 @@ enum Racer {
     Ended,
 }
 
+/// How far the history of an exception is looked through.
+const CONTEXTS_MAX: usize = 100;
+
 /// What is waited for.
 enum Goal {
     Winner,
@@ -230,7 +233,9 @@ impl Race {
                     (Racer::Failed(future::make_cancelled_error(&future)?.into()), None)
                 }
                 (Ended::Exception(error), false) => {
-                    report(&future, &error)?;
+                    if comes_of_cancel(&error)? {
+                        report(&future, &error)?;
+                    }
                     (Racer::Ended, None)
                 }
                 (Ended::Result(_), _) | (Ended::Cancelled, false) => (Racer::Ended, None),
@@ -318,7 +323,24 @@ fn start<'py>(function: &Object<'py>) -> PyResult<Object<'py>> {
     ensure_future::future_of(&awaitable, Some(&running::event_loop(function.py())?))
 }
 
-/// A loser that was cancelled has failed instead: nobody else would hear of it.
+/// Was it raised while a cancellation was handled? Else the loser has failed by itself, as others before it.
+fn comes_of_cancel(error: &Object<'_>) -> PyResult<bool> {
+    let py = error.py();
+    let mut error = error.clone();
+    // A program can make a circle of contexts.
+    for _ in 0..CONTEXTS_MAX {
+        error = error.getattr(names::__context__(py))?;
+        if errors::is_cancelled_error(&error) {
+            return Ok(true);
+        }
+        if error.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(false)
+}
+
+/// A loser has failed instead of being cancelled: nobody else would hear of it.
 fn report(loser: &Object<'_>, error: &Object<'_>) -> PyResult<()> {
     let py = loser.py();
     let details = PyDict::new(py);
