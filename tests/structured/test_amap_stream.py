@@ -210,6 +210,24 @@ def test_cancelled_consumer_loses_no_result(run: Run) -> None:
     run(main())
 
 
+def test_results_that_wait_for_one_wake_all_who_wait_for_them(run: Run) -> None:
+    async def main() -> None:
+        gate = asyncio.Event()
+
+        async def work(item: int) -> int:
+            if item == 0:
+                await gate.wait()
+            return item
+
+        async with tonnage.amap(work, range(3), limit=3) as results:
+            consumers = [asyncio.ensure_future(results.__anext__()) for _ in range(3)]  # type: ignore[arg-type]
+            await turns(5)
+            gate.set()
+            assert await tonnage.gather(*consumers) == [0, 1, 2]
+
+    run(main())
+
+
 # The end of the block.
 
 

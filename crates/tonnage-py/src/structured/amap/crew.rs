@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use tonnage_core::slab::Slab;
 
 use super::source::Source;
+use super::stream;
 use super::worker::Worker;
 use super::{AsyncMap, ItemTask, Phase, parent_task};
 use crate::coroutine::Coroutine;
@@ -133,7 +134,7 @@ pub(super) fn put(map: &Bound<'_, AsyncMap>, index: usize, result: Object<'_>) -
         (not_kept, state.results.has_next())
     });
     drop(not_kept);
-    if has_next { map.value().waiting.wake_first(&py.None().into_bound(py)).map(drop) } else { Ok(()) }
+    if has_next { stream::wake_consumer(map) } else { Ok(()) }
 }
 
 /// Tells the map that a worker has ended.

@@ -73,7 +73,7 @@ pub(super) fn check(items: &Object<'_>) -> PyResult<()> {
     Err(PyTypeError::new_err(text))
 }
 
-/// What the caller, a worker with a free slot, is to do. Where there is a limiter, its slot is taken before this.
+/// What the caller is to do: a worker, which is a free slot.
 #[inline]
 pub(super) fn claim<'py>(map: &Bound<'py, AsyncMap>, in_context: &Object<'py>) -> PyResult<Claim<'py>> {
     enum Found<'py> {

@@ -98,7 +98,7 @@ impl Body for NextMapped {
         if let Err(error) = awaited {
             // Who was woken and is cancelled in the same turn leaves the result to the next.
             if map.value().state.with(py, |state| state.results.has_next()) {
-                map.value().waiting.wake_first(&py.None().into_bound(py))?;
+                wake_consumer(&map)?;
             }
             return Err(error);
         }
@@ -135,11 +135,25 @@ fn left() -> PyErr {
 #[inline]
 fn take<'py>(map: &Bound<'py, AsyncMap>) -> PyResult<Option<Object<'py>>> {
     let py = map.py();
-    let result = map.value().state.with(py, |state| state.results.take());
-    if result.is_some() {
-        source::wake_one(map)?;
+    let (result, has_next) =
+        map.value().state.with(py, |state| (state.results.take(), state.results.has_next()));
+    let Some(result) = result else { return Ok(None) };
+    let result = result.into_bound(py);
+    source::wake_one(map)?;
+    if has_next {
+        // In order, one result may have let several through, and another consumer waits.
+        wake_consumer(map)?;
     }
-    Ok(result.map(|result| result.into_bound(py)))
+    Ok(Some(result))
+}
+
+/// Lets the first of those who wait look for a result.
+pub(super) fn wake_consumer(map: &Bound<'_, AsyncMap>) -> PyResult<()> {
+    let py = map.py();
+    if map.value().waiting.len(py) == 0 {
+        return Ok(());
+    }
+    map.value().waiting.wake_first(&py.None().into_bound(py)).map(drop)
 }
 
 /// There will be no more results: raises what has failed, if anything has.
