@@ -393,6 +393,46 @@ def test_timeouts_and_groups_work_in_an_item(run: Run, loop: asyncio.AbstractEve
     assert run(main()) == ["late", "failed", "done"] * 3
 
 
+def test_timeout_of_a_generator_that_has_yielded_spares_the_item(run: Run, api: Implementation) -> None:
+    if "uvloop" in api.name:
+        pytest.skip("uvloop does not tell whether there are generators")
+
+    async def ticks() -> AsyncIterator[int]:
+        async with tonnage.timeout(0.001):
+            while True:
+                yield 1
+
+    async def work(item: int) -> str:
+        generator = ticks()
+        async for _ in generator:
+            await tonnage.sleep(0.02)
+            break
+        await generator.aclose()  # type: ignore[attr-defined]
+        return "undisturbed"
+
+    async def main() -> Any:
+        return await tonnage.amap(work, [1], limit=1)
+
+    assert run(main()) == ["undisturbed"]
+
+
+def test_workers_know_the_task_that_waits(run: Run, api: Implementation) -> None:
+    if not api.has_call_graph:
+        pytest.skip("these tasks have no call graph")
+
+    async def main() -> None:
+        me = asyncio.current_task()
+
+        async def work(item: int) -> None:
+            await turns(1)
+            worker: Any = asyncio.current_task()
+            assert worker._asyncio_awaited_by == {me}
+
+        await tonnage.amap(work, range(9), limit=3)
+
+    run(main())
+
+
 @pytest.mark.parametrize("is_async", [False, True])
 def test_eager_tasks_make_no_difference(run: Run, loop: asyncio.AbstractEventLoop, *, is_async: bool) -> None:
     if isinstance(loop, tonnage.EventLoop):
