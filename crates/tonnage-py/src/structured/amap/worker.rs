@@ -211,7 +211,9 @@ fn is_result(py: Python<'_>, error: &PyErr) -> bool {
 #[inline]
 fn refuse_cancelled(map: &Bound<'_, AsyncMap>) -> PyResult<()> {
     let py = map.py();
-    let due = match Parent::current(&map.value().event_loop(py)?)? {
+    // Nobody waits for a map that has no loop any more.
+    let Ok(event_loop) = map.value().event_loop(py) else { return Ok(()) };
+    let due = match Parent::current(&event_loop)? {
         Some(worker) => worker.is_cancel_due(py)?,
         None => false,
     };
