@@ -12,8 +12,10 @@ import asyncio as _asyncio
 from typing import TYPE_CHECKING
 
 from tonnage._tonnage import (
+    AsyncMap,
     Barrier,
     BoundedSemaphore,
+    Budget,
     Condition,
     Event,
     Future,
@@ -30,6 +32,7 @@ from tonnage._tonnage import (
     Timeout,
     TimerHandle,
     __version__ as __version__,
+    amap,
     as_completed,
     create_task,
     current_effective_deadline,
@@ -37,6 +40,7 @@ from tonnage._tonnage import (
     gather,
     move_on_after,
     move_on_at,
+    race,
     shield,
     shield_scope,
     sleep,
@@ -133,9 +137,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AbandonedCall",
+    "AsyncMap",
     "Barrier",
     "BoundedSemaphore",
     "BrokenBarrierError",
+    "Budget",
     "Condition",
     "Event",
     "EventLoop",
@@ -159,6 +165,7 @@ __all__ = [
     "Timeout",
     "TimerHandle",
     "Workers",
+    "amap",
     "as_completed",
     "check_cancelled",
     "create_eager_task_factory",
@@ -171,6 +178,7 @@ __all__ = [
     "move_on_after",
     "move_on_at",
     "new_event_loop",
+    "race",
     "run",
     "run_coroutine_threadsafe",
     "shield",

@@ -13,6 +13,7 @@ import asyncio
 import sys
 from asyncio.events import _TaskFactory
 from collections.abc import (
+    AsyncIterable,
     AsyncIterator,
     Awaitable,
     Callable,
@@ -25,7 +26,18 @@ from collections.abc import (
 from contextvars import Context
 from socket import socket
 from types import FrameType, GenericAlias, TracebackType
-from typing import Any, Literal, Protocol, TextIO, TypeAlias, TypeVar, overload, type_check_only
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    NoReturn,
+    Protocol,
+    TextIO,
+    TypeAlias,
+    TypeVar,
+    overload,
+    type_check_only,
+)
 
 from _typeshed import SupportsRichComparisonT
 from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base, final
@@ -43,8 +55,10 @@ else:
 
 __all__ = [
     "BUILD_PROFILE",
+    "AsyncMap",
     "Barrier",
     "BoundedSemaphore",
+    "Budget",
     "Condition",
     "Event",
     "EventLoop",
@@ -65,6 +79,7 @@ __all__ = [
     "Timeout",
     "TimerHandle",
     "__version__",
+    "amap",
     "as_completed",
     "create_task",
     "ensure_future",
@@ -73,6 +88,7 @@ __all__ = [
     "gather",
     "move_on_after",
     "move_on_at",
+    "race",
     "shield",
     "shield_scope",
     "sleep",
@@ -93,6 +109,7 @@ _T3 = TypeVar("_T3")
 _T4 = TypeVar("_T4")
 _T5 = TypeVar("_T5")
 _T6 = TypeVar("_T6")
+_R = TypeVar("_R")
 _FT = TypeVar("_FT", bound=asyncio.Future[Any])
 _Ts = TypeVarTuple("_Ts")
 _Coro: TypeAlias = Generator[Any, None, _T] | Coroutine[Any, Any, _T]
@@ -947,7 +964,7 @@ class MoveOn:
         """Return True once the deadline has passed inside the block."""
 
 @disjoint_base
-class shield_scope:
+class shield_scope:  # noqa: N801 - It is entered like a function of asyncio.
     """Defer cancellations of the current task to the end of the block, for at most `timeout` seconds.
 
     For cleanup that must not be torn apart. Inside, `task.cancel()` returns True and counts in `cancelling()`
@@ -989,6 +1006,68 @@ class shield_scope:
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None: ...
+
+@final
+class AsyncMap(Generic[_T, _R]):
+    """What amap() returns: await it for a list, or enter it to have the results as they come.
+
+    Nothing runs before. Each is good for one use. Leaving the block early cancels the workers; whoever leaves it,
+    or awaits the map, waits until all of them have ended.
+
+    Example:
+        async def double(number):
+            return 2 * number
+
+        print(await tonnage.amap(double, range(10), limit=3))
+        async with tonnage.amap(double, range(10), limit=3) as results:
+            async for result in results:
+                print(result)
+    """
+
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+    def __await__(self) -> Generator[Any, None, list[_R]]: ...
+    # Raises TypeError, and says what to do instead.
+    def __aiter__(self) -> NoReturn: ...
+    async def __aenter__(self) -> AsyncIterator[_R]:
+        """Start the workers, and return their results.
+
+        Raises:
+            RuntimeError: The map was used before, or this is not inside a task.
+        """
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Cancel the workers, and wait for them.
+
+        An asynchronous source that has more items is closed.
+
+        Raises:
+            ExceptionGroup: What workers failed with, and what left the block, if the loop over the results has not
+                raised it already.
+        """
+
+    def pairs(self) -> AsyncMap[_T, tuple[_T, _R]]:
+        """Return a map whose results are pairs of an item and its result.
+
+        It takes the place of this one.
+
+        Raises:
+            RuntimeError: The map was used before.
+        """
+
+    async def drain(self) -> int:
+        """Run to the end, keep no result, and return the number of items.
+
+        If the wait is cancelled, so are the workers, and they are waited for.
+
+        Raises:
+            ExceptionGroup: What the function, or the source, has raised.
+            RuntimeError: The map was used before, or this is not inside a task.
+        """
 
 @disjoint_base
 class Lock(asyncio.Lock):
@@ -1516,6 +1595,100 @@ class QueueStats:
     def delay(self) -> float:
         """How long the oldest item has waited, in seconds; 0.0 without `target_delay`, which measures it."""
 
+@overload
+def amap(
+    func: Callable[[_T], Awaitable[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    /,
+    *,
+    limit: int,
+    ordered: bool = True,
+    buffersize: int | None = None,
+    timeout: float | None = None,
+    return_exceptions: Literal[False] = False,
+) -> AsyncMap[_T, _R]:
+    """Call a function with each item of a source, at most `limit` at a time.
+
+    The workers share the source, and take the next item only when they can begin with it, so that memory does not
+    grow with the number of items. There is no task for each item: inside of the function,
+    `asyncio.current_task()` is the worker, which lives on after the item. But each item has a context of its own,
+    as a task would: a copy of the caller's, and of what the source has set there.
+
+    The first error cancels the items that run, and leaves when they have ended, in a group with what they raised
+    meanwhile. If the caller is cancelled, so are they, and they are waited for. An item that ends cancelled though
+    nobody has asked for it, ends the map with CancelledError, as it does a gather().
+
+    Args:
+        func: Called with one item; what it returns is awaited.
+        items: The source, which may be endless. It is asked for one item at a time. An asynchronous one that has
+            more items is closed at the end (`aclose()`).
+        limit: How many items run at once.
+        ordered: Results come in the order of the items; else in the order in which they are there.
+        buffersize: In an `async with` block: how many results may wait to be taken, beyond one that each worker
+            holds; by default as many as `limit`. A worker that finds no room takes no item.
+        timeout: In seconds, for each item; the item then fails with TimeoutError. By default for ever.
+        return_exceptions: Put errors among the results, and go on. CancelledError, KeyboardInterrupt and SystemExit
+            still end the map, and so do errors of the source.
+
+    Returns:
+        An object to be awaited, entered, or drained.
+
+    Raises:
+        TypeError: `func` is no function, `items` cannot be iterated, or `limit` is no int.
+        ValueError: `limit` is below 1.
+
+    Example:
+        async def fetch(number):
+            await tonnage.sleep(0.01)
+            return 2 * number
+
+        assert await tonnage.amap(fetch, range(100), limit=20) == [2 * number for number in range(100)]
+    """
+
+@overload
+def amap(
+    func: Callable[[_T], Awaitable[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    /,
+    *,
+    limit: int,
+    ordered: bool = True,
+    buffersize: int | None = None,
+    timeout: float | None = None,
+    return_exceptions: bool,
+) -> AsyncMap[_T, _R | BaseException]: ...
+
+@disjoint_base
+class Budget:
+    """Allow retries and hedges as a share of the requests.
+
+    Without it, retries multiply the load of what is overloaded already. Each request deposits, each retry or hedge
+    asks first. Within the window there are at most `ratio` of them for each request, and `min_per_second` beside
+    them, so that a program that has just begun may retry too. One budget is shared by all requests to one place.
+
+    Args:
+        ratio: How many retries each request pays for.
+        min_per_second: How many there may be in each second of the window without any request.
+        window: In seconds. It slides by a tenth of it.
+
+    Raises:
+        ValueError: A number is negative or not finite, or the window is 0.
+
+    Example:
+        budget = tonnage.Budget(0.2, min_per_second=0)
+        for _ in range(5):
+            budget.deposit()
+        assert budget.withdraw()
+        assert not budget.withdraw()
+    """
+
+    def __init__(self, ratio: float = 0.2, *, min_per_second: float = 10.0, window: float = 10.0) -> None: ...
+    def deposit(self) -> None:
+        """Count a request."""
+
+    def withdraw(self) -> bool:
+        """Return True if there may be one more retry, and count it."""
+
 # What as_completed() returns: both kinds of iterators.
 @type_check_only
 class _AsCompletedIterator(
@@ -1591,7 +1764,6 @@ def current_effective_deadline() -> float:
             left = tonnage.current_effective_deadline() - tonnage.get_running_loop().time()
             print(f"{left:.0f} seconds left")
     """
-
 
 @overload
 def ensure_future(coro_or_future: _FT, *, loop: asyncio.AbstractEventLoop | None = None) -> _FT:  # type: ignore[overload-overlap]
@@ -1805,6 +1977,38 @@ def move_on_at(when: float | None) -> MoveOn:
             async with tonnage.move_on_at(deadline) as attempt:
                 await tonnage.sleep(0.06)
             print(name, "late" if attempt.cancelled_caught else "in time")
+    """
+
+async def race(
+    *funcs: Callable[[], Awaitable[_T]], stagger: float | None = None, budget: Budget | None = None
+) -> _T:
+    """Call functions for one result: the first to succeed wins, the others are cancelled.
+
+    They are waited for too, so nothing of them runs when it returns. Of those that succeed in the same turn of the
+    loop, the first wins. A failure counts only if all have failed. What a loser raises because it is cancelled goes
+    to the loop's exception handler. If the caller is cancelled, all are cancelled, and waited for.
+
+    Args:
+        funcs: Each is called without arguments; what it returns runs in a task.
+        stagger: In seconds: each starts so much later than the one before, or as soon as one has failed. By
+            default all start at once.
+        budget: The first deposits there, and each further one starts only if it allows it. Once it refuses, no more
+            are started.
+
+    Returns:
+        The result of the winner.
+
+    Raises:
+        Exception: All have failed: the error, or an ExceptionGroup if there are several, in the order of the
+            functions. A note says how many the budget has refused.
+        ValueError: There are no functions, or `stagger` is negative.
+
+    Example:
+        async def ask(mirror, delay):
+            await tonnage.sleep(delay)
+            return mirror
+
+        print(await tonnage.race(lambda: ask("far", 3), lambda: ask("near", 0.1), stagger=0.05))
     """
 
 def shield(arg: _FutureLike[_T]) -> asyncio.Future[_T]:

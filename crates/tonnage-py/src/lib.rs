@@ -1,6 +1,6 @@
 //! The extension module `tonnage._tonnage`: asyncio's meaning, on the mechanisms of `tonnage-core`.
 //!
-//! Dependencies point one way: cpython, names, errors → future → task → event_loop → structured, sync,
+//! Dependencies point one way: cpython, names, errors → future → task → event_loop → structured, sync, limits,
 //! transports → here. Two cycles are real: a task schedules itself, and the loop steps tasks (the hinge is
 //! `event_loop::Ready`); a future tells its parent, and parents wait for futures (`structured::child_done`).
 
@@ -10,6 +10,7 @@ mod enter;
 mod errors;
 mod event_loop;
 mod future;
+mod limits;
 mod names;
 mod running;
 mod structured;

@@ -1,3 +1,4 @@
 //! Limits: how much may be under way, and what is refused.
 
+pub mod budget;
 pub mod codel;

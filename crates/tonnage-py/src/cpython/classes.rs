@@ -15,10 +15,12 @@ use crate::coroutine::{CoroutineIter, Immediate};
 use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
+use crate::limits::Budget;
 use crate::structured::{
-    AsCompletedIterator, ChildDone, DeadlineBlock, ExitCoroutine, GatheringFuture, MoveOn,
-    NextFutureCoroutine, NextResultCoroutine, ShieldScope, SleepCoroutine, StartCoroutine, TaskGroup,
-    TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine, Waiting,
+    AsCompletedIterator, AsyncMap, BeginCoroutine, ChildDone, CollectCoroutine, DeadlineBlock,
+    DrainCoroutine, ExitCoroutine, GatheringFuture, LeaveCoroutine, MapResults, MoveOn, NextFutureCoroutine,
+    NextMappedCoroutine, NextResultCoroutine, RaceCoroutine, ShieldScope, SleepCoroutine, StartCoroutine,
+    TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine, Waiting, WorkerCoroutine,
 };
 use crate::sync::{
     Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
@@ -139,6 +141,16 @@ native_classes! {
     [AsCompletedIterator]
     [NextFutureCoroutine]
     [NextResultCoroutine]
+    [AsyncMap, extras]
+    [MapResults]
+    [CollectCoroutine]
+    [DrainCoroutine]
+    [BeginCoroutine]
+    [LeaveCoroutine]
+    [NextMappedCoroutine]
+    [WorkerCoroutine]
+    [RaceCoroutine]
+    [Budget, extras]
     [Lock, extras]
     [Semaphore, extras]
     [BoundedSemaphore: Semaphore, first field semaphore]

@@ -6,6 +6,7 @@
 //! Here is the second cycle of the crate: futures tell parents, and parents wait for futures. Its hinge is
 //! `child_done`.
 
+mod amap;
 mod as_completed;
 mod call_graph;
 mod child_done;
@@ -20,6 +21,7 @@ mod limit;
 mod move_on;
 mod nesting;
 mod parent;
+mod race;
 mod shield;
 pub(crate) mod shield_scope;
 mod sleep;
@@ -31,6 +33,10 @@ mod wake_timer;
 
 use pyo3::prelude::*;
 
+pub(crate) use amap::{
+    AsyncMap, BeginCoroutine, CollectCoroutine, DrainCoroutine, LeaveCoroutine, MapResults,
+    NextMappedCoroutine, WorkerCoroutine,
+};
 pub(crate) use as_completed::{AsCompletedIterator, NextFutureCoroutine, NextResultCoroutine};
 pub(crate) use child_done::ChildDone;
 pub(crate) use deadline::handed_down;
@@ -38,6 +44,7 @@ pub(crate) use deadline_block::{DeadlineBlock, expire};
 pub(crate) use gather::{GatheringFuture, begin_cancel, end_cancel};
 pub(crate) use group::{ExitCoroutine, StartCoroutine, TaskGroup, TaskStatus};
 pub(crate) use move_on::MoveOn;
+pub(crate) use race::RaceCoroutine;
 pub(crate) use shield_scope::ShieldScope;
 pub(crate) use sleep::SleepCoroutine;
 pub(crate) use timeout::Timeout;
@@ -52,6 +59,12 @@ use crate::waiter::Waiter;
 
 /// Adds the functions to the module.
 pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_function(
+        module,
+        c"amap",
+        c"Call a function with each item of a source, at most `limit` at a time.",
+        amap::amap,
+    )?;
     add_function(
         module,
         c"create_task",
@@ -107,6 +120,12 @@ pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wait_for::wait_for,
     )?;
     add_function(module, c"gather", c"Run awaitables at once, and collect their results.", gather::gather)?;
+    add_function(
+        module,
+        c"race",
+        c"Call functions for one result: the first to succeed wins, the others are cancelled.",
+        race::race,
+    )?;
     add_function(module, c"shield", c"Wait for a future, shielding it from cancellation.", shield::shield)?;
     add_function(module, c"wait", c"Wait for some or all of several futures.", wait::wait)?;
     add_function(
@@ -139,6 +158,9 @@ fn tell(parent: &Object<'_>, key: u32, child: &Object<'_>) -> PyResult<()> {
         if let Ok(group) = parent.cast::<TaskGroup>() {
             return group::child_done(group, key, child);
         }
+        if let Ok(map) = parent.cast::<AsyncMap>() {
+            return amap::worker_done(map, key, child);
+        }
         if let Ok(waiting) = parent.cast::<Waiting>() {
             return wait::report(waiting, child);
         }
@@ -163,6 +185,9 @@ pub(crate) fn waiting_tasks<'py>(parent: &Object<'py>, key: u32) -> PyResult<Vec
     }
     if let Ok(group) = parent.cast::<TaskGroup>() {
         return Ok(group::parent_task(group).into_iter().collect());
+    }
+    if let Ok(map) = parent.cast::<AsyncMap>() {
+        return Ok(amap::parent_task(map).into_iter().collect());
     }
     if let Ok(gather) = parent.cast::<GatheringFuture>() {
         return Ok(gather.value().caller(py).into_iter().collect());

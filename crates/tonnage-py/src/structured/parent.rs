@@ -117,6 +117,22 @@ impl Parent {
         task.map_or(f64::NEG_INFINITY, |task| task.value().shielded_until(py, self.depth))
     }
 
+    /// A cancel from outside, which errors hide, is delivered when it waits again.
+    pub(super) fn keep_cancelled(&self, py: Python<'_>) -> PyResult<()> {
+        if self.counts(py)? { self.cancel_anew(py) } else { self.cancel(py, None) }
+    }
+
+    /// Was it asked to cancel, and has not met what it could raise it in?
+    pub(super) fn is_cancel_due(&self, py: Python<'_>) -> PyResult<bool> {
+        if let Some(task) = self.native(py) {
+            return Ok(task.value().is_cancel_due(py));
+        }
+        match self.task.bind(py).getattr_opt(names::_must_cancel(py))? {
+            Some(due) => due.is_truthy(),
+            None => Ok(false),
+        }
+    }
+
     pub(super) fn is_done(&self, py: Python<'_>) -> PyResult<bool> {
         future::is_done(self.task.bind(py))
     }

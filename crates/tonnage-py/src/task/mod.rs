@@ -111,6 +111,11 @@ impl Task {
         self.state.with(py, |state| state.cancels_requested)
     }
 
+    /// Was it asked to cancel, and has not met what it could raise it in?
+    pub(crate) fn is_cancel_due(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.must_cancel)
+    }
+
     /// Takes one request to cancel it back, and returns how many are left.
     #[inline]
     pub(crate) fn uncancel(&self, py: Python<'_>) -> u32 {
