@@ -19,6 +19,7 @@ from collections.abc import (
     Callable,
     Coroutine,
     Generator,
+    Hashable,
     Iterable,
     Iterator,
     Mapping,
@@ -40,7 +41,7 @@ from typing import (
 )
 
 from _typeshed import SupportsRichComparisonT
-from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base, final
+from typing_extensions import ParamSpec, Self, TypeVarTuple, Unpack, disjoint_base, final
 
 if sys.version_info >= (3, 11):
     from asyncio import Barrier as _AsyncioBarrier, TaskGroup as _AsyncioTaskGroup
@@ -59,6 +60,7 @@ __all__ = [
     "Barrier",
     "BoundedSemaphore",
     "Budget",
+    "CapacityLimiter",
     "Condition",
     "Event",
     "EventLoop",
@@ -66,11 +68,15 @@ __all__ = [
     "FutureIter",
     "Handle",
     "LifoQueue",
+    "Limiter",
+    "LimiterStats",
     "Lock",
     "MoveOn",
+    "Permit",
     "PriorityQueue",
     "Queue",
     "QueueStats",
+    "RateLimiter",
     "Semaphore",
     "SocketTransport",
     "Task",
@@ -103,6 +109,7 @@ __version__: str
 BUILD_PROFILE: str
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 _T1 = TypeVar("_T1")
 _T2 = TypeVar("_T2")
 _T3 = TypeVar("_T3")
@@ -1688,6 +1695,282 @@ class Budget:
 
     def withdraw(self) -> bool:
         """Return True if there may be one more retry, and count it."""
+
+@final
+class LimiterStats:
+    """What `Limiter.stats()` returns.
+
+    It is one moment of a limiter, and does not change when the limiter does. The counters only grow, so that two of
+    them can be subtracted.
+
+    Example:
+        limiter = tonnage.CapacityLimiter(20)
+        async with limiter:
+            print(limiter.stats().in_use, limiter.stats().limit)
+    """
+
+    @property
+    def limit(self) -> float:
+        """The tokens that may be in use at once; for a rate, its burst."""
+
+    @property
+    def in_use(self) -> int:
+        """The tokens that are in use; for a rate, those of its burst that are used up."""
+
+    @property
+    def waiting(self) -> int:
+        """The number of requests that wait."""
+
+    @property
+    def admitted(self) -> int:
+        """How many requests were served."""
+
+    @property
+    def refused(self) -> Mapping[Literal["full", "delay", "deadline", "closed"], int]:
+        """How many requests were refused, by reason."""
+
+    @property
+    def wait_seconds(self) -> tuple[tuple[float, int], ...]:
+        """How many of those who were served have waited for how long: upper bounds in seconds, and counts.
+
+        Each count is of the waits above the bound before and up to its own. The first bound is 0, for those who did
+        not wait; the last is infinity.
+        """
+
+    @property
+    def borrowers(self) -> tuple[object, ...]:
+        """Who holds tokens, the longest first."""
+
+@final
+class Permit:
+    """What was acquired from a limiter, until it is released.
+
+    It is a context manager, which releases it. That of an `async with` block is released at the end of the block. A
+    permit that is dropped unreleased gives its tokens back, with a ResourceWarning. One of a `CapacityLimiter` does so
+    when the task that has acquired it ends, since until then the limiter's own `release()` may be meant to do it. A
+    permit of a `RateLimiter` holds nothing, and need not be released.
+
+    Example:
+        limiter = tonnage.CapacityLimiter(20)
+        permit = await limiter.acquire(5)
+        with permit:
+            await tonnage.sleep(0.01)
+    """
+
+    def release(self, outcome: Literal["ok", "dropped", "ignore"] = "ok") -> None:
+        """Give the tokens back, and say how it went.
+
+        Any task may do so, from any thread. A block says it by itself: `"ok"`, or `"dropped"` if a TimeoutError, a
+        ConnectionError or Overloaded leaves it, or else `"ignore"`.
+
+        Args:
+            outcome: What limiters that adapt learn: what was used has answered (`"ok"`), it is overloaded or gone
+                (`"dropped"`), or it is not to be blamed (`"ignore"`).
+
+        Raises:
+            RuntimeError: It was released before.
+            ValueError: There is no such outcome.
+        """
+
+    def __enter__(self) -> Permit: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+
+class Limiter:
+    """What all limiters have; CapacityLimiter and RateLimiter are such.
+
+    Who comes when tokens are short waits in a line. A higher `priority` is served first; within a priority the keys
+    are served in turn, and the requests of one key first come, first served. Nobody overtakes: who is first and wants
+    many tokens makes all behind him wait, and is not starved by those who want few. The tokens are handed over at the
+    moment that they are there; a wait that is cancelled leaves nothing, and passes on what it was given.
+
+    The line can be bounded: `max_waiting` refuses who would be one too many, `max_wait` who waits too long. Who is
+    refused gets `Overloaded`, with the reason.
+
+    A limiter works on any loop, and belongs to the first on which somebody waits, as long as anybody does. Making one
+    needs no loop. Permits may be released from any thread.
+
+    As a decorator of an async function, it acquires one token for each call. Its block and its decorator cannot be
+    overridden by a subclass's `acquire()`.
+    """
+
+    def __call__(self, func: Callable[_P, Awaitable[_T]], /) -> Callable[_P, Coroutine[Any, Any, _T]]: ...
+    async def __aenter__(self) -> Permit: ...
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+    @property
+    def name(self) -> str:
+        """What it is called in errors and statistics."""
+
+    async def acquire(self, tokens: int = 1, *, key: Hashable = None, priority: int = 0) -> Permit:
+        """Wait until the tokens are there, take them, and return a Permit.
+
+        Tokens that are there are taken without a switch to another task. If the wait is cancelled, nothing is taken.
+
+        Args:
+            tokens: How many, from 1.
+            key: Who they are for: keys are served in turn. None is a key of its own, without a cap.
+            priority: Higher ones are served first.
+
+        Raises:
+            Overloaded: As many wait as may (`"full"`), or the wait was or would be too long (`"delay"`,
+                `"deadline"`), or the limiter is closed (`"closed"`).
+            RuntimeError: Tasks of another loop wait.
+            ValueError: There can never be as many tokens.
+        """
+
+    def acquire_nowait(self, tokens: int = 1, *, key: Hashable = None, priority: int = 0) -> Permit:
+        """Take the tokens and return a Permit, or raise Overloaded if that means waiting.
+
+        Args:
+            tokens: How many, from 1.
+            key: Who they are for.
+            priority: Those who wait with a lower one may be overtaken.
+
+        Raises:
+            Overloaded: It would have to wait (`"full"`), or the limiter is closed (`"closed"`). A `RateLimiter` says
+                after how long it need not wait, if nobody else comes: `retry_after`.
+            ValueError: There can never be as many tokens.
+        """
+
+    def close(self) -> None:
+        """Refuse all who wait, and all who come from now on.
+
+        They get `Overloaded` with the reason `"closed"`. What is held may be released as ever.
+        """
+
+    def stats(self) -> LimiterStats:
+        """Return what is in use and who waits, and the counters.
+
+        They are those of one moment.
+        """
+
+class CapacityLimiter(Limiter):
+    """Lend a number of tokens, and let others wait for them.
+
+    A drop-in for the class of this name in trio and anyio, but that tokens can be acquired more than one at a time
+    and more than once by a task, and that `acquire()` gives a `Permit`.
+
+    Args:
+        total_tokens: How many are lent at once: 1 or more, or `math.inf`.
+        per_key: How many of them one key may have. A key that has them waits, and others pass it.
+        max_waiting: How many requests may wait; 0: none.
+        max_wait: How long one may wait, in seconds.
+        target_delay: How long one is meant to wait at most, in seconds. If the least wait within 100 ms was longer,
+            the line does not drain: from then on those are refused, when their turn comes, who have waited for more
+            than twice as long, until the line drains again (CoDel).
+        name: What it is called in errors and statistics.
+
+    Raises:
+        TypeError: A number of tokens is no int.
+        ValueError: A number is too small.
+
+    Example:
+        database = tonnage.CapacityLimiter(20, max_waiting=100, name="database")
+        async with database:
+            await tonnage.sleep(0.01)
+    """
+
+    # Can be set while it is in use: raising it lets waiters in, lowering it takes nothing back.
+    total_tokens: float
+    def __init__(
+        self,
+        total_tokens: float,
+        *,
+        per_key: int | None = None,
+        max_waiting: int | None = None,
+        max_wait: float | None = None,
+        target_delay: float | None = None,
+        name: str | None = None,
+    ) -> None: ...
+    @property
+    def borrowed_tokens(self) -> int:
+        """How many tokens are lent."""
+
+    @property
+    def available_tokens(self) -> float:
+        """How many tokens can be lent.
+
+        Less than 0, if more are lent than a total that was lowered.
+        """
+
+    async def acquire_on_behalf_of(self, borrower: object, /) -> None:
+        """Wait until a token is there, and lend it to any object, which can hold one.
+
+        Raises:
+            Overloaded: As `acquire()` does.
+            RuntimeError: The borrower holds a token, or waits for one.
+        """
+
+    def acquire_on_behalf_of_nowait(self, borrower: object, /) -> None:
+        """Lend a token to any object, or raise Overloaded if that means waiting.
+
+        Raises:
+            Overloaded: As `acquire_nowait()` does.
+            RuntimeError: The borrower holds a token, or waits for one.
+        """
+
+    def release(self) -> None:
+        """Release what the current task has acquired last.
+
+        Raises:
+            RuntimeError: The task holds nothing.
+        """
+
+    def release_on_behalf_of(self, borrower: object, /) -> None:
+        """Take back the token that was lent to the borrower.
+
+        Raises:
+            RuntimeError: The borrower holds nothing.
+        """
+
+class RateLimiter(Limiter):
+    """Let `rate` tokens pass in `per` seconds, and let others wait for the next.
+
+    In any time t, at most `burst + rate / per * t` tokens pass (GCRA). Who waits is woken when his token is due.
+    Nothing is released: a block holds nothing.
+
+    Args:
+        rate: How many tokens, above 0.
+        per: In how many seconds, above 0.
+        burst: How many may pass at once after a pause. As a rule as many as come in a second, and at least 1; with 1
+            they are spread evenly.
+        max_waiting: How many requests may wait; 0: none.
+        max_wait: How long one may wait, in seconds. As the wait is known, who would wait longer is refused at once.
+        name: What it is called in errors and statistics.
+
+    Raises:
+        ValueError: A number is too small.
+
+    Example:
+        api = tonnage.RateLimiter(100, per=60, max_wait=5, name="api")
+        async with api:
+            print("at most 100 a minute, spread evenly")
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        per: float = 1.0,
+        *,
+        burst: int | None = None,
+        max_waiting: int | None = None,
+        max_wait: float | None = None,
+        name: str | None = None,
+    ) -> None: ...
+    @property
+    def rate(self) -> float:
+        """How many tokens pass in `per` seconds."""
+
+    @property
+    def per(self) -> float:
+        """The seconds that `rate` is counted in."""
+
+    @property
+    def burst(self) -> int:
+        """How many tokens may pass at once."""
 
 # What as_completed() returns: both kinds of iterators.
 @type_check_only

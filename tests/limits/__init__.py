@@ -1,1 +1,1 @@
-"""Tests of what a program limits itself by."""
+"""Tests of limiters, and of what else a program limits itself by."""

@@ -38,6 +38,7 @@ fn _tonnage(module: &Bound<'_, PyModule>) -> PyResult<()> {
     cpython::add_classes(module)?;
     module.add_class::<event_loop::EventLoop>()?;
     module.add_class::<sync::QueueStats>()?;
+    module.add_class::<limits::LimiterStats>()?;
     module.add_function(wrap_pyfunction!(future::awaited_by::future_add_to_awaited_by, module)?)?;
     module.add_function(wrap_pyfunction!(future::awaited_by::future_discard_from_awaited_by, module)?)?;
     module.add_function(wrap_pyfunction!(_live_objects, module)?)?;

@@ -71,6 +71,7 @@ attribute_names!(
     get_loop,
     get_name,
     is_running,
+    is_closed,
     msg,
     name,
     daemon,
@@ -114,6 +115,10 @@ attribute_names!(
     release,
     locked,
     wait,
+    setdefault,
+    call_soon_threadsafe,
+    _on_time,
+    _task_ended,
 );
 
 macro_rules! imported {
@@ -169,6 +174,10 @@ imported! {
     broken_barrier_error = "tonnage.errors", "BrokenBarrierError";
     overloaded = "tonnage.errors", "Overloaded";
     warn_of_tasks = "tonnage.policy", "warn_of_tasks";
+    limited = "tonnage.limited", "limited";
+    asyncio_timeout_error = "asyncio.exceptions", "TimeoutError";
+    mapping_proxy = "types", "MappingProxyType";
+    dict = "builtins", "dict";
     cancelled_error = "asyncio.exceptions", "CancelledError";
     invalid_state_error = "asyncio.exceptions", "InvalidStateError";
     queue_empty = "asyncio.queues", "QueueEmpty";

@@ -73,6 +73,19 @@ impl Waiter {
         Ok(future::is_done(future)? && !future::is_cancelled(future)?)
     }
 
+    /// What it was woken with; nothing if it still waits, or gave up.
+    pub(crate) fn woken_with<'py>(&self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
+        let future = self.0.bind(py);
+        if is_exact::<Future>(future) {
+            let future = future.cast::<Future>()?;
+            return Ok(future.value().state.with(py, |state| match &state.outcome {
+                Outcome::Result(value) => Some(value.get_bound(py)),
+                _ => None,
+            }));
+        }
+        if self.was_woken(py)? { future.call_method0(names::result(py)).map(Some) } else { Ok(None) }
+    }
+
     pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         visit.call(&self.0)
     }

@@ -16,6 +16,7 @@ use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
 use crate::limits::Budget;
+use crate::limits::{AcquireCoroutine, CapacityLimiter, Limiter, Permit, RateLimiter};
 use crate::structured::{
     AsCompletedIterator, AsyncMap, BeginCoroutine, ChildDone, CollectCoroutine, DeadlineBlock,
     DrainCoroutine, ExitCoroutine, GatheringFuture, LeaveCoroutine, MapResults, MoveOn, NextFutureCoroutine,
@@ -175,4 +176,9 @@ native_classes! {
     [JoinCoroutine]
     [NextItemCoroutine]
     [PutCoroutine]
+    [Limiter, extras]
+    [CapacityLimiter: Limiter, first field limiter]
+    [RateLimiter: Limiter, first field limiter]
+    [Permit]
+    [AcquireCoroutine]
 }

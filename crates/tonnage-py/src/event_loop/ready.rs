@@ -3,6 +3,7 @@
 use super::handle::Handle;
 use crate::cpython::{Owned, Visit};
 use crate::future::Future;
+use crate::limits::Limiter;
 use crate::structured::DeadlineBlock;
 use crate::task::Task;
 use crate::transports::SocketTransport;
@@ -18,6 +19,8 @@ pub(crate) enum Ready {
     Wake(Owned<Future>),
     /// A timeout whose deadline has passed.
     Expire(Owned<DeadlineBlock>),
+    /// A limiter for which the time has come to serve those who wait.
+    Serve(Owned<Limiter>),
     /// A transport whose socket has bytes.
     Readable(Owned<SocketTransport>),
     /// A transport whose socket takes bytes.
@@ -42,6 +45,7 @@ impl Ready {
             },
             Self::Wake(future) => visit.call(future),
             Self::Expire(timeout) => visit.call(timeout),
+            Self::Serve(limiter) => visit.call(limiter),
             Self::Readable(transport) | Self::Writable(transport) => visit.call(transport),
         }
     }

@@ -15,10 +15,9 @@ use super::{DoneCallback, EventLoop, Handle, Ready, handle};
 use crate::cpython::Object;
 use crate::event_loop::sources::Watcher;
 use crate::future::Outcome;
-use crate::structured::DeadlineBlock;
 use crate::task::Task;
 use crate::transports::SocketTransport;
-use crate::{errors, future, names, structured, task};
+use crate::{errors, future, limits, names, structured, task};
 
 /// Passes over the ready queue between two polls, while there is work. A prime, so that it does not
 /// fall into step with a program's own period.
@@ -201,9 +200,21 @@ impl EventLoop {
                 let timeout = timeout.into_bound(py);
                 match structured::expire(&timeout) {
                     Err(error) if !errors::is_exit(py, &error) => {
-                        report_expiry(slf.as_any(), &timeout, error)
+                        let what = format!("Exception in the expiry of {}", timeout.repr()?);
+                        report_failure(slf.as_any(), what, error)
                     }
                     expired => expired,
+                }
+            }
+            Ready::Serve(limiter) => {
+                self.leave_task(slf.as_any())?;
+                let limiter = limiter.into_bound(py);
+                match limits::on_time(&limiter) {
+                    Err(error) if !errors::is_exit(py, &error) => {
+                        let what = format!("Exception while serving those who wait for {}", limiter.repr()?);
+                        report_failure(slf.as_any(), what, error)
+                    }
+                    served => served,
                 }
             }
             Ready::Readable(transport) => {
@@ -255,6 +266,7 @@ impl EventLoop {
             }
             Ready::Wake(future) => future.bind(py).clone().into_any(),
             Ready::Expire(timeout) => timeout.bind(py).clone().into_any(),
+            Ready::Serve(limiter) => limiter.bind(py).clone().into_any(),
             Ready::Readable(transport) | Ready::Writable(transport) => transport.bind(py).clone().into_any(),
         })
     }
@@ -283,12 +295,12 @@ impl EventLoop {
     }
 }
 
-/// Tells the exception handler that a timeout could not cancel its task.
+/// Tells the exception handler of a timeout that could not cancel its task, or the like.
 #[cold]
-fn report_expiry(event_loop: &Object<'_>, timeout: &Bound<'_, DeadlineBlock>, error: PyErr) -> PyResult<()> {
+fn report_failure(event_loop: &Object<'_>, message: String, error: PyErr) -> PyResult<()> {
     let py = event_loop.py();
     let details = PyDict::new(py);
-    details.set_item("message", format!("Exception in the expiry of {}", timeout.repr()?))?;
+    details.set_item("message", message)?;
     details.set_item("exception", error.into_value(py))?;
     event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
 }

@@ -13,6 +13,7 @@ use super::{EventLoop, Handle, Ready, Timer, TimerHandle};
 use crate::cpython::{Args, Methods, Native, Object, Owned, Parameters, compat, number};
 use crate::errors::Refusal;
 use crate::future::{Callbacks, Future};
+use crate::limits::Limiter;
 use crate::structured::DeadlineBlock;
 use crate::task::{self, TaskOptions};
 use crate::{errors, future, names};
@@ -167,6 +168,18 @@ impl EventLoop {
         }
         let timer = Timer::Expire(timeout.into());
         Ok(Some(self.timers.with(py, |timers| timers.insert(deadline, timer))))
+    }
+
+    /// Has the limiter serve those who wait at a time.
+    pub(crate) fn serve_at(
+        &self,
+        py: Python<'_>,
+        at_ns: u64,
+        limiter: &Bound<'_, Limiter>,
+    ) -> PyResult<TimerKey> {
+        self.check_scheduling(None)?;
+        let timer = Timer::Serve(limiter.into());
+        Ok(self.timers.with(py, |timers| timers.insert(at_ns, timer)))
     }
 
     /// `loop.time()` of each loop of ours.
