@@ -12,8 +12,10 @@ import asyncio as _asyncio
 from typing import TYPE_CHECKING
 
 from tonnage._tonnage import (
+    AsyncMap,
     Barrier,
     BoundedSemaphore,
+    Budget,
     CapacityLimiter,
     Condition,
     Event,
@@ -23,6 +25,7 @@ from tonnage._tonnage import (
     Limiter,
     LimiterStats,
     Lock,
+    MoveOn,
     Permit,
     PriorityQueue,
     Queue,
@@ -34,11 +37,17 @@ from tonnage._tonnage import (
     Timeout,
     TimerHandle,
     __version__ as __version__,
+    amap,
     as_completed,
     create_task,
+    current_effective_deadline,
     ensure_future,
     gather,
+    move_on_after,
+    move_on_at,
+    race,
     shield,
+    shield_scope,
     sleep,
     timeout,
     timeout_at,
@@ -51,8 +60,11 @@ from tonnage.errors import BrokenBarrierError, LimiterDeadlock, Overloaded, Queu
 from tonnage.event_loop import EventLoop, new_event_loop
 from tonnage.install import install
 from tonnage.live_objects import report_at_exit as _report_at_exit
+from tonnage.policy import Policy
 from tonnage.runner import Runner, run
 from tonnage.task_status import TaskStatus
+from tonnage.worker_call import AbandonedCall, check_cancelled
+from tonnage.workers import Workers
 
 if TYPE_CHECKING:
     # The rest of asyncio, for type checkers; `__getattr__` finds it at run time.
@@ -129,9 +141,12 @@ if TYPE_CHECKING:
         )
 
 __all__ = [
+    "AbandonedCall",
+    "AsyncMap",
     "Barrier",
     "BoundedSemaphore",
     "BrokenBarrierError",
+    "Budget",
     "CapacityLimiter",
     "Condition",
     "Event",
@@ -143,7 +158,9 @@ __all__ = [
     "LimiterDeadlock",
     "LimiterStats",
     "Lock",
+    "MoveOn",
     "Overloaded",
+    "Policy",
     "Permit",
     "PriorityQueue",
     "Queue",
@@ -157,17 +174,25 @@ __all__ = [
     "TaskStatus",
     "Timeout",
     "TimerHandle",
+    "Workers",
+    "amap",
     "as_completed",
+    "check_cancelled",
     "create_eager_task_factory",
     "create_task",
+    "current_effective_deadline",
     "eager_task_factory",
     "ensure_future",
     "gather",
     "install",
+    "move_on_after",
+    "move_on_at",
     "new_event_loop",
+    "race",
     "run",
     "run_coroutine_threadsafe",
     "shield",
+    "shield_scope",
     "sleep",
     "timeout",
     "timeout_at",

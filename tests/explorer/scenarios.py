@@ -1,5 +1,16 @@
 """Importing this registers all scenarios; there is one file for each kind of primitive."""
 
-from . import barriers, groups, limiters, locks, queues, tasks, timeouts, waiting
+from . import barriers, deadlines, groups, limiters, locks, maps, queues, tasks, timeouts, waiting
 
-__all__ = ["barriers", "groups", "limiters", "locks", "queues", "tasks", "timeouts", "waiting"]
+__all__ = [
+    "barriers",
+    "deadlines",
+    "groups",
+    "limiters",
+    "locks",
+    "maps",
+    "queues",
+    "tasks",
+    "timeouts",
+    "waiting",
+]

@@ -4,6 +4,7 @@
 //! wait (`line`), and refuses when they are too many, wait too long, or the line does not drain (`codel`).
 
 pub mod admission;
+pub mod budget;
 pub mod capacity;
 pub mod codel;
 pub mod histogram;

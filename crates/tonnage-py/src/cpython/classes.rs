@@ -15,11 +15,13 @@ use crate::coroutine::{CoroutineIter, Immediate};
 use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
+use crate::limits::Budget;
 use crate::limits::{AcquireCoroutine, CapacityLimiter, Limiter, Permit, RateLimiter};
 use crate::structured::{
-    AsCompletedIterator, ChildDone, ExitCoroutine, GatheringFuture, NextFutureCoroutine, NextResultCoroutine,
-    SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine,
-    Waiting,
+    AsCompletedIterator, AsyncMap, BeginCoroutine, ChildDone, CollectCoroutine, DeadlineBlock,
+    DrainCoroutine, ExitCoroutine, GatheringFuture, LeaveCoroutine, MapResults, MoveOn, NextFutureCoroutine,
+    NextMappedCoroutine, NextResultCoroutine, RaceCoroutine, ShieldScope, SleepCoroutine, StartCoroutine,
+    TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine, Waiting, WorkerCoroutine,
 };
 use crate::sync::{
     Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
@@ -125,7 +127,10 @@ native_classes! {
     [GatheringFuture: Future, first field future]
     [SleepCoroutine]
     [Turn]
-    [Timeout, extras]
+    [DeadlineBlock, extras]
+    [Timeout: DeadlineBlock, first field block]
+    [MoveOn: DeadlineBlock, first field block]
+    [ShieldScope, extras]
     [EnterCoroutine]
     [WaitForCoroutine]
     [TaskGroup, extras]
@@ -137,6 +142,16 @@ native_classes! {
     [AsCompletedIterator]
     [NextFutureCoroutine]
     [NextResultCoroutine]
+    [AsyncMap, extras]
+    [MapResults]
+    [CollectCoroutine]
+    [DrainCoroutine]
+    [BeginCoroutine]
+    [LeaveCoroutine]
+    [NextMappedCoroutine]
+    [WorkerCoroutine]
+    [RaceCoroutine]
+    [Budget, extras]
     [Lock, extras]
     [Semaphore, extras]
     [BoundedSemaphore: Semaphore, first field semaphore]

@@ -11,6 +11,7 @@ mod acquire;
 mod alarm;
 mod ask;
 mod borrow;
+mod budget;
 mod capacity;
 mod config;
 mod deadline;
@@ -25,6 +26,7 @@ mod serve;
 mod stats;
 
 pub(crate) use acquire::AcquireCoroutine;
+pub(crate) use budget::Budget;
 pub(crate) use capacity::CapacityLimiter;
 pub(crate) use limiter::Limiter;
 pub(crate) use permit::Permit;
