@@ -14,7 +14,16 @@ from typing import Any
 from goals import SYSTEM_CALLS_PER_ROUND_TRIP, WAITING_TASK_BYTES
 from loops import differ_in_loop
 from operations import OPERATIONS
-from table import NOTE, machine_line, memory_table, network_goals, operation_tables, plain_table, value_table
+from table import (
+    NOTE,
+    jobs_table,
+    machine_line,
+    memory_table,
+    network_goals,
+    operation_tables,
+    plain_table,
+    value_table,
+)
 
 BEGIN = "<!-- benchmark results: begin -->"
 END = "<!-- benchmark results: end -->"
@@ -49,6 +58,10 @@ def parts(results: Mapping[str, Any]) -> Iterator[str]:
             f"the goal is {WAITING_TASK_BYTES}."
         )
         yield markdown(memory_table(memory, loops))
+    if jobs := results.get("jobs"):
+        yield "## Many jobs, 20 at once"
+        yield "200,000 jobs of `sleep(0)`, for each way to bound them. `benchmarks/jobs.py` has them all."
+        yield markdown(jobs_table(jobs))
     counts = results.get("instructions")
     if counts and "skipped" not in counts:
         yield "## Instructions per operation"

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import instructions
+import jobs
 import machine
 import network
 import scheduling
@@ -41,7 +42,7 @@ def say(text: str) -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Measure event loops against each other.",
-        epilog=f"Names: {', '.join([*OPERATIONS, 'memory', 'calls', *network.CASES])}.",
+        epilog=f"Names: {', '.join([*OPERATIONS, 'memory', 'calls', 'jobs', *network.CASES])}.",
     )
     parser.add_argument("--only", metavar="NAMES", help="names or patterns such as tg_*, comma-separated")
     parser.add_argument("--loops", default=",".join(DEFAULT_LOOPS), help=f"of {', '.join(LOOPS)}")
@@ -138,6 +139,8 @@ def main() -> None:
         if select(["memory"], arguments.only):
             say("memory")
             results["memory"] = waiting_memory.measure(loops)
+        if select(["jobs"], arguments.only):
+            results["jobs"] = jobs.measure(list(jobs.WAYS), min(arguments.rounds, jobs.ROUNDS), say)
         measure_network(results, differ_in_loop(loops), arguments, skipped)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -39,6 +39,9 @@ def render(results: Mapping[str, Any]) -> str:
     if memory := results.get("memory"):
         parts.append(f"Bytes per waiting task with its future, 100,000 of them (goal {WAITING_TASK_BYTES})")
         parts.append(grid(memory_table(memory, loops)))
+    if jobs := results.get("jobs"):
+        parts.append("200,000 jobs of sleep(0), 20 at once, for each way to bound them")
+        parts.append(grid(jobs_table(jobs)))
     if counts := results.get("instructions"):
         if "skipped" in counts:
             parts.append(f"Instructions per operation: skipped: {counts['skipped']}")
@@ -135,6 +138,13 @@ def memory_table(
     for kind, by_loop in measured.items():
         for label, key in keys.items():
             rows.append([f"{kind}: {label}", *(shown(by_loop.get(loop, {}), key) for loop in loops)])
+    return rows
+
+
+def jobs_table(measured: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    keys = {"µs a job": "us", "MB more": "megabytes", "worst lag, ms": "lag_ms"}
+    rows = [["", *keys]]
+    rows.extend([name, *(shown(result, key) for key in keys.values())] for name, result in measured.items())
     return rows
 
 

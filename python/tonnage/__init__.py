@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from tonnage._tonnage import (
     AIMD,
     AdaptiveLimiter,
+    AsyncMap,
     Barrier,
     BoundedSemaphore,
+    Budget,
     CapacityLimiter,
     Condition,
     Event,
@@ -26,6 +28,7 @@ from tonnage._tonnage import (
     Limiter,
     LimiterStats,
     Lock,
+    MoveOn,
     Permit,
     PriorityQueue,
     Queue,
@@ -37,11 +40,17 @@ from tonnage._tonnage import (
     Timeout,
     TimerHandle,
     __version__ as __version__,
+    amap,
     as_completed,
     create_task,
+    current_effective_deadline,
     ensure_future,
     gather,
+    move_on_after,
+    move_on_at,
+    race,
     shield,
+    shield_scope,
     sleep,
     timeout,
     timeout_at,
@@ -55,8 +64,11 @@ from tonnage.event_loop import EventLoop, new_event_loop
 from tonnage.install import install
 from tonnage.limit_algorithm import LimitAlgorithm
 from tonnage.live_objects import report_at_exit as _report_at_exit
+from tonnage.policy import Policy
 from tonnage.runner import Runner, run
 from tonnage.task_status import TaskStatus
+from tonnage.worker_call import AbandonedCall, check_cancelled
+from tonnage.workers import Workers
 
 if TYPE_CHECKING:
     # The rest of asyncio, for type checkers; `__getattr__` finds it at run time.
@@ -134,10 +146,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AIMD",
+    "AbandonedCall",
     "AdaptiveLimiter",
+    "AsyncMap",
     "Barrier",
     "BoundedSemaphore",
     "BrokenBarrierError",
+    "Budget",
     "CapacityLimiter",
     "Condition",
     "Event",
@@ -151,8 +166,10 @@ __all__ = [
     "LimiterDeadlock",
     "LimiterStats",
     "Lock",
+    "MoveOn",
     "Overloaded",
     "Permit",
+    "Policy",
     "PriorityQueue",
     "Queue",
     "QueueShutDown",
@@ -165,17 +182,25 @@ __all__ = [
     "TaskStatus",
     "Timeout",
     "TimerHandle",
+    "Workers",
+    "amap",
     "as_completed",
+    "check_cancelled",
     "create_eager_task_factory",
     "create_task",
+    "current_effective_deadline",
     "eager_task_factory",
     "ensure_future",
     "gather",
     "install",
+    "move_on_after",
+    "move_on_at",
     "new_event_loop",
+    "race",
     "run",
     "run_coroutine_threadsafe",
     "shield",
+    "shield_scope",
     "sleep",
     "timeout",
     "timeout_at",

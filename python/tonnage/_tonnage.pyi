@@ -13,6 +13,7 @@ import asyncio
 import sys
 from asyncio.events import _TaskFactory
 from collections.abc import (
+    AsyncIterable,
     AsyncIterator,
     Awaitable,
     Callable,
@@ -26,7 +27,18 @@ from collections.abc import (
 from contextvars import Context
 from socket import socket
 from types import FrameType, GenericAlias, TracebackType
-from typing import Any, Literal, Protocol, TextIO, TypeAlias, TypeVar, overload, type_check_only
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    NoReturn,
+    Protocol,
+    TextIO,
+    TypeAlias,
+    TypeVar,
+    overload,
+    type_check_only,
+)
 
 from _typeshed import SupportsRichComparisonT
 from typing_extensions import ParamSpec, Self, TypeVarTuple, Unpack, disjoint_base, final
@@ -48,8 +60,10 @@ __all__ = [
     "AIMD",
     "BUILD_PROFILE",
     "AdaptiveLimiter",
+    "AsyncMap",
     "Barrier",
     "BoundedSemaphore",
+    "Budget",
     "CapacityLimiter",
     "Condition",
     "Event",
@@ -62,6 +76,7 @@ __all__ = [
     "Limiter",
     "LimiterStats",
     "Lock",
+    "MoveOn",
     "Permit",
     "PriorityQueue",
     "Queue",
@@ -75,13 +90,18 @@ __all__ = [
     "Timeout",
     "TimerHandle",
     "__version__",
+    "amap",
     "as_completed",
     "create_task",
     "ensure_future",
     "future_add_to_awaited_by",
     "future_discard_from_awaited_by",
     "gather",
+    "move_on_after",
+    "move_on_at",
+    "race",
     "shield",
+    "shield_scope",
     "sleep",
     "timeout",
     "timeout_at",
@@ -101,6 +121,7 @@ _T3 = TypeVar("_T3")
 _T4 = TypeVar("_T4")
 _T5 = TypeVar("_T5")
 _T6 = TypeVar("_T6")
+_R = TypeVar("_R")
 _FT = TypeVar("_FT", bound=asyncio.Future[Any])
 _Ts = TypeVarTuple("_Ts")
 _Coro: TypeAlias = Generator[Any, None, _T] | Coroutine[Any, Any, _T]
@@ -514,8 +535,13 @@ class EventLoop:
             kwargs: For the task factory; without one there is nothing more to say.
 
         Raises:
+            Overloaded: The loop runs, and as many tasks are pending as its `Policy` allows. The
+                coroutine is closed.
             RuntimeError: The loop is closed.
         """
+
+    def _create_unbounded_task(self, coro: _Coro[_T], **kwargs: Any) -> Task[_T]:
+        """Run a coroutine as a task of this loop, however many there are."""
 
     def set_task_factory(self, factory: _TaskFactory | None) -> None:
         """Set what `create_task()` makes tasks with; None is tonnage's own Task.
@@ -549,6 +575,9 @@ class EventLoop:
     def _note_attribute(self, name: str) -> None: ...
     def _pending_tasks(self) -> set[asyncio.Task[Any]]:
         """The pending tasks of this loop."""
+
+    def _bound_tasks(self, max_tasks: int | None, warn_tasks: int | None) -> None:
+        """Sets how many tasks may be pending, and how many without a warning; None is any number."""
 
     def _let_tasks_go(self) -> None:
         """Keeps no pending task alive any more."""
@@ -897,6 +926,161 @@ class Timeout:
     def expired(self) -> bool:
         """Return True once the deadline has passed inside the block."""
 
+@final
+class MoveOn:
+    """Cancel what runs in an `async with` block when a deadline passes, and go on after it.
+
+    `move_on_after()` and `move_on_at()` make it. The task is cancelled where it waits in the block, and the
+    exit swallows that CancelledError. A cancellation from elsewhere goes through as it is, and so does every
+    other error.
+
+    Example:
+        async with tonnage.move_on_after(0.1) as attempt:
+            await tonnage.sleep(3600)
+        print(attempt.cancelled_caught)
+    """
+
+    @property
+    def cancelled_caught(self) -> bool:
+        """Was the block left early because its deadline passed?
+
+        False while the block runs, and if it came to its end all the same.
+        """
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> bool: ...
+    def when(self) -> float | None:
+        """Return the current deadline, in the loop's time, or None.
+
+        In seconds.
+        """
+
+    def reschedule(self, when: float | None) -> None:
+        """Move the deadline to `when`, in the loop's time; None is never.
+
+        One that has passed cancels the block in the loop's next turn.
+
+        Args:
+            when: In seconds of the loop's clock; None is never.
+
+        Raises:
+            RuntimeError: The block was not entered yet, or its deadline has passed, or it has ended.
+        """
+
+    def expired(self) -> bool:
+        """Return True once the deadline has passed inside the block."""
+
+@disjoint_base
+class shield_scope:  # noqa: N801 - It is entered like a function of asyncio.
+    """Defer cancellations of the current task to the end of the block, for at most `timeout` seconds.
+
+    For cleanup that must not be torn apart. Inside, `task.cancel()` returns True and counts in `cancelling()`
+    as always, but nothing is raised in the block. When the block ends, the cancellation comes at the next
+    await that waits, with its message, as if `cancel()` had been called then; when the time is over first, it
+    comes inside the block at once. `task.uncancel()` takes a deferred one back, once the count is what it was
+    without it. What was on its way when the block was entered is deferred too.
+
+    The blocks inside work as ever: a `timeout()`, a `wait_for()`, a failing `TaskGroup` cancels what it is
+    for. Blocks outside are deferred, and so are the timeouts of other libraries, which cancel the task as
+    anybody does. Of nested scopes, none outlasts an outer one.
+
+    Args:
+        timeout: In seconds from entry: finite, and 0 or more.
+
+    Raises:
+        ValueError: `timeout` is no finite number, or negative.
+        RuntimeError: On entering: the task is not tonnage's but, as on asyncio's own loop, asyncio's; no task
+            is running; or the block was entered before.
+
+    Example:
+        task = asyncio.current_task()
+        async with tonnage.shield_scope(5):
+            task.cancel()
+            await tonnage.sleep(0.01, "this is not cut short")
+            print("closed properly")
+        try:
+            await tonnage.sleep(3600)
+        except asyncio.CancelledError:
+            print("cancelled after the block")
+            task.uncancel()
+    """
+
+    def __init__(self, timeout: float) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None: ...
+
+@final
+class AsyncMap(Generic[_T, _R]):
+    """What amap() returns: await it for a list, or enter it to have the results as they come.
+
+    Nothing runs before. Each is good for one use. Leaving the block early cancels the workers; whoever leaves it,
+    or awaits the map, waits until all of them have ended.
+
+    Example:
+        async def double(number):
+            return 2 * number
+
+        print(await tonnage.amap(double, range(10), limit=3))
+        async with tonnage.amap(double, range(10), limit=3) as results:
+            async for result in results:
+                print(result)
+    """
+
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+    def __await__(self) -> Generator[Any, None, list[_R]]: ...
+    # Raises TypeError, and says what to do instead.
+    def __aiter__(self) -> NoReturn: ...
+    async def __aenter__(self) -> AsyncIterator[_R]:
+        """Start the workers, and return their results.
+
+        Raises:
+            RuntimeError: The map was used before, or this is not inside a task.
+        """
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Cancel the workers, and wait for them.
+
+        An asynchronous source that has more items is closed.
+
+        Raises:
+            ExceptionGroup: What workers failed with, and what left the block, if the loop over the results has not
+                raised it already.
+        """
+
+    def pairs(self) -> AsyncMap[_T, tuple[_T, _R]]:
+        """Return a map whose results are pairs of an item and its result.
+
+        It takes the place of this one.
+
+        Raises:
+            RuntimeError: The map was used before.
+        """
+
+    async def drain(self) -> int:
+        """Run to the end, keep no result, and return the number of items.
+
+        If the wait is cancelled, so are the workers, and they are waited for.
+
+        Raises:
+            ExceptionGroup: What the function, or the source, has raised.
+            RuntimeError: The map was used before, or this is not inside a task.
+        """
+
 @disjoint_base
 class Lock(asyncio.Lock):
     """Let one task at a time pass, first come, first served.
@@ -1205,13 +1389,16 @@ class Queue(asyncio.Queue[_T]):
             and `put_nowait()` raises QueueFull. With `"raise"` both raise it. `"drop_oldest"` drops the
             oldest item, `"drop_newest"` the one that is being put. A dropped item counts as done for
             `join()`.
-        on_drop: Called with each item dropped, and with the reason, which is `overflow`.
+        target_delay: Seconds for which items should wait at most. While the least wait of each 100 ms is
+            longer, the queue is overloaded, and drops what has waited for twice as long when it would be got:
+            what is got is worth the work still. The rule is CoDel, as in Meta's folly. Only for a Queue.
+        on_drop: Called with each item dropped, and with the reason, which is `overflow` or `"delay"`.
 
     Raises:
-        ValueError: `overflow` is none of these; a queue that refuses or drops has no bound; `on_drop` is
-            given to a queue that drops nothing; a PriorityQueue is to drop the oldest item, which it does not
-            know.
-        TypeError: `on_drop` cannot be called.
+        ValueError: `overflow` is none of these; a queue that drops has no bound; `on_drop` is given to a
+            queue that drops nothing; a PriorityQueue is to drop the oldest item, which it does not know;
+            `target_delay` is no positive number, or for a queue that is not first in, first out.
+        TypeError: `on_drop` cannot be called; a subclass with a storage of its own has a `target_delay`.
 
     Example:
         queue: tonnage.Queue[int] = tonnage.Queue(maxsize=10)
@@ -1232,6 +1419,7 @@ class Queue(asyncio.Queue[_T]):
         maxsize: int = 0,
         *,
         overflow: Literal["wait", "raise", "drop_oldest", "drop_newest"] = "wait",
+        target_delay: float | None = None,
         on_drop: Callable[[_T, str], object] | None = None,
     ) -> None: ...
     def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
@@ -1566,11 +1754,105 @@ class QueueStats:
 
     @property
     def dropped(self) -> int:
-        """The number of items that were dropped because the queue was full."""
+        """The number of items that were dropped: the queue was full, or they had waited for too long."""
 
     @property
     def delay(self) -> float:
-        """How long items wait in the queue, in seconds; 0.0 where that is not measured."""
+        """How long the oldest item has waited, in seconds; 0.0 without `target_delay`, which measures it."""
+
+@overload
+def amap(
+    func: Callable[[_T], Awaitable[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    /,
+    *,
+    limit: int,
+    ordered: bool = True,
+    buffersize: int | None = None,
+    timeout: float | None = None,
+    return_exceptions: Literal[False] = False,
+) -> AsyncMap[_T, _R]:
+    """Call a function with each item of a source, at most `limit` at a time.
+
+    The workers share the source, and take the next item only when they can begin with it, so that memory does not
+    grow with the number of items. There is no task for each item: inside of the function,
+    `asyncio.current_task()` is the worker, which lives on after the item. But each item has a context of its own,
+    as a task would: a copy of the caller's, and of what the source has set there.
+
+    The first error cancels the items that run, and leaves when they have ended, in a group with what they raised
+    meanwhile. If the caller is cancelled, so are they, and they are waited for. An item that ends cancelled though
+    nobody has asked for it, ends the map with CancelledError, as it does a gather().
+
+    Args:
+        func: Called with one item; what it returns is awaited.
+        items: The source, which may be endless. It is asked for one item at a time. An asynchronous one that has
+            more items is closed at the end (`aclose()`).
+        limit: How many items run at once.
+        ordered: Results come in the order of the items; else in the order in which they are there.
+        buffersize: In an `async with` block: how many results may wait to be taken, beyond one that each worker
+            holds; by default as many as `limit`. A worker that finds no room takes no item.
+        timeout: In seconds, for each item; the item then fails with TimeoutError. By default for ever.
+        return_exceptions: Put errors among the results, and go on. CancelledError, KeyboardInterrupt and SystemExit
+            still end the map, and so do errors of the source.
+
+    Returns:
+        An object to be awaited, entered, or drained.
+
+    Raises:
+        TypeError: `func` is no function, `items` cannot be iterated, or `limit` is no int.
+        ValueError: `limit` is below 1.
+
+    Example:
+        async def fetch(number):
+            await tonnage.sleep(0.01)
+            return 2 * number
+
+        assert await tonnage.amap(fetch, range(100), limit=20) == [2 * number for number in range(100)]
+    """
+
+@overload
+def amap(
+    func: Callable[[_T], Awaitable[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    /,
+    *,
+    limit: int,
+    ordered: bool = True,
+    buffersize: int | None = None,
+    timeout: float | None = None,
+    return_exceptions: bool,
+) -> AsyncMap[_T, _R | BaseException]: ...
+
+@disjoint_base
+class Budget:
+    """Allow retries and hedges as a share of the requests.
+
+    Without it, retries multiply the load of what is overloaded already. Each request deposits, each retry or hedge
+    asks first. Within the window there are at most `ratio` of them for each request, and `min_per_second` beside
+    them, so that a program that has just begun may retry too. One budget is shared by all requests to one place.
+
+    Args:
+        ratio: How many retries each request pays for.
+        min_per_second: How many there may be in each second of the window without any request.
+        window: In seconds. It slides by a tenth of it.
+
+    Raises:
+        ValueError: A number is negative or not finite, or the window is 0.
+
+    Example:
+        budget = tonnage.Budget(0.2, min_per_second=0)
+        for _ in range(5):
+            budget.deposit()
+        assert budget.withdraw()
+        assert not budget.withdraw()
+    """
+
+    def __init__(self, ratio: float = 0.2, *, min_per_second: float = 10.0, window: float = 10.0) -> None: ...
+    def deposit(self) -> None:
+        """Count a request."""
+
+    def withdraw(self) -> bool:
+        """Return True if there may be one more retry, and count it."""
 
 @final
 class LimiterStats:
@@ -1902,6 +2184,28 @@ def create_task(
         print(await task)
     """
 
+def current_effective_deadline() -> float:
+    """Return by when what the current task does must end, in the loop's time; infinity is never.
+
+    It is the nearest deadline of the `timeout()` and `move_on_after()` blocks (and their `_at` twins) that the
+    task is inside of, of a `wait_for()` that runs its coroutine, and of what the task inherited: the children
+    of a `TaskGroup`, of `gather()` and of `as_completed()` are under the deadline that the task which started
+    them was under at that moment. A task that is made by `create_task()` alone has no owner, and inherits
+    nothing; neither does a task on asyncio's own loop. A deadline that has passed stays what it is, and what is
+    outside of a `shield_scope()` counts from the end of that scope on.
+
+    Returns:
+        Seconds of the loop's clock, as `loop.time()` returns them.
+
+    Raises:
+        RuntimeError: No loop is running.
+
+    Example:
+        async with tonnage.timeout(10):
+            left = tonnage.current_effective_deadline() - tonnage.get_running_loop().time()
+            print(f"{left:.0f} seconds left")
+    """
+
 @overload
 def ensure_future(coro_or_future: _FT, *, loop: asyncio.AbstractEventLoop | None = None) -> _FT:  # type: ignore[overload-overlap]
     """Wrap a coroutine or an awaitable in a future.
@@ -2078,6 +2382,76 @@ def gather(
 def gather(
     *coros_or_futures: _FutureLike[_T], return_exceptions: bool
 ) -> asyncio.Future[list[_T | BaseException]]: ...
+def move_on_after(delay: float | None) -> MoveOn:
+    """Cancel the block after `delay` seconds, and go on after it; None is never.
+
+    When the time is over, the task is cancelled where it waits in the block, and goes on after the block.
+    `cancelled_caught` then says so.
+
+    Args:
+        delay: In seconds; None is no limit, until `reschedule()` sets one.
+
+    Raises:
+        RuntimeError: No loop is running; on entering, that no task is running.
+
+    Example:
+        answer = "none"
+        async with tonnage.move_on_after(0.1):
+            answer = await tonnage.sleep(3600, "late")
+        print(answer)
+    """
+
+def move_on_at(when: float | None) -> MoveOn:
+    """Cancel the block at the loop's time `when`, and go on after it; None is never.
+
+    It is `move_on_after()` with a time of the loop's clock.
+
+    Args:
+        when: In seconds of the loop's clock; None is no limit.
+
+    Raises:
+        RuntimeError: On entering, that no task is running.
+
+    Example:
+        deadline = tonnage.get_running_loop().time() + 0.1
+        for name in ["first", "second"]:
+            async with tonnage.move_on_at(deadline) as attempt:
+                await tonnage.sleep(0.06)
+            print(name, "late" if attempt.cancelled_caught else "in time")
+    """
+
+async def race(
+    *funcs: Callable[[], Awaitable[_T]], stagger: float | None = None, budget: Budget | None = None
+) -> _T:
+    """Call functions for one result: the first to succeed wins, the others are cancelled.
+
+    They are waited for too, so nothing of them runs when it returns. Of those that succeed in the same turn of the
+    loop, the first wins. A failure counts only if all have failed. What a loser raises because it is cancelled goes
+    to the loop's exception handler. If the caller is cancelled, all are cancelled, and waited for.
+
+    Args:
+        funcs: Each is called without arguments; what it returns runs in a task.
+        stagger: In seconds: each starts so much later than the one before, or as soon as one has failed. By
+            default all start at once.
+        budget: The first deposits there, and each further one starts only if it allows it. Once it refuses, no more
+            are started.
+
+    Returns:
+        The result of the winner.
+
+    Raises:
+        Exception: All have failed: the error, or an ExceptionGroup if there are several, in the order of the
+            functions. A note says how many the budget has refused.
+        ValueError: There are no functions, or `stagger` is negative.
+
+    Example:
+        async def ask(mirror, delay):
+            await tonnage.sleep(delay)
+            return mirror
+
+        print(await tonnage.race(lambda: ask("far", 3), lambda: ask("near", 0.1), stagger=0.05))
+    """
+
 def shield(arg: _FutureLike[_T]) -> asyncio.Future[_T]:
     """Wait for a future, shielding it from cancellation.
 

@@ -41,9 +41,10 @@ class Overloaded(RuntimeError):  # noqa: N818 - It says what happened; the fault
     """Something that is bounded refuses more work.
 
     Attributes:
-        reason: Why: the waiting line is `"full"`; the wait was or would be too long (`"delay"`), or longer than the
-            deadline of who waits (`"deadline"`); what refuses is `"closed"`; the program has too many `"tasks"`;
-            a retry or a hedge is over its `"budget"`.
+        reason: Why: the waiting line is `"full"`; the wait was or would be too long
+            (`"delay"`), or longer than the deadline of who waits (`"deadline"`); what
+            refuses is `"closed"`; the program has too many `"tasks"`; a retry or a
+            hedge is over its `"budget"`.
         retry_after: Seconds after which it may be worth trying again; None if nobody can tell.
         limiter: The name of what refuses, if it has one.
     """

@@ -1,1 +1,1 @@
-"""Tests of limiters: so much at once, or in a time."""
+"""Tests of limiters, and of what else a program limits itself by."""

@@ -16,7 +16,8 @@ use pyo3::types::PyString;
 
 use crate::cpython::native_class::{create, create_with};
 use crate::cpython::{
-    Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, Slots, Step, Visit, coroutine, recursion,
+    Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, Slots, Step, Visit, context, coroutine,
+    recursion,
 };
 use crate::{errors, future, names};
 
@@ -34,6 +35,12 @@ pub(crate) trait Body: Sized + Send + Sync + 'static {
     #[inline]
     fn at_once<'py>(&mut self, _py: Python<'py>) -> PyResult<Option<Object<'py>>> {
         Ok(None)
+    }
+
+    /// The context in which what it awaits runs; nothing: that of the task.
+    #[inline]
+    fn context(&self) -> Option<&Owned> {
+        None
     }
 
     /// Shows each reference of the body to the collector.
@@ -177,7 +184,7 @@ impl<B: Body> State<B> {
             None => Ok(py.None().into_bound(py)),
             Some(awaited) => {
                 let awaited = awaited.into_bound(py);
-                match step(&awaited) {
+                match within(self.body.as_ref(), py, || step(&awaited)) {
                     Ok(Step::Yielded(value)) => {
                         self.awaited = Some(awaited.into());
                         return Ok(Step::Yielded(value));
@@ -200,7 +207,8 @@ impl<B: Body> State<B> {
         let awaited = awaited.into_bound(py);
         let is_ours = future::is_ours(&awaited);
         if error.is_instance_of::<PyGeneratorExit>(py) {
-            let closed = if is_ours { Ok(()) } else { close_awaited(&awaited) };
+            let closed =
+                if is_ours { Ok(()) } else { within(self.body.as_ref(), py, || close_awaited(&awaited)) };
             return self.run(py, Err(closed.err().unwrap_or(error)));
         }
         if is_ours {
@@ -209,7 +217,7 @@ impl<B: Body> State<B> {
         let step = match awaited.hasattr(names::throw(py)) {
             Ok(true) => {
                 let exception = errors::into_object(py, error);
-                deeper(py, || coroutine::throw(&awaited, &exception))
+                within(self.body.as_ref(), py, || deeper(py, || coroutine::throw(&awaited, &exception)))
             }
             Ok(false) => Err(error),
             Err(failed) => Err(failed),
@@ -231,7 +239,10 @@ impl<B: Body> State<B> {
         let ended = loop {
             match body.resume(py, outcome) {
                 Ok(Next::Await(object)) => {
-                    let (awaited, step) = begin_await(object);
+                    let (awaited, step) = match within(Some(&*body), py, || Ok(begin_await(object))) {
+                        Ok(begun) => begun,
+                        Err(error) => (None, Err(error)),
+                    };
                     outcome = match step {
                         Ok(Step::Yielded(value)) => {
                             self.awaited = awaited.map(Owned::from);
@@ -248,6 +259,15 @@ impl<B: Body> State<B> {
         };
         self.body = None;
         ended
+    }
+}
+
+/// Does a step of what the body awaits, in the context that the body has for it.
+#[inline(always)]
+fn within<B: Body, R>(body: Option<&B>, py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    match body.and_then(Body::context) {
+        Some(context) => context::run(context.bind(py), work),
+        None => work(),
     }
 }
 

@@ -19,15 +19,21 @@ attribute_names!(
     _asyncio_future_blocking,
     _cancel_message,
     _log_destroy_pending,
+    _must_cancel,
     _loop,
     _make_cancelled_error,
     _source_traceback,
     __class__,
+    __delitem__,
     __self__,
     __traceback__,
     __cause__,
     __context__,
     __notes__,
+    __aiter__,
+    __anext__,
+    __iter__,
+    __getitem__,
     _on_timeout,
     _asyncgens,
     exception,
@@ -102,6 +108,9 @@ attribute_names!(
     peername,
     _call_connection_lost,
     _start_reading,
+    aclose,
+    deposit,
+    withdraw,
     acquire,
     release,
     locked,
@@ -165,6 +174,7 @@ imported! {
     exc_info = "sys", "exc_info";
     broken_barrier_error = "tonnage.errors", "BrokenBarrierError";
     overloaded = "tonnage.errors", "Overloaded";
+    warn_of_tasks = "tonnage.policy", "warn_of_tasks";
     limited = "tonnage.limited", "limited";
     asyncio_timeout_error = "asyncio.exceptions", "TimeoutError";
     mapping_proxy = "types", "MappingProxyType";

@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod aimd;
+pub mod budget;
 pub mod capacity;
 pub mod codel;
 pub mod gradient;

@@ -16,12 +16,13 @@ use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
 use crate::limits::{
-    AcquireCoroutine, AdaptiveLimiter, Aimd, CapacityLimiter, Gradient, Limiter, Permit, RateLimiter,
+    AcquireCoroutine, AdaptiveLimiter, Aimd, Budget, CapacityLimiter, Gradient, Limiter, Permit, RateLimiter,
 };
 use crate::structured::{
-    AsCompletedIterator, ChildDone, ExitCoroutine, GatheringFuture, NextFutureCoroutine, NextResultCoroutine,
-    SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine,
-    Waiting,
+    AsCompletedIterator, AsyncMap, BeginCoroutine, ChildDone, CollectCoroutine, DeadlineBlock,
+    DrainCoroutine, ExitCoroutine, GatheringFuture, LeaveCoroutine, MapResults, MoveOn, NextFutureCoroutine,
+    NextMappedCoroutine, NextResultCoroutine, RaceCoroutine, ShieldScope, SleepCoroutine, StartCoroutine,
+    TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine, Waiting, WorkerCoroutine,
 };
 use crate::sync::{
     Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
@@ -127,7 +128,10 @@ native_classes! {
     [GatheringFuture: Future, first field future]
     [SleepCoroutine]
     [Turn]
-    [Timeout, extras]
+    [DeadlineBlock, extras]
+    [Timeout: DeadlineBlock, first field block]
+    [MoveOn: DeadlineBlock, first field block]
+    [ShieldScope, extras]
     [EnterCoroutine]
     [WaitForCoroutine]
     [TaskGroup, extras]
@@ -139,6 +143,16 @@ native_classes! {
     [AsCompletedIterator]
     [NextFutureCoroutine]
     [NextResultCoroutine]
+    [AsyncMap, extras]
+    [MapResults]
+    [CollectCoroutine]
+    [DrainCoroutine]
+    [BeginCoroutine]
+    [LeaveCoroutine]
+    [NextMappedCoroutine]
+    [WorkerCoroutine]
+    [RaceCoroutine]
+    [Budget, extras]
     [Lock, extras]
     [Semaphore, extras]
     [BoundedSemaphore: Semaphore, first field semaphore]

@@ -154,6 +154,14 @@ impl<T: NativeClass> Slots<T> {
         self.methods.by_name_only(c"__await__", c"Return an iterator to be used in await expression.", iter);
     }
 
+    /// What `await` takes in place of the object: a coroutine of ours.
+    pub(crate) fn awaited_by<F>(&mut self, _body: F)
+    where
+        F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        self.function(ffi::Py_am_await, unary::<T, F> as *mut c_void);
+    }
+
     /// What a coroutine has: `await` takes the object itself, and resumes it with `next`; code that calls
     /// `__await__()` by name gets an iterator. It is no iterator itself: see `NativeClass::HIDES_NEXT`.
     pub(crate) fn coroutine<N, I>(&mut self, _next: N, iter: I)

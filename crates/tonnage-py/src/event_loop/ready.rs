@@ -4,7 +4,7 @@ use super::handle::Handle;
 use crate::cpython::{Owned, Visit};
 use crate::future::Future;
 use crate::limits::Limiter;
-use crate::structured::Timeout;
+use crate::structured::DeadlineBlock;
 use crate::task::Task;
 use crate::transports::SocketTransport;
 
@@ -18,7 +18,7 @@ pub(crate) enum Ready {
     /// A future whose time has come: its result is None.
     Wake(Owned<Future>),
     /// A timeout whose deadline has passed.
-    Expire(Owned<Timeout>),
+    Expire(Owned<DeadlineBlock>),
     /// A limiter for which the time has come to serve those who wait.
     Serve(Owned<Limiter>),
     /// A transport whose socket has bytes.

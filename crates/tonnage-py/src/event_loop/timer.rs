@@ -6,7 +6,7 @@ use super::{Ready, TimerHandle};
 use crate::cpython::{Native, Owned, Visit};
 use crate::future::Future;
 use crate::limits::Limiter;
-use crate::structured::Timeout;
+use crate::structured::DeadlineBlock;
 
 pub(crate) enum Timer {
     /// A callback of `call_later` or `call_at`.
@@ -14,7 +14,7 @@ pub(crate) enum Timer {
     /// A future that a coroutine of ours waits for: its result is set to None.
     Wake(Owned<Future>),
     /// A timeout that a block runs under.
-    Expire(Owned<Timeout>),
+    Expire(Owned<DeadlineBlock>),
     /// A limiter, when those who wait for it are to be served.
     Serve(Owned<Limiter>),
 }

@@ -105,7 +105,7 @@ pub(super) fn must_wait(this: &Bound<'_, Limiter>, request: &Request) -> PyResul
 /// Raises if the request may not wait.
 fn may_join(this: &Bound<'_, Limiter>, request: &Request) -> PyResult<()> {
     let now_ns = limiter::now_ns(this.py())?;
-    let deadline_ns = deadline::deadline_of_waiter(this.py());
+    let deadline_ns = deadline::deadline_of_waiter(this.py())?;
     let refused = Limiter::admission(this, |admission| {
         let refused = admission.may_join(now_ns, request, deadline_ns).err();
         refused.map(|refused| Cause::Refused(refused, admission.wait_ns(now_ns, request)))

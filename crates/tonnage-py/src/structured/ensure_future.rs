@@ -8,6 +8,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::deadline;
 use crate::cpython::{Args, Object, Parameters, call, coroutine};
 use crate::event_loop::EventLoop;
 use crate::future::{self, Callbacks};
@@ -23,6 +24,12 @@ pub(crate) fn spawn<'py>(event_loop: &Object<'py>, coro: &Object<'py>) -> PyResu
         return Ok(task::create_plain(native, coro, Callbacks::None)?.into_any());
     }
     call::method(event_loop, names::create_task(coro.py()), coro)
+}
+
+/// As `spawn`, for an owner: the child inherits the deadline of its creator.
+#[inline]
+pub(crate) fn spawn_child<'py>(event_loop: &Object<'py>, coro: &Object<'py>) -> PyResult<Object<'py>> {
+    deadline::hand_down(deadline::of_creator(event_loop)?, coro, || spawn(event_loop, coro))
 }
 
 /// The coroutine and the options of a call `create_task(coro, **options)`.
@@ -41,9 +48,18 @@ pub(super) fn called_with<'py>(args: &Args<'_, 'py>) -> PyResult<(Object<'py>, B
     Ok((coro, options))
 }
 
-/// `event_loop.create_task(coro, **options)`. Loops of versions and makers that do not know an option yet are not
-/// bothered with its default.
-pub(super) fn spawn_with<'py>(
+/// `event_loop.create_task(coro, **options)` for an owner. Loops of versions and makers that do not know an option
+/// yet are not bothered with its default.
+pub(super) fn spawn_child_with<'py>(
+    event_loop: &Object<'py>,
+    coro: &Object<'py>,
+    options: &Bound<'py, PyDict>,
+) -> PyResult<Object<'py>> {
+    let deadline = deadline::of_creator(event_loop)?;
+    deadline::hand_down(deadline, coro, || spawn_with(event_loop, coro, options))
+}
+
+fn spawn_with<'py>(
     event_loop: &Object<'py>,
     coro: &Object<'py>,
     options: &Bound<'py, PyDict>,
@@ -103,6 +119,15 @@ pub(super) fn future_of<'py>(
     object: &Object<'py>,
     event_loop: Option<&Object<'py>>,
 ) -> PyResult<Object<'py>> {
+    child_of(object, event_loop, None)
+}
+
+/// As `future_of`, for an owner: a task that is made inherits the deadline.
+pub(super) fn child_of<'py>(
+    object: &Object<'py>,
+    event_loop: Option<&Object<'py>>,
+    deadline: Option<f64>,
+) -> PyResult<Object<'py>> {
     if !coroutine::is_coroutine_object(object) && future::is_future(object)? {
         if let Some(event_loop) = event_loop
             && !future::loop_of(object)?.is(event_loop)
@@ -123,7 +148,7 @@ pub(super) fn future_of<'py>(
         Some(event_loop) => event_loop.clone(),
         None => current_loop(py)?,
     };
-    let spawned = spawn(&event_loop, &coro);
+    let spawned = deadline::hand_down(deadline, &coro, || spawn(&event_loop, &coro));
     if is_coroutine
         && let Err(error) = &spawned
         && error.is_instance_of::<PyRuntimeError>(py)

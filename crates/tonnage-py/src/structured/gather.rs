@@ -12,7 +12,7 @@ use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
-use super::{call_graph, child_done, ensure_future};
+use super::{call_graph, child_done, deadline, ensure_future};
 use crate::cpython::native_class::{create, is_exact, upcast};
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, coroutine};
 use crate::event_loop::EventLoop;
@@ -137,6 +137,8 @@ fn repeated<'a, 'py>(objects: &'a [Object<'py>]) -> PyResult<Option<Repeated<'a,
 struct Started<'py> {
     children: Vec<Owned>,
     event_loop: Option<Object<'py>>,
+    /// What the children inherit.
+    deadline: Option<f64>,
     /// Why there are no more children.
     refused: Option<PyErr>,
 }
@@ -146,7 +148,13 @@ fn start<'a, 'py: 'a>(
     objects: impl ExactSizeIterator<Item = &'a Object<'py>>,
     event_loop: Option<Object<'py>>,
 ) -> Started<'py> {
-    let mut started = Started { children: Vec::with_capacity(objects.len()), event_loop, refused: None };
+    let children = Vec::with_capacity(objects.len());
+    let mut started = match event_loop.as_ref().map_or(Ok(None), deadline::of_creator) {
+        Ok(deadline) => Started { children, event_loop, deadline, refused: None },
+        Err(refused) => {
+            return Started { children, event_loop: None, deadline: None, refused: Some(refused) };
+        }
+    };
     for object in objects {
         if let Err(error) = started.start(object) {
             started.refused = Some(error);
@@ -158,7 +166,7 @@ fn start<'a, 'py: 'a>(
 
 impl<'py> Started<'py> {
     fn start(&mut self, object: &Object<'py>) -> PyResult<()> {
-        let child = ensure_future::future_of(object, self.event_loop.as_ref())?;
+        let child = ensure_future::child_of(object, self.event_loop.as_ref(), self.deadline)?;
         if self.event_loop.is_none() {
             self.event_loop = Some(future::loop_of(&child)?);
         }

@@ -5,9 +5,10 @@
 
 use pyo3::prelude::*;
 
-use super::timeout::{self, Timeout};
-use super::{child_done, ensure_future};
+use super::timeout::Timeout;
+use super::{child_done, deadline_block, ensure_future};
 use crate::coroutine::{Body, Coroutine, Next};
+use crate::cpython::native_class::upcast;
 use crate::cpython::{Args, Object, Owned, Parameters, Visit, number};
 use crate::waiter::Waiter;
 use crate::{errors, names, running};
@@ -82,7 +83,7 @@ impl WaitFor {
             return self.cancel_at_once(py);
         }
         let timeout = Timeout::after(py, Some(seconds))?;
-        timeout::enter(&timeout)?;
+        deadline_block::enter(upcast(&timeout))?;
         self.phase = Phase::Running(Some(timeout.into()));
         Ok(Next::Await(self.awaitable.get_bound(py)))
     }
@@ -108,11 +109,11 @@ fn leave<'py>(timeout: &Bound<'py, Timeout>, awaited: PyResult<Object<'py>>) -> 
     let py = timeout.py();
     match awaited {
         Ok(value) => {
-            timeout::exit(timeout, &py.None().into_bound(py))?;
+            deadline_block::exit(upcast(timeout), &py.None().into_bound(py))?;
             Ok(Next::Return(value))
         }
         Err(error) => {
-            timeout::exit(timeout, error.value(py).as_any())?;
+            deadline_block::exit(upcast(timeout), error.value(py).as_any())?;
             Err(error)
         }
     }

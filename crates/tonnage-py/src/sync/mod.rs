@@ -10,7 +10,7 @@ mod condition;
 mod condition_wait;
 mod event;
 mod gate;
-mod line;
+pub(crate) mod line;
 mod lock;
 mod semaphore;
 

@@ -13,7 +13,7 @@ use crate::cpython::{
 };
 use crate::event_loop::EventLoop;
 use crate::future::{self, Callbacks, Future};
-use crate::names;
+use crate::{names, structured};
 
 impl NativeClass for Task {
     const NAME: &'static CStr = c"tonnage.Task";
@@ -46,14 +46,19 @@ impl NativeClass for Task {
         }
         self.state.traverse(0, |state| {
             let all = [&state.coro, &state.context, &state.waiter];
-            all.into_iter().flatten().map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0)
+            let shown = all.into_iter().flatten().map(|object| visit.call(object)).find(|shown| *shown != 0);
+            match (shown, &state.bounds) {
+                (None, Some(bounds)) => bounds.traverse(visit),
+                (shown, _) => shown.unwrap_or(0),
+            }
         })
     }
 
     fn clear(&self, py: Python<'_>) {
         self.future.clear(py);
-        let gone =
-            self.state.with(py, |state| (state.coro.take(), state.context.take(), state.waiter.take()));
+        let gone = self.state.with(py, |state| {
+            (state.coro.take(), state.context.take(), state.waiter.take(), state.bounds.take())
+        });
         drop(gone);
     }
 }
@@ -275,6 +280,11 @@ fn start<'py>(
         }
     };
     let number = if name.is_none() { next_number(py) } else { 0 };
+    if options.eager_start
+        && let Some(deadline) = structured::handed_down(coro)
+    {
+        task.value().inherit(py, deadline);
+    }
     let coro = Owned::from(coro);
     let context = Owned::from(context);
     let replaced = task.value().state.with(py, |state| {

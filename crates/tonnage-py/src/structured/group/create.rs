@@ -9,7 +9,8 @@ use crate::event_loop::EventLoop;
 use crate::future::{self, Callback, Callbacks};
 use crate::names;
 use crate::structured::child_done::watch;
-use crate::structured::ensure_future::{called_with, spawn, spawn_with};
+use crate::structured::deadline;
+use crate::structured::ensure_future::{called_with, spawn_child, spawn_child_with};
 use crate::task::{self, Task};
 
 pub(super) fn create_task<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
@@ -21,7 +22,7 @@ pub(super) fn create_task<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py
         {
             return create_plain_child(group, native, coro);
         }
-        let task = spawn(&event_loop, coro)?;
+        let task = spawn_child(&event_loop, coro)?;
         adopt(group, &task, false)?;
         return Ok(task);
     }
@@ -34,7 +35,7 @@ pub(super) fn create_task<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py
         None => false,
     };
     let event_loop = event_loop_for(group, &coro)?;
-    let task = spawn_with(&event_loop, &coro, &keywords)?;
+    let task = spawn_child_with(&event_loop, &coro, &keywords)?;
     adopt(group, &task, daemon)?;
     Ok(task)
 }
@@ -46,10 +47,14 @@ fn create_plain_child<'py>(
     coro: &Object<'py>,
 ) -> PyResult<Object<'py>> {
     let py = group.py();
+    let deadline = deadline::of_creator(event_loop.as_any())?;
     let expected = group.value().state.with(py, |state| state.children.next_key());
     let key = Key { index: expected, daemon: false }.pack();
     let report = Callback::Report { parent: group.as_any().into(), key };
     let task = task::create_plain(event_loop, coro, Callbacks::One(report))?;
+    if let Some(deadline) = deadline {
+        task.value().inherit(py, deadline);
+    }
     let child = Owned::from(task.as_any());
     let (index, aborting) =
         group.value().state.with(py, |state| (state.children.insert(child), state.abort != Abort::No));

@@ -171,7 +171,7 @@ fn finish(group: &Bound<'_, TaskGroup>, leaving: Leaving) -> PyResult<Verdict> {
         if let Some(error) = error.as_ref().filter(|_| !is_cancel) {
             failures.push(error.share(py));
         }
-        if let Err(error) = add_hidden(base_error.bind(py), &failures) {
+        if let Err(error) = add_hidden(base_error.bind(py), "TaskGroup", &failures) {
             // Who wants to end the program is not held up by it.
             error.write_unraisable(py, Some(group.as_any()));
         }
@@ -206,7 +206,7 @@ fn finish(group: &Bound<'_, TaskGroup>, leaving: Leaving) -> PyResult<Verdict> {
     }
     let body_error = error.bind(py);
     if failures.len() == 1 && body_error.is_instance_of::<PyGeneratorExit>() {
-        keep_cancelled(parent.as_ref(), py)?;
+        parent.as_ref().map_or(Ok(()), |parent| parent.keep_cancelled(py))?;
         return Ok(Verdict::GoesOn);
     }
     Err(raise(parent.as_ref(), &failures, Some(body_error), py)?)
@@ -224,18 +224,6 @@ fn raise(
     context: Option<&Object<'_>>,
     py: Python<'_>,
 ) -> PyResult<PyErr> {
-    keep_cancelled(parent, py)?;
-    group_of(py, failures, context)
-}
-
-/// A cancel of the parent from outside, which the failures hide, is delivered when it waits again. Taking the
-/// request back and making it anew keeps the count.
-fn keep_cancelled(parent: Option<&Parent>, py: Python<'_>) -> PyResult<()> {
-    if let Some(parent) = parent
-        && parent.cancelling(py)? > 0
-    {
-        parent.uncancel(py)?;
-        parent.cancel(py, None)?;
-    }
-    Ok(())
+    parent.map_or(Ok(()), |parent| parent.keep_cancelled(py))?;
+    group_of(py, "unhandled errors in a TaskGroup", failures, context)
 }

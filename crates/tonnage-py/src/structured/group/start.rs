@@ -15,7 +15,7 @@ use super::failure::exception_of;
 use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::native_class::create;
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
-use crate::structured::ensure_future::spawn_with;
+use crate::structured::ensure_future::spawn_child_with;
 use crate::waiter::Waiter;
 use crate::{errors, future, names, task};
 
@@ -136,7 +136,7 @@ impl Start {
             options.set_item(names::name(py), &**name)?;
         }
         let waiter = Waiter::create(&event_loop)?;
-        let task = spawn_with(&event_loop, &coro, &options)?;
+        let task = spawn_child_with(&event_loop, &coro, &options)?;
         let index = adopt(&group, &task, false)?;
         let next = waiter.wait(py);
         let is_over = status.value().has_started(py) || future::is_done(&task)?;

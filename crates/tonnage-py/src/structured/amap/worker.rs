@@ -1,0 +1,255 @@
+//! One worker: takes an item, awaits what the function makes of it, and begins anew.
+//!
+//! What an item must not fail with leaves the worker, and so its task, which tells the map (`crew.rs`).
+
+use pyo3::exceptions::{PyGeneratorExit, PyTypeError};
+use pyo3::prelude::*;
+
+use super::source::{self, Claim};
+use super::{AsyncMap, ItemTask, crew};
+use crate::coroutine::{Body, Coroutine, Next};
+use crate::cpython::native_class::upcast;
+use crate::cpython::{Native, Object, Owned, Visit, call, context, coroutine};
+use crate::errors;
+use crate::structured::deadline_block;
+use crate::structured::parent::Parent;
+use crate::structured::timeout::Timeout;
+use crate::sync::line::Place;
+use crate::waiter::Waiter;
+
+pub(crate) type WorkerCoroutine = Coroutine<Worker>;
+
+pub(crate) struct Worker {
+    map: Owned<AsyncMap>,
+    task: ItemTask,
+    /// Has it started others?
+    has_grown: bool,
+    phase: Phase,
+}
+
+enum Phase {
+    /// It has begun, or is between two items.
+    Free,
+    /// It waits for the source, or for room.
+    Idle(Place),
+    /// It waits for an item.
+    Pulling,
+    Running(Item),
+}
+
+struct Item {
+    index: usize,
+    context: Owned,
+    /// Kept only to be paired with its result.
+    item: Option<Owned>,
+    timeout: Option<Owned<Timeout>>,
+}
+
+impl Worker {
+    pub(super) fn new(map: &Bound<'_, AsyncMap>, task: ItemTask) -> Self {
+        Self { map: map.into(), task, has_grown: false, phase: Phase::Free }
+    }
+}
+
+impl Body for Worker {
+    const QUALNAME: &'static str = "AsyncMap.worker";
+    const IS_LINK: bool = true;
+
+    fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
+        let map = self.map.get_bound(py);
+        match std::mem::replace(&mut self.phase, Phase::Free) {
+            Phase::Free => drop(awaited?),
+            Phase::Idle(place) => {
+                map.value().idle.leave(py, &place)?;
+                awaited?;
+            }
+            Phase::Pulling => {
+                if let Some(item) = source::pulled(&map, awaited)?
+                    && let Some(next) = self.begin(&map, item)?
+                {
+                    return Ok(next);
+                }
+            }
+            Phase::Running(item) => self.finish(&map, item, awaited)?,
+        }
+        loop {
+            match source::claim(&map, self.task.context.bind(py))? {
+                Claim::End => return Ok(Next::none(py)),
+                Claim::Wait => return self.wait(&map),
+                Claim::Pull(next) => {
+                    self.phase = Phase::Pulling;
+                    return Ok(Next::Await(next));
+                }
+                Claim::Item(item) => {
+                    if let Some(next) = self.begin(&map, item)? {
+                        return Ok(next);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn context(&self) -> Option<&Owned> {
+        match &self.phase {
+            Phase::Running(item) => Some(&item.context),
+            Phase::Pulling => Some(&self.task.context),
+            Phase::Free | Phase::Idle(_) => None,
+        }
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        let of_phase = match &self.phase {
+            Phase::Free | Phase::Pulling => 0,
+            Phase::Idle(place) => place.traverse(visit),
+            Phase::Running(item) => item.traverse(visit),
+        };
+        match (of_phase, visit.call(&self.map)) {
+            (0, 0) => self.task.traverse(visit),
+            (0, shown) | (shown, _) => shown,
+        }
+    }
+}
+
+impl Worker {
+    fn wait<'py>(&mut self, map: &Bound<'py, AsyncMap>) -> PyResult<Next<'py>> {
+        let py = map.py();
+        let waiter = Waiter::create(&map.value().event_loop(py)?)?;
+        let (place, next) = map.value().idle.join(py, waiter);
+        self.phase = Phase::Idle(place);
+        Ok(next)
+    }
+
+    /// Begins with an item that was taken; nothing if it has ended already.
+    #[inline]
+    fn begin<'py>(&mut self, map: &Bound<'py, AsyncMap>, item: Object<'py>) -> PyResult<Option<Next<'py>>> {
+        let py = map.py();
+        let Some(index) = crew::count_item(map) else { return Ok(None) };
+        if !self.has_grown {
+            self.has_grown = crew::grow(map, &self.task)?;
+        }
+        let of_item = context::copy(self.task.context.bind(py))?;
+        let timeout = match self.task.timeout_s {
+            None => None,
+            Some(timeout_s) => {
+                let timeout = Timeout::after(py, Some(timeout_s))?;
+                deadline_block::enter(upcast(&timeout))?;
+                Some(timeout.into())
+            }
+        };
+        let begun = context::run(&of_item, || self.call(&item));
+        let item = if self.task.pairs > 0 { Some(item.into()) } else { None };
+        let item = Item { index, context: of_item.into(), item, timeout };
+        match begun {
+            Ok(awaitable) => {
+                self.phase = Phase::Running(item);
+                Ok(Some(Next::Await(awaitable)))
+            }
+            Err(error) => {
+                self.finish(map, item, Err(error))?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Calls the function.
+    #[inline]
+    fn call<'py>(&self, item: &Object<'py>) -> PyResult<Object<'py>> {
+        let function = self.task.function.bind(item.py());
+        let awaitable = call::one_arg(function, item)?;
+        if coroutine::is_awaitable(&awaitable)? {
+            return Ok(awaitable);
+        }
+        let kind = awaitable.get_type().name()?;
+        let text = format!("amap() needs a function that returns an awaitable; {function:?} returned {kind}");
+        Err(PyTypeError::new_err(text))
+    }
+
+    /// The end of an item: its result is kept, and what it failed with too, or else leaves.
+    #[inline]
+    fn finish<'py>(
+        &self,
+        map: &Bound<'py, AsyncMap>,
+        item: Item,
+        outcome: PyResult<Object<'py>>,
+    ) -> PyResult<()> {
+        let py = map.py();
+        let outcome = match &item.timeout {
+            None => outcome,
+            Some(timeout) => leave(timeout.bind(py), outcome),
+        };
+        let result = match outcome {
+            Ok(result) => {
+                refuse_cancelled(map)?;
+                result
+            }
+            Err(error) if self.task.return_exceptions && is_result(py, &error) => {
+                errors::into_object(py, error)
+            }
+            Err(error) => return Err(error),
+        };
+        let result = match item.item {
+            None => result,
+            Some(paired) => pair(paired.bind(py), result, self.task.pairs)?,
+        };
+        crew::put(map, item.index, result)
+    }
+}
+
+/// `(item, result)`, as often as it was asked for.
+fn pair<'py>(item: &Object<'py>, result: Object<'py>, times: u32) -> PyResult<Object<'py>> {
+    (0..times).try_fold(result, |result, _| Ok((item, result).into_pyobject(item.py())?.into_any()))
+}
+
+/// Is it returned with `return_exceptions=True`? What ends tasks or programs is not.
+fn is_result(py: Python<'_>, error: &PyErr) -> bool {
+    !errors::is_cancelled(py, error)
+        && !errors::is_exit(py, error)
+        && !error.is_instance_of::<PyGeneratorExit>(py)
+}
+
+/// A cancel that came when the item had nothing more to wait for is the item's: the next one must not feel it. As
+/// of a task that is cancelled right before it returns.
+#[inline]
+fn refuse_cancelled(map: &Bound<'_, AsyncMap>) -> PyResult<()> {
+    let py = map.py();
+    // Nobody waits for a map that has no loop any more.
+    let Ok(event_loop) = map.value().event_loop(py) else { return Ok(()) };
+    let due = match Parent::current(&event_loop)? {
+        Some(worker) => worker.is_cancel_due(py)?,
+        None => false,
+    };
+    if due { Err(errors::cancelled(py, None)) } else { Ok(()) }
+}
+
+fn leave<'py>(timeout: &Bound<'py, Timeout>, outcome: PyResult<Object<'py>>) -> PyResult<Object<'py>> {
+    let py = timeout.py();
+    match outcome {
+        Ok(value) => {
+            deadline_block::exit(upcast(timeout), &py.None().into_bound(py))?;
+            Ok(value)
+        }
+        Err(error) => {
+            deadline_block::exit(upcast(timeout), error.value(py).as_any())?;
+            Err(error)
+        }
+    }
+}
+
+impl Item {
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        match (visit.call(&self.context), visit.option(self.item.as_deref())) {
+            (0, 0) => visit.option(self.timeout.as_deref()),
+            (0, shown) | (shown, _) => shown,
+        }
+    }
+}
+
+impl ItemTask {
+    pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        match visit.call(&self.function) {
+            0 => visit.call(&self.context),
+            shown => shown,
+        }
+    }
+}
