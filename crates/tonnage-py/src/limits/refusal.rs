@@ -82,6 +82,7 @@ fn retry_after(admission: &Admission<Payload>, cause: Cause) -> Option<f64> {
         Cause::Refused(Refused::Delay { wait_ns }, Some(_)) => {
             Some(seconds(wait_ns.saturating_sub(max_wait_ns)))
         }
+        Cause::Refused(Refused::Deadline { .. }, wait_ns) => wait_ns.map(seconds),
         _ => None,
     }
 }
@@ -112,7 +113,10 @@ fn text(admission: &Admission<Payload>, cause: Cause, request: &Request) -> Stri
             seconds(wait_ns),
             again(retry_after(admission, cause)),
         ),
-        Cause::Refused(Refused::Deadline { wait_ns }, _) => format!(
+        Cause::Refused(Refused::Deadline { .. }, None) => {
+            format!("is full: {usage}{wanted}, and the deadline of the task has passed; give it more time")
+        }
+        Cause::Refused(Refused::Deadline { wait_ns }, Some(_)) => format!(
             "would keep the request waiting for {:.3} s, beyond the deadline of its task; give the task more \
              time, or ask for less",
             seconds(wait_ns),
