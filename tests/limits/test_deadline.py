@@ -46,10 +46,15 @@ def test_a_capacity_refuses_only_whose_deadline_has_passed(run: Run) -> None:
     async def main() -> None:
         limiter = tonnage.CapacityLimiter(1)
         permit = await limiter.acquire()
-        async with tonnage.timeout(60):
+        async with tonnage.move_on_after(60) as block:
             waiting = tonnage.ensure_future(limiter.acquire())
             await tonnage.sleep(0)
             permit.release()
-            (await waiting).release()
+            with await waiting:
+                block.reschedule(0)
+                with pytest.raises(tonnage.Overloaded, match="the deadline of the task has passed") as caught:
+                    await limiter.acquire()
+                assert caught.value.retry_after is None
+        assert limiter.stats().in_use == 0
 
     run(main())

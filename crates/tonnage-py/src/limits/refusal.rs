@@ -83,6 +83,7 @@ fn retry_after(admission: &Admission<Payload>, cause: Cause) -> Option<f64> {
         Cause::Refused(Refused::Delay { wait_ns }, Some(_)) => {
             Some(seconds(wait_ns.saturating_sub(max_wait_ns)))
         }
+        Cause::Refused(Refused::Deadline { .. }, wait_ns) => wait_ns.map(seconds),
         _ => None,
     }
 }
