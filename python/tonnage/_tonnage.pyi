@@ -25,7 +25,7 @@ from collections.abc import (
 from contextvars import Context
 from socket import socket
 from types import FrameType, GenericAlias, TracebackType
-from typing import Any, Literal, Protocol, TextIO, TypeAlias, TypeVar, overload, type_check_only
+from typing import Any, Literal, ParamSpec, Protocol, TextIO, TypeAlias, TypeVar, overload, type_check_only
 
 from _typeshed import SupportsRichComparisonT
 from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base, final
@@ -82,6 +82,7 @@ __version__: str
 # "debug" or "release".
 BUILD_PROFILE: str
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 _T1 = TypeVar("_T1")
 _T2 = TypeVar("_T2")
@@ -725,7 +726,16 @@ class TaskGroup(_AsyncioTaskGroup):
     If the task that entered the group is cancelled, the tasks of the group are cancelled and waited for, and
     the CancelledError goes on.
 
+    With a limit, at most so many tasks of the group run at once. The others are made, but make no step: they
+    stand in a line, first come first served. The first of it begins when a task has ended. A member that awaits
+    a task of the line lends it its slot, so that it begins at once; by way of `gather`, `wait` and their like
+    it lends it to one after the other. If the member goes on before that one has ended, both run until one
+    of them has. When the group is aborted, the tasks of the line end cancelled without having run, and a note
+    on the group's error tells their number.
+
     Args:
+        limit: How many tasks may run at once; None is no limit. Daemons do not count.
+        max_pending: How many tasks may stand in the line.
         on_error: What the failure of a task does. `"cancel"` cancels the others, as asyncio does. With
             `"collect"` the others go on, and all errors leave in one group at the exit. With `"report"` the
             others go on, and each error goes to the loop's exception handler at once and is not kept, so that
@@ -733,7 +743,8 @@ class TaskGroup(_AsyncioTaskGroup):
         name: What its repr shows.
 
     Raises:
-        ValueError: `on_error` is none of these.
+        TypeError: `limit` or `max_pending` is no int.
+        ValueError: `on_error` is none of these, `limit` is less than 1, or `max_pending` less than 0.
 
     Example:
         async with tonnage.TaskGroup() as group:
@@ -745,6 +756,8 @@ class TaskGroup(_AsyncioTaskGroup):
     def __init__(
         self,
         *,
+        limit: int | None = None,
+        max_pending: int = 10000,
         on_error: Literal["cancel", "collect", "report"] = "cancel",
         name: str | None = None,
     ) -> None: ...
@@ -764,24 +777,55 @@ class TaskGroup(_AsyncioTaskGroup):
     ) -> Task[_T]:
         """Start a coroutine as a task of the group.
 
-        A coroutine that is refused is closed.
+        If the group has a limit and all slots are taken, the task waits in the line before it makes a step. It
+        is a Task of tonnage then, on a loop of any kind; where the loop has a task factory, it is the factory's,
+        and waits in its first step. A coroutine that is refused is closed.
 
         Args:
             coro: The coroutine.
             name: The task's name.
             context: Where to run it; by default a copy of the current context.
-            eager_start: Run the first step at once.
+            eager_start: Run the first step at once, if there is a slot.
             daemon: The group does not wait for it: it is cancelled when the block and all other tasks have
-                ended.
+                ended. It takes no slot.
             kwargs: For the loop's task factory.
 
         Raises:
             RuntimeError: The group was not entered yet, or is shutting down, or has ended.
+            Overloaded: All slots are taken, and `max_pending` tasks stand in the line.
 
         Example:
             async with tonnage.TaskGroup() as group:
                 group.create_task(tonnage.sleep(3600), daemon=True)
                 await tonnage.sleep(0.1)
+        """
+
+    async def submit(self, func: Callable[_P, _Coro[_T]], /, *args: _P.args, **kwargs: _P.kwargs) -> Task[_T]:
+        """Wait for a slot, then start a task that runs what `func` returns.
+
+        `func` is called when there is a slot, so that what waits is the caller, and no coroutine. Callers stand
+        in one line with the tasks that `create_task` has put there; `max_pending` does not count them. If the
+        wait is cancelled, nothing was called. If the group is aborted, the wait ends with CancelledError.
+
+        A member of the group that calls this does not wait: it could wait for its own slot. The task may stand
+        in the line then. In a group without a limit nobody waits.
+
+        Args:
+            func: A coroutine function.
+            args: Its arguments.
+            kwargs: Its arguments by name.
+
+        Returns:
+            The task.
+
+        Raises:
+            RuntimeError: The group was not entered yet, or is shutting down, or has ended.
+            Overloaded: A member of the group called it, and `max_pending` tasks stand in the line.
+
+        Example:
+            async with tonnage.TaskGroup(limit=10) as group:
+                for number in range(1_000):
+                    await group.submit(tonnage.sleep, 0, number)
         """
 
     async def start(self, func: Callable[..., _Coro[Any]], /, *args: Any, name: str | None = None) -> Any:
@@ -790,6 +834,9 @@ class TaskGroup(_AsyncioTaskGroup):
         `func` is called with `args` and with `task_status=`, and says so by `task_status.started(value)`.
         Until then an error of the task leaves here, and not from the group. If the wait is cancelled, so is
         the task, and it is waited for.
+
+        If the group has a limit, the task needs a slot, and this waits for it first, as `submit` does. A member
+        of the group does not wait: it lends its slot.
 
         Args:
             func: A coroutine function that takes `task_status`.
@@ -832,7 +879,11 @@ class TaskGroup(_AsyncioTaskGroup):
 
     @property
     def active(self) -> int:
-        """The number of tasks that the group waits for; a daemon does not count."""
+        """How many tasks the group waits for, those that wait for a slot included; no daemons."""
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a slot: tasks that have not begun, and callers of `submit` and `start`."""
 
     @property
     def name(self) -> str | None:

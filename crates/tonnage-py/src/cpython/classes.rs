@@ -17,8 +17,8 @@ use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
 use crate::structured::{
     AsCompletedIterator, ChildDone, ExitCoroutine, GatheringFuture, NextFutureCoroutine, NextResultCoroutine,
-    SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine,
-    Waiting,
+    PostponedCoroutine, SleepCoroutine, StartCoroutine, SubmitCoroutine, TaskGroup, TaskStatus, Timeout,
+    Turn, WaitCoroutine, WaitForCoroutine, Waiting,
 };
 use crate::sync::{
     Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
@@ -130,6 +130,8 @@ native_classes! {
     [TaskGroup, extras]
     [ExitCoroutine]
     [StartCoroutine]
+    [SubmitCoroutine]
+    [PostponedCoroutine]
     [TaskStatus]
     [WaitCoroutine]
     [Waiting]

@@ -65,7 +65,7 @@ pub(super) fn add_hidden(error: &Object<'_>, failures: &[Owned]) -> PyResult<()>
 }
 
 /// `error.add_note(text)`; on 3.10, where only `exceptiongroup` shows notes, by hand.
-fn add_note(error: &Object<'_>, text: &str) -> PyResult<()> {
+pub(super) fn add_note(error: &Object<'_>, text: &str) -> PyResult<()> {
     let py = error.py();
     match error.getattr_opt(names::__notes__(py))? {
         Some(notes) => notes.cast::<PyList>()?.append(text),

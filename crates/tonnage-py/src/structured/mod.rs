@@ -18,6 +18,7 @@ mod nesting;
 mod parent;
 mod shield;
 mod sleep;
+mod slots;
 mod timeout;
 mod turn;
 mod wait;
@@ -29,7 +30,10 @@ use pyo3::prelude::*;
 pub(crate) use as_completed::{AsCompletedIterator, NextFutureCoroutine, NextResultCoroutine};
 pub(crate) use child_done::ChildDone;
 pub(crate) use gather::{GatheringFuture, begin_cancel, end_cancel};
-pub(crate) use group::{ExitCoroutine, StartCoroutine, TaskGroup, TaskStatus};
+pub(crate) use group::{
+    ExitCoroutine, PostponedCoroutine, StartCoroutine, SubmitCoroutine, TaskGroup, TaskStatus, leave_line,
+    seek, seek_by_callback, suspended,
+};
 pub(crate) use sleep::SleepCoroutine;
 pub(crate) use timeout::{Timeout, expire};
 pub(crate) use turn::Turn;

@@ -253,6 +253,11 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
+    /// What the coroutine waits by.
+    pub(super) fn waiter<'py>(&self, py: Python<'py>) -> Object<'py> {
+        self.waiter.future(py)
+    }
+
     /// The task that waits.
     pub(super) fn caller<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
         self.caller.with(py, |caller| caller.as_ref().map(|caller| caller.get_bound(py)))

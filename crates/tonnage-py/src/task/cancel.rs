@@ -8,7 +8,7 @@ use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::Task;
+use super::{Standing, Task, end_parked};
 use crate::cpython::native_class::{has_instance_dict, is_exact};
 use crate::cpython::{Mark, Native, NativeClass, Object, Owned};
 use crate::future::{self, Future};
@@ -160,9 +160,14 @@ impl<'a, 'py> Cancelling<'a, 'py> {
         // A task of the chain, taken anew at each power of two: meeting it again proves a cycle (Brent).
         let mut seen = task.clone();
         loop {
-            let waiter =
-                last.value().state.with(py, |state| state.waiter.as_ref().map(|waiter| waiter.get_bound(py)));
+            let (waiter, parked) = last.value().state.with(py, |state| {
+                (state.waiter.as_ref().map(|waiter| waiter.get_bound(py)), state.standing == Standing::Parked)
+            });
             let Some(waiter) = waiter else { break };
+            if parked {
+                end_parked(&last, self.message.map(|message| message.share(py)))?;
+                return Ok(Some(true));
+            }
             if is_exact::<Future>(&waiter) {
                 if self.ask(&waiter)? == Some(true) {
                     return Ok(Some(true));
