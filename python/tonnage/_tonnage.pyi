@@ -1538,7 +1538,11 @@ def ensure_future(
 # The overloads overlap as typeshed's do, to infer as much.
 @overload
 def gather(  # type: ignore[overload-overlap]
-    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: Literal[False] = False
+    coro_or_future1: _FutureLike[_T1],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1]]:
     """Run awaitables at once, and collect their results.
 
@@ -1546,16 +1550,21 @@ def gather(  # type: ignore[overload-overlap]
     and the others go on; a TaskGroup cancels them. If the gathering is cancelled, all that have not ended
     are. One that is cancelled by itself counts as one that raised CancelledError.
 
+    With a limit, a coroutine becomes a task only when there is a slot for it, in their order. After the first
+    error, or a cancellation, those that have not begun are closed and never run. Futures and tasks run already:
+    they are not counted.
+
     Args:
         coros_or_futures: The awaitables. The same one may be there twice.
         return_exceptions: Put errors among the results, and raise none.
+        limit: How many of the coroutines may run at once; None is no limit.
 
     Returns:
         A future whose result is the list of the results, typed as a tuple where their number is known.
 
     Raises:
-        TypeError: One of them cannot be awaited.
-        ValueError: They are futures of different loops.
+        TypeError: One of them cannot be awaited, or `limit` is no int.
+        ValueError: They are futures of different loops, or `limit` is less than 1.
 
     Example:
         print(await tonnage.gather(tonnage.sleep(0.2, "first"), tonnage.sleep(0.1, "second")))
@@ -1568,6 +1577,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -1577,6 +1587,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -1587,6 +1598,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -1598,6 +1610,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4, _T5]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -1610,18 +1623,24 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4, _T5, _T6]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
-    *coros_or_futures: _FutureLike[_T], return_exceptions: Literal[False] = False
+    *coros_or_futures: _FutureLike[_T], return_exceptions: Literal[False] = False, limit: int | None = None
 ) -> asyncio.Future[list[_T]]: ...
 @overload
 def gather(  # pyright: ignore[reportOverlappingOverload]
-    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: bool
+    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: bool, limit: int | None = None
 ) -> asyncio.Future[tuple[_T1 | BaseException]]: ...
 @overload
 def gather(
-    coro_or_future1: _FutureLike[_T1], coro_or_future2: _FutureLike[_T2], /, *, return_exceptions: bool
+    coro_or_future1: _FutureLike[_T1],
+    coro_or_future2: _FutureLike[_T2],
+    /,
+    *,
+    return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1 | BaseException, _T2 | BaseException]]: ...
 @overload
 def gather(
@@ -1631,6 +1650,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException]]: ...
 @overload
 def gather(
@@ -1641,6 +1661,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[
     tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException, _T4 | BaseException]
 ]: ...
@@ -1654,6 +1675,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[
     tuple[
         _T1 | BaseException,
@@ -1674,6 +1696,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[
     tuple[
         _T1 | BaseException,
@@ -1686,7 +1709,7 @@ def gather(
 ]: ...
 @overload
 def gather(
-    *coros_or_futures: _FutureLike[_T], return_exceptions: bool
+    *coros_or_futures: _FutureLike[_T], return_exceptions: bool, limit: int | None = None
 ) -> asyncio.Future[list[_T | BaseException]]: ...
 def shield(arg: _FutureLike[_T]) -> asyncio.Future[_T]:
     """Wait for a future, shielding it from cancellation.

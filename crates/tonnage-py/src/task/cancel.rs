@@ -95,6 +95,8 @@ impl<'a, 'py> Cancelling<'a, 'py> {
                     let child = gather.value().child(gather.py(), *next);
                     *next += 1;
                     match child {
+                        // One that is just being made hears of it later.
+                        Some(child) if child.is_none() => Some(false),
                         Some(child) => self.ask(&child)?,
                         None => Some(self.end_gather()?),
                     }
@@ -142,10 +144,8 @@ impl<'a, 'py> Cancelling<'a, 'py> {
     }
 
     fn ask_gather(&mut self, gather: &Bound<'py, GatheringFuture>) -> PyResult<Option<bool>> {
-        if !structured::begin_cancel(gather)? {
-            return Ok(Some(false));
-        }
-        self.levels.push(Level::Gather { gather: gather.clone(), next: 0, agreed: false });
+        let Some(agreed) = structured::begin_cancel(gather, self.message)? else { return Ok(Some(false)) };
+        self.levels.push(Level::Gather { gather: gather.clone(), next: 0, agreed });
         Ok(None)
     }
 
