@@ -1,5 +1,5 @@
 """Importing this registers all scenarios; there is one file for each kind of primitive."""
 
-from . import barriers, groups, locks, queues, tasks, timeouts, waiting
+from . import barriers, groups, limits, locks, queues, tasks, timeouts, waiting
 
-__all__ = ["barriers", "groups", "locks", "queues", "tasks", "timeouts", "waiting"]
+__all__ = ["barriers", "groups", "limits", "locks", "queues", "tasks", "timeouts", "waiting"]
