@@ -273,3 +273,40 @@ def test_nothing_is_left_of_who_lends(nothing_left: None) -> None:
 
     loop.run_until_complete(main())
     loop.close()
+
+
+@pytest.mark.parametrize("name", [name for name in ("tonnage", "asyncio") if name in LENDING])
+def test_who_polls_for_long_keeps_nothing_of_it(name: str) -> None:
+    loop = LENDING[name]()
+
+    async def member(group: TaskGroup) -> None:
+        tasks = [group.create_task(turns(300)) for _ in range(5)]
+        before = tonnage._tonnage._live_objects()["Waiting"]  # type: ignore[attr-defined]
+        for _ in range(200):
+            await tonnage.wait(tasks, timeout=0)
+        after = tonnage._tonnage._live_objects()["Waiting"]  # type: ignore[attr-defined]
+        assert after - before < 10
+        await tonnage.gather(*tasks)
+
+    async def main() -> None:
+        async with TaskGroup(limit=1) as group:
+            group.create_task(member(group))
+
+    loop.run_until_complete(main())
+    loop.close()
+
+
+@pytest.mark.parametrize("name", [name for name in ("tonnage", "asyncio") if name in LENDING])
+def test_thousands_of_shields_are_no_slower_than_their_number(name: str) -> None:
+    loop = LENDING[name]()
+
+    async def member(group: TaskGroup) -> None:
+        tasks = [group.create_task(value_of(number)) for number in range(5_000)]
+        assert await tonnage.gather(*map(tonnage.shield, tasks)) == list(range(5_000))
+
+    async def main() -> None:
+        async with TaskGroup(limit=1) as group:
+            group.create_task(member(group))
+
+    loop.run_until_complete(main())
+    loop.close()

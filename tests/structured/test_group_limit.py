@@ -510,25 +510,47 @@ def test_eager_tasks_that_end_at_once_give_their_slots_back(loop_factory: MakeLo
     loop.close()
 
 
+def test_the_repr_of_a_task_of_the_line_tells_its_group() -> None:
+    loop = tonnage.new_event_loop()
+
+    async def main() -> None:
+        async with TaskGroup(limit=1, name="crawl") as group:
+            group.create_task(turns(1))
+            coro = turns(1)
+            waiting: Any = group.create_task(coro, name="mine")
+            assert "name='mine'" in repr(waiting)
+            assert "wait_for=<TaskGroup 'crawl' tasks=2 waiting=1 entered>" in repr(waiting)
+            assert waiting.get_coro() is coro
+            assert waiting._fut_waiter is None
+            assert waiting not in asyncio.all_tasks()
+            await turns(4)
+            assert "wait_for=<TaskGroup" not in repr(waiting)
+
+    loop.run_until_complete(main())
+    loop.close()
+
+
 def test_a_group_that_is_dropped_with_its_line_dies(nothing_left: None) -> None:
     loop = tonnage.new_event_loop()
-    reports: list[dict[str, Any]] = []
-    loop.set_exception_handler(lambda _, report: reports.append(report))
+    reports: list[str] = []
+    loop.set_exception_handler(lambda _, report: reports.append(report["message"]))
 
     async def main() -> None:
         group = TaskGroup(limit=1)
         await group.__aenter__()
-        running = group.create_task(turns(3))
+        group.create_task(asyncio.sleep(0))
         for _ in range(3):
             group.create_task(asyncio.sleep(0))
-        running.cancel()
+        submitting = group.submit(turns)
+        submitting.send(None)
 
     loop.run_until_complete(main())
-    loop.run_until_complete(turns(20))
     loop.close()
-    del loop
-    gc.collect()
-    assert not reports
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        del loop
+        gc.collect()
+    assert reports == ["Task was destroyed but it is pending!"] * 4
 
 
 def test_nothing_is_left_of_a_bounded_group(nothing_left: None) -> None:

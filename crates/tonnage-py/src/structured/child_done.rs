@@ -42,7 +42,7 @@ pub(super) fn watch(child: &Object<'_>, parent: &Object<'_>, key: u32) -> PyResu
         && let Ok(task) = child.cast::<Task>()
         && task.value().is_in_line(child.py())
     {
-        super::seek(task)?;
+        super::seek(task, parent)?;
     }
     if let Some(native) = native
         && future::add_parent(native, parent, key)

@@ -203,7 +203,7 @@ fn wait_for_native<'py>(
         && let Ok(awaited) = value.cast::<Task>()
         && awaited.value().is_in_line(py)
     {
-        structured::seek(awaited)?;
+        structured::seek(awaited, value)?;
     }
     let waiter = Owned::from(value);
     let (replaced, seeks) = task

@@ -181,19 +181,18 @@ fn init(group: &Bound<'_, TaskGroup>, args: Args<'_, '_>) -> PyResult<()> {
 
 fn repr<'py>(group: &Bound<'py, TaskGroup>) -> PyResult<Object<'py>> {
     let py = group.py();
-    let (name, tasks, errors, abort, phase) = group.value().state.with(py, |state| {
+    let (name, counts, abort, phase) = group.value().state.with(py, |state| {
         let name = state.name.as_ref().map(|name| name.get_bound(py));
-        (name, state.children.len(), state.errors.len(), state.abort, state.phase)
+        let waiting = state.bounded.as_ref().map_or(0, |bounded| bounded.waiting());
+        let counts = [("tasks", state.children.len()), ("waiting", waiting), ("errors", state.errors.len())];
+        (name, counts, state.abort, state.phase)
     });
     let mut text = "<TaskGroup".to_owned();
     if let Some(name) = name {
         text.push_str(&format!(" {}", name.repr()?));
     }
-    if tasks > 0 {
-        text.push_str(&format!(" tasks={tasks}"));
-    }
-    if errors > 0 {
-        text.push_str(&format!(" errors={errors}"));
+    for (what, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        text.push_str(&format!(" {what}={count}"));
     }
     if abort != Abort::No {
         text.push_str(" cancelling");

@@ -16,7 +16,6 @@ use pyo3::prelude::*;
 use super::{Key, TaskGroup, bounded};
 use crate::cpython::{Native, Object, Owned, Visit, recursion};
 use crate::future::{self, Future};
-use crate::structured::gather::GatheringFuture;
 use crate::structured::{AsCompletedIterator, Waiting, shield};
 use crate::task::{Standing, Task};
 use crate::{names, running};
@@ -24,60 +23,82 @@ use crate::{names, running};
 /// A member who may wait for siblings of the line.
 pub(super) struct Seeker {
     member: Owned,
-    /// Bounded by what the member has begun to watch; who has left the line goes when it is met.
-    wanted: VecDeque<Owned<Task>>,
+    /// Bounded by what the member has begun and not ended: whatever has ended goes when the member waits again.
+    sought: VecDeque<Sought>,
     lent_to: Option<Owned<Task>>,
+}
+
+/// Something by which a member may come to wait: a sibling itself, a gather, a wait...
+struct Sought {
+    by: Owned,
+    /// The siblings that it watches; who has left the line goes when it is met.
+    siblings: VecDeque<Owned<Task>>,
 }
 
 impl Seeker {
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        let tasks = self.wanted.iter().chain(&self.lent_to).map(|task| visit.call(task));
-        std::iter::once(visit.call(&self.member)).chain(tasks).find(|shown| *shown != 0).unwrap_or(0)
+        let siblings = self.sought.iter().flat_map(|sought| &sought.siblings);
+        let tasks = siblings.chain(&self.lent_to).map(|task| visit.call(task));
+        let objects = self.sought.iter().map(|sought| &sought.by).chain([&self.member]);
+        objects.map(|object| visit.call(object)).chain(tasks).find(|shown| *shown != 0).unwrap_or(0)
+    }
+
+    fn seek(&mut self, sibling: Owned<Task>, by: Owned) {
+        match self.sought.back_mut() {
+            Some(last) if last.by.is(&*by) => last.siblings.push_back(sibling),
+            _ => self.sought.push_back(Sought { by, siblings: VecDeque::from([sibling]) }),
+        }
     }
 }
 
-/// The running task begins to watch one that stands in the line.
+/// The running task begins to watch `sibling`, which stands in the line, by something that will wake it.
 #[cold]
-pub(crate) fn seek(wanted: &Bound<'_, Task>) -> PyResult<()> {
-    let py = wanted.py();
-    let Some(group) = group_of(wanted) else { return Ok(()) };
+pub(crate) fn seek(sibling: &Bound<'_, Task>, by: &Object<'_>) -> PyResult<()> {
+    let py = sibling.py();
+    let Some(group) = group_of(sibling) else { return Ok(()) };
     let Some(member) = running::task(&group.value().event_loop(py)?)? else { return Ok(()) };
     if !bounded::is_member(&group, &member) {
         return Ok(());
     }
-    let wanted = Owned::from(wanted);
-    group.value().state.with(py, |state| {
+    let (sibling, by) = (Owned::from(sibling), Owned::from(by));
+    let kept = Owned::from(&member);
+    let unused = group.value().state.with(py, |state| {
         let seekers = &mut state.slots().seekers;
-        match seekers.iter_mut().find(|seeker| seeker.member.is(&member)) {
-            Some(seeker) => seeker.wanted.push_back(wanted),
-            None => seekers.push(Seeker {
-                member: Owned::from(&member),
-                wanted: VecDeque::from([wanted]),
-                lent_to: None,
-            }),
+        if let Some(known) = seekers.iter_mut().find(|seeker| seeker.member.is(&member)) {
+            known.seek(sibling, by);
+            return Some(kept);
         }
+        let mut seeker = Seeker { member: kept, sought: VecDeque::new(), lent_to: None };
+        seeker.seek(sibling, by);
+        seekers.push(seeker);
+        None
     });
+    drop(unused);
     match member.cast::<Task>() {
         Ok(task) => {
             task.value().stand(py, Standing::Seeks);
             Ok(())
         }
-        Err(_) => lend(&group, &member),
+        Err(_) => {
+            let count = with_seeker(&group, &member, |seeker| seeker.sought.len()).unwrap_or(0);
+            // To tidy up at each power of two costs no more than to add.
+            lend(&group, &member, count.is_power_of_two())
+        }
     }
 }
 
 /// A callback is added to one that stands in the line: is it a task of another implementation that waits?
 #[cold]
-pub(crate) fn seek_by_callback(wanted: &Bound<'_, Task>, callback: &Object<'_>) -> PyResult<()> {
-    let py = wanted.py();
-    let event_loop = wanted.value().future.event_loop(py)?;
+pub(crate) fn seek_by_callback(sibling: &Bound<'_, Task>, callback: &Object<'_>) -> PyResult<()> {
+    let py = sibling.py();
+    let event_loop = sibling.value().future.event_loop(py)?;
     let Some(running) = running::task(&event_loop)? else { return Ok(()) };
     let waits = match callback.getattr_opt(names::__self__(py))? {
         Some(owner) => owner.is(&running),
         // Before 3.12 the wakeup of asyncio's task does not tell whose it is.
         None => callback.get_type().name()? == "TaskWakeupMethWrapper",
     };
-    if waits { seek(wanted) } else { Ok(()) }
+    if waits { seek(sibling, sibling.as_any()) } else { Ok(()) }
 }
 
 /// A member who seeks has begun to wait.
@@ -90,7 +111,7 @@ pub(crate) fn suspended(member: &Bound<'_, Task>) {
 
 /// As `lend`; who waits does so already, and nobody else can be told of an error.
 pub(super) fn lend_or_report(group: &Bound<'_, TaskGroup>, member: &Object<'_>) {
-    if let Err(error) = lend(group, member) {
+    if let Err(error) = lend(group, member, true) {
         error.write_unraisable(group.py(), Some(group.as_any()));
     }
 }
@@ -103,8 +124,9 @@ fn group_of<'py>(task: &Bound<'py, Task>) -> Option<Bound<'py, TaskGroup>> {
     groups.find(|group| group.value().is_bounded(py))
 }
 
-/// Gives the slot of `member` to the first sibling of the line that it waits for.
-fn lend(group: &Bound<'_, TaskGroup>, member: &Object<'_>) -> PyResult<()> {
+/// Gives the slot of `member` to the first sibling of the line that it waits for. It `tidies` up what it does not
+/// wait for any more.
+fn lend(group: &Bound<'_, TaskGroup>, member: &Object<'_>, tidies: bool) -> PyResult<()> {
     let py = group.py();
     let awaited = match member.cast::<Task>() {
         Ok(task) => {
@@ -120,38 +142,84 @@ fn lend(group: &Bound<'_, TaskGroup>, member: &Object<'_>) -> PyResult<()> {
         Err(_) if future::is_done(member)? => return Ok(()),
         Err(_) => None,
     };
-    let waits_for = |task: &Bound<'_, Task>| match &awaited {
-        Some(awaited) => leads_to(task.as_any(), awaited),
-        None => Ok(true),
+    let waits_by = |by: &Object<'_>| match &awaited {
+        Some(awaited) => leads_to(by, awaited),
+        None => may_be_awaited(by),
     };
     let lent_to = with_seeker(group, member, |seeker| seeker.lent_to.as_ref().map(|task| task.get_bound(py)));
-    if let Some(lent_to) = lent_to.flatten()
-        && lent_to.value().future.is_pending(py)
-        && waits_for(&lent_to)?
-    {
+    let has_lent = match lent_to.flatten() {
+        Some(task) => task.value().future.is_pending(py) && waits_by(task.as_any())?,
+        None => false,
+    };
+    if has_lent && !tidies {
         return Ok(());
     }
     let mut place = 0;
-    while let Some(wanted) =
-        with_seeker(group, member, |seeker| seeker.wanted.get(place).map(|task| task.get_bound(py))).flatten()
+    let mut found = None;
+    while let Some(by) =
+        with_seeker(group, member, |seeker| seeker.sought.get(place).map(|it| it.by.get_bound(py))).flatten()
     {
-        let in_line = wanted.value().is_in_line(py);
-        if in_line && !waits_for(&wanted)? {
-            place += 1;
-            continue;
+        let waits = waits_by(&by)?;
+        if waits && !has_lent && found.is_none() {
+            found = next_in_line(group, member, place);
         }
-        drop(with_seeker(group, member, |seeker| seeker.wanted.remove(place)));
-        if in_line {
-            let lent_to = Some(Owned::from(&wanted));
-            drop(with_seeker(group, member, |seeker| std::mem::replace(&mut seeker.lent_to, lent_to)));
-            return start(group, &wanted);
+        // What is looked at again has siblings, or will be awaited.
+        let is_of_use = if waits { has_siblings(group, member, place) } else { may_be_awaited(&by)? };
+        if is_of_use {
+            place += 1;
+        } else {
+            drop(with_seeker(group, member, |seeker| seeker.sought.remove(place)));
+        }
+        if found.is_some() && !tidies {
+            break;
         }
     }
-    if place == 0 {
+    if let Some(sibling) = found {
+        let lent_to = Some(Owned::from(&sibling));
+        drop(with_seeker(group, member, |seeker| std::mem::replace(&mut seeker.lent_to, lent_to)));
+        return start(group, &sibling);
+    }
+    if place == 0 && !has_lent {
         // Nobody is left whom it could wait for.
         forget(group, member);
     }
     Ok(())
+}
+
+fn has_siblings(group: &Bound<'_, TaskGroup>, member: &Object<'_>, place: usize) -> bool {
+    with_seeker(group, member, |seeker| seeker.sought.get(place).is_some_and(|it| !it.siblings.is_empty()))
+        .unwrap_or(false)
+}
+
+/// The next sibling that still stands in the line.
+fn next_in_line<'py>(
+    group: &Bound<'py, TaskGroup>,
+    member: &Object<'py>,
+    place: usize,
+) -> Option<Bound<'py, Task>> {
+    let py = group.py();
+    loop {
+        let next = with_seeker(group, member, |seeker| {
+            seeker.sought.get_mut(place).and_then(|sought| sought.siblings.pop_front())
+        });
+        let next = next.flatten()?.into_bound(py);
+        if next.value().is_in_line(py) {
+            return Some(next);
+        }
+    }
+}
+
+/// May the member still come to wait by this, which it does not do at present?
+fn may_be_awaited(by: &Object<'_>) -> PyResult<bool> {
+    let py = by.py();
+    if let Ok(waiting) = by.cast::<Waiting>() {
+        return waiting.value().is_waited_for(py);
+    }
+    if let Ok(iterator) = by.cast::<AsCompletedIterator>() {
+        return Ok(iterator.value().has_pending(py));
+    }
+    // A sibling that a task of ours awaited is sought anew when it is awaited again.
+    Ok(!future::is_done(by)?)
 }
 
 /// Calls `visit` with what the group knows of a member that seeks.
@@ -196,36 +264,34 @@ pub(super) fn child_left(group: &Bound<'_, TaskGroup>, child: &Object<'_>) -> Py
         return Ok(());
     }
     forget(group, child);
-    let lenders: Vec<_> = group.value().state.with(py, |state| {
-        let seekers = state.slots().seekers.iter();
-        let lenders = seekers.filter(|seeker| seeker.lent_to.as_ref().is_some_and(|task| task.is(child)));
-        lenders.map(|seeker| seeker.member.get_bound(py)).collect()
+    let (lenders, gone): (Vec<_>, Vec<_>) = group.value().state.with(py, |state| {
+        let lent_to_it = |seeker: &&mut Seeker| seeker.lent_to.as_ref().is_some_and(|task| task.is(child));
+        let lenders = state.slots().seekers.iter_mut().filter(lent_to_it);
+        lenders.map(|seeker| (seeker.member.get_bound(py), seeker.lent_to.take())).unzip()
     });
-    lenders.iter().map(|member| lend(group, member)).fold(Ok(()), Result::and)
+    drop(gone);
+    lenders.iter().map(|member| lend(group, member, false)).fold(Ok(()), Result::and)
 }
 
-/// Does the end of `future` lead to that of `awaited`, by way of gathers and their like?
-fn leads_to(future: &Object<'_>, awaited: &Object<'_>) -> PyResult<bool> {
-    let py = future.py();
-    if future.is(awaited) {
+/// Does the end of `by` lead to that of `awaited`, maybe by way of gathers and their like?
+fn leads_to(by: &Object<'_>, awaited: &Object<'_>) -> PyResult<bool> {
+    let py = by.py();
+    if by.is(awaited) {
         return Ok(true);
     }
-    let Ok(native) = future.cast::<Future>() else { return Ok(false) };
+    if let Ok(waiting) = by.cast::<Waiting>() {
+        return Ok(waiting.value().waiter(py).is(awaited));
+    }
+    if let Ok(iterator) = by.cast::<AsCompletedIterator>() {
+        return Ok(iterator.value().has_waiter(awaited));
+    }
+    let Ok(native) = by.cast::<Future>() else { return Ok(false) };
     for (parent, key) in future::parents(native) {
-        let found = if key == shield::OUTER || parent.is_instance_of::<TaskGroup>() {
-            false
-        } else if let Ok(waiting) = parent.cast::<Waiting>() {
-            waiting.value().waiter(py).is(awaited)
-        } else if let Ok(iterator) = parent.cast::<AsCompletedIterator>() {
-            iterator.value().has_waiter(awaited)
-        } else if parent.is_instance_of::<GatheringFuture>() || parent.is_instance_of::<Future>() {
-            recursion::checked(py, c" while looking for what a task waits for", || {
+        if key != shield::OUTER
+            && recursion::checked(py, c" while looking for what a task waits for", || {
                 leads_to(&parent, awaited)
             })?
-        } else {
-            parent.is(awaited)
-        };
-        if found {
+        {
             return Ok(true);
         }
     }
