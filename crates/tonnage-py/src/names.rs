@@ -70,6 +70,7 @@ attribute_names!(
     get_debug,
     get_loop,
     get_name,
+    get_task_factory,
     is_running,
     is_closed,
     msg,

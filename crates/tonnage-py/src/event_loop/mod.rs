@@ -105,6 +105,16 @@ impl EventLoop {
         self.flags.plain.load(Ordering::Relaxed) && !self.debug()
     }
 
+    /// Is no scheduling method overridden?
+    pub(crate) fn is_plain(&self) -> bool {
+        self.flags.plain.load(Ordering::Relaxed)
+    }
+
+    /// Has the program set what makes its tasks?
+    pub(crate) fn has_task_factory(&self, py: Python<'_>) -> bool {
+        self.task_factory.with(py, |factory| factory.is_some())
+    }
+
     /// May a task be made without a call of `create_task` by name?
     #[inline]
     pub(crate) fn spawns_directly(&self, py: Python<'_>) -> bool {
