@@ -9,7 +9,7 @@ use tonnage_core::slab::Slab;
 use super::source::Source;
 use super::stream;
 use super::worker::Worker;
-use super::{AsyncMap, ItemTask, Phase, parent_task};
+use super::{AsyncMap, Job, Phase, parent_task};
 use crate::coroutine::Coroutine;
 use crate::cpython::{Native, Object, Owned, Visit};
 use crate::future::{self, Ended};
@@ -45,16 +45,16 @@ impl Crew {
 /// Starts the first worker.
 pub(super) fn start(map: &Bound<'_, AsyncMap>) -> PyResult<()> {
     let py = map.py();
-    let task = map.value().state.with(py, |state| {
+    let job = map.value().state.with(py, |state| {
         state.crew.started += 1;
-        state.plan.as_ref().map(|plan| plan.task.share(py))
+        state.plan.as_ref().map(|plan| plan.job.share(py))
     });
-    start_worker(map, task.expect("a map that begins has a plan"))
+    start_worker(map, job.expect("a map that begins has a plan"))
 }
 
 /// Starts more workers if there are items for them, and says whether that is done. Nobody is started while one
 /// waits for the source: items come too slowly then.
-pub(super) fn grow(map: &Bound<'_, AsyncMap>, task: &ItemTask) -> PyResult<bool> {
+pub(super) fn grow(map: &Bound<'_, AsyncMap>, job: &Job) -> PyResult<bool> {
     let py = map.py();
     if map.value().idle.len(py) > 0 {
         return Ok(false);
@@ -75,7 +75,7 @@ pub(super) fn grow(map: &Bound<'_, AsyncMap>, task: &ItemTask) -> PyResult<bool>
     }
     let mut outcome = Ok(());
     while outcome.is_ok() && take_wanted(map) {
-        outcome = start_worker(map, task.share(py));
+        outcome = start_worker(map, job.share(py));
     }
     map.value().state.with(py, |state| state.crew.growing = false);
     outcome.map(|()| true)
@@ -91,10 +91,10 @@ fn take_wanted(map: &Bound<'_, AsyncMap>) -> bool {
     })
 }
 
-fn start_worker(map: &Bound<'_, AsyncMap>, task: ItemTask) -> PyResult<()> {
+fn start_worker(map: &Bound<'_, AsyncMap>, job: Job) -> PyResult<()> {
     let py = map.py();
     let event_loop = map.value().event_loop(py)?;
-    let worker = Coroutine::create(py, Worker::new(map, task))?;
+    let worker = Coroutine::create(py, Worker::new(map, job))?;
     let task = match ensure_future::spawn_child(&event_loop, &worker) {
         Ok(task) => task,
         Err(error) => {
