@@ -20,13 +20,11 @@ pub(crate) type WorkerCoroutine = Coroutine<Worker>;
 pub(crate) struct Worker {
     map: Owned<AsyncMap>,
     job: Job,
-    /// Has it started others?
-    has_grown: bool,
     phase: Phase,
 }
 
 enum Phase {
-    /// It has begun, or is between two items.
+    /// It has not run yet, or is at work between two items.
     Free,
     /// It waits for the source, or for room.
     Idle(Place),
@@ -45,7 +43,7 @@ struct Item {
 
 impl Worker {
     pub(super) fn new(map: &Bound<'_, AsyncMap>, job: Job) -> Self {
-        Self { map: map.into(), job, has_grown: false, phase: Phase::Free }
+        Self { map: map.into(), job, phase: Phase::Free }
     }
 }
 
@@ -56,7 +54,10 @@ impl Body for Worker {
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
         let map = self.map.get_bound(py);
         match std::mem::replace(&mut self.phase, Phase::Free) {
-            Phase::Free => drop(awaited?),
+            Phase::Free => {
+                awaited?;
+                crew::begun(&map);
+            }
             Phase::Idle(place) => {
                 map.value().idle.leave(py, &place)?;
                 awaited?;
@@ -122,10 +123,7 @@ impl Worker {
     #[inline]
     fn begin<'py>(&mut self, map: &Bound<'py, AsyncMap>, item: Object<'py>) -> PyResult<Option<Next<'py>>> {
         let py = map.py();
-        let Some(index) = crew::count_item(map) else { return Ok(None) };
-        if !self.has_grown {
-            self.has_grown = crew::grow(map, &self.job)?;
-        }
+        let Some(index) = crew::begin_item(map, &self.job)? else { return Ok(None) };
         let of_item = context::copy(self.job.context.bind(py))?;
         let timeout = match self.job.timeout_s {
             None => None,
