@@ -113,8 +113,8 @@ __version__: str
 # "debug" or "release".
 BUILD_PROFILE: str
 
-_T = TypeVar("_T")
 _P = ParamSpec("_P")
+_T = TypeVar("_T")
 _T1 = TypeVar("_T1")
 _T2 = TypeVar("_T2")
 _T3 = TypeVar("_T3")
@@ -766,7 +766,16 @@ class TaskGroup(_AsyncioTaskGroup):
     If the task that entered the group is cancelled, the tasks of the group are cancelled and waited for, and
     the CancelledError goes on.
 
+    With a limit, at most so many tasks of the group run at once. The others are made, but make no step: they
+    stand in a line, first come first served. The first of it begins when a task has ended. A member that awaits
+    a task of the line lends it its slot, so that it begins at once; by way of `gather`, `wait` and their like
+    it lends it to one after the other. If the member goes on before that one has ended, both run until one
+    of them has. When the group is aborted, the tasks of the line end cancelled without having run, and a note
+    on the group's error tells their number.
+
     Args:
+        limit: How many tasks may run at once; None is no limit. Daemons do not count.
+        max_pending: How many tasks may stand in the line.
         on_error: What the failure of a task does. `"cancel"` cancels the others, as asyncio does. With
             `"collect"` the others go on, and all errors leave in one group at the exit. With `"report"` the
             others go on, and each error goes to the loop's exception handler at once and is not kept, so that
@@ -774,7 +783,8 @@ class TaskGroup(_AsyncioTaskGroup):
         name: What its repr shows.
 
     Raises:
-        ValueError: `on_error` is none of these.
+        TypeError: `limit` or `max_pending` is no int.
+        ValueError: `on_error` is none of these, `limit` is less than 1, or `max_pending` less than 0.
 
     Example:
         async with tonnage.TaskGroup() as group:
@@ -786,6 +796,8 @@ class TaskGroup(_AsyncioTaskGroup):
     def __init__(
         self,
         *,
+        limit: int | None = None,
+        max_pending: int = 10000,
         on_error: Literal["cancel", "collect", "report"] = "cancel",
         name: str | None = None,
     ) -> None: ...
@@ -805,24 +817,55 @@ class TaskGroup(_AsyncioTaskGroup):
     ) -> Task[_T]:
         """Start a coroutine as a task of the group.
 
-        A coroutine that is refused is closed.
+        If the group has a limit and all slots are taken, the task waits in the line before it makes a step. It
+        is a Task of tonnage then, on a loop of any kind; where the loop has a task factory, it is the factory's,
+        and waits in its first step. A coroutine that is refused is closed.
 
         Args:
             coro: The coroutine.
             name: The task's name.
             context: Where to run it; by default a copy of the current context.
-            eager_start: Run the first step at once.
+            eager_start: Run the first step at once, if there is a slot.
             daemon: The group does not wait for it: it is cancelled when the block and all other tasks have
-                ended.
+                ended. It takes no slot.
             kwargs: For the loop's task factory.
 
         Raises:
             RuntimeError: The group was not entered yet, or is shutting down, or has ended.
+            Overloaded: All slots are taken, and `max_pending` tasks stand in the line.
 
         Example:
             async with tonnage.TaskGroup() as group:
                 group.create_task(tonnage.sleep(3600), daemon=True)
                 await tonnage.sleep(0.1)
+        """
+
+    async def submit(self, func: Callable[_P, _Coro[_T]], /, *args: _P.args, **kwargs: _P.kwargs) -> Task[_T]:
+        """Wait for a slot, then start a task that runs what `func` returns.
+
+        `func` is called when there is a slot, so that what waits is the caller, and no coroutine. Callers stand
+        in one line with the tasks that `create_task` has put there; `max_pending` does not count them. If the
+        wait is cancelled, nothing was called. If the group is aborted, the wait ends with CancelledError.
+
+        A member of the group that calls this does not wait: it could wait for its own slot. The task may stand
+        in the line then. In a group without a limit nobody waits.
+
+        Args:
+            func: A coroutine function.
+            args: Its arguments.
+            kwargs: Its arguments by name.
+
+        Returns:
+            The task.
+
+        Raises:
+            RuntimeError: The group was not entered yet, or is shutting down, or has ended.
+            Overloaded: A member of the group called it, and `max_pending` tasks stand in the line.
+
+        Example:
+            async with tonnage.TaskGroup(limit=10) as group:
+                for number in range(1_000):
+                    await group.submit(tonnage.sleep, 0, number)
         """
 
     async def start(self, func: Callable[..., _Coro[Any]], /, *args: Any, name: str | None = None) -> Any:
@@ -831,6 +874,9 @@ class TaskGroup(_AsyncioTaskGroup):
         `func` is called with `args` and with `task_status=`, and says so by `task_status.started(value)`.
         Until then an error of the task leaves here, and not from the group. If the wait is cancelled, so is
         the task, and it is waited for.
+
+        If the group has a limit, the task needs a slot, and this waits for it first, as `submit` does. A member
+        of the group does not wait: it lends its slot.
 
         Args:
             func: A coroutine function that takes `task_status`.
@@ -873,7 +919,11 @@ class TaskGroup(_AsyncioTaskGroup):
 
     @property
     def active(self) -> int:
-        """The number of tasks that the group waits for; a daemon does not count."""
+        """How many tasks the group waits for, those that wait for a slot included; no daemons."""
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a slot: tasks that have not begun, and callers of `submit` and `start`."""
 
     @property
     def name(self) -> str | None:
@@ -2232,7 +2282,11 @@ def ensure_future(
 # The overloads overlap as typeshed's do, to infer as much.
 @overload
 def gather(  # type: ignore[overload-overlap]
-    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: Literal[False] = False
+    coro_or_future1: _FutureLike[_T1],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1]]:
     """Run awaitables at once, and collect their results.
 
@@ -2240,16 +2294,21 @@ def gather(  # type: ignore[overload-overlap]
     and the others go on; a TaskGroup cancels them. If the gathering is cancelled, all that have not ended
     are. One that is cancelled by itself counts as one that raised CancelledError.
 
+    With a limit, a coroutine becomes a task only when there is a slot for it, in their order. After the first
+    error, or a cancellation, those that have not begun are closed and never run. Futures and tasks run already:
+    they are not counted.
+
     Args:
         coros_or_futures: The awaitables. The same one may be there twice.
         return_exceptions: Put errors among the results, and raise none.
+        limit: How many of the coroutines may run at once; None is no limit.
 
     Returns:
         A future whose result is the list of the results, typed as a tuple where their number is known.
 
     Raises:
-        TypeError: One of them cannot be awaited.
-        ValueError: They are futures of different loops.
+        TypeError: One of them cannot be awaited, or `limit` is no int.
+        ValueError: They are futures of different loops, or `limit` is less than 1.
 
     Example:
         print(await tonnage.gather(tonnage.sleep(0.2, "first"), tonnage.sleep(0.1, "second")))
@@ -2262,6 +2321,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -2271,6 +2331,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -2281,6 +2342,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -2292,6 +2354,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4, _T5]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -2304,18 +2367,24 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4, _T5, _T6]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
-    *coros_or_futures: _FutureLike[_T], return_exceptions: Literal[False] = False
+    *coros_or_futures: _FutureLike[_T], return_exceptions: Literal[False] = False, limit: int | None = None
 ) -> asyncio.Future[list[_T]]: ...
 @overload
 def gather(  # pyright: ignore[reportOverlappingOverload]
-    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: bool
+    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: bool, limit: int | None = None
 ) -> asyncio.Future[tuple[_T1 | BaseException]]: ...
 @overload
 def gather(
-    coro_or_future1: _FutureLike[_T1], coro_or_future2: _FutureLike[_T2], /, *, return_exceptions: bool
+    coro_or_future1: _FutureLike[_T1],
+    coro_or_future2: _FutureLike[_T2],
+    /,
+    *,
+    return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1 | BaseException, _T2 | BaseException]]: ...
 @overload
 def gather(
@@ -2325,6 +2394,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException]]: ...
 @overload
 def gather(
@@ -2335,6 +2405,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[
     tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException, _T4 | BaseException]
 ]: ...
@@ -2348,6 +2419,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[
     tuple[
         _T1 | BaseException,
@@ -2368,6 +2440,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[
     tuple[
         _T1 | BaseException,
@@ -2380,7 +2453,7 @@ def gather(
 ]: ...
 @overload
 def gather(
-    *coros_or_futures: _FutureLike[_T], return_exceptions: bool
+    *coros_or_futures: _FutureLike[_T], return_exceptions: bool, limit: int | None = None
 ) -> asyncio.Future[list[_T | BaseException]]: ...
 def move_on_after(delay: float | None) -> MoveOn:
     """Cancel the block after `delay` seconds, and go on after it; None is never.

@@ -21,8 +21,9 @@ use crate::limits::{
 use crate::structured::{
     AsCompletedIterator, AsyncMap, BeginCoroutine, ChildDone, CollectCoroutine, DeadlineBlock,
     DrainCoroutine, ExitCoroutine, GatheringFuture, LeaveCoroutine, MapResults, MoveOn, NextFutureCoroutine,
-    NextMappedCoroutine, NextResultCoroutine, RaceCoroutine, ShieldScope, SleepCoroutine, StartCoroutine,
-    TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine, Waiting, WorkerCoroutine,
+    NextMappedCoroutine, NextResultCoroutine, PostponedCoroutine, RaceCoroutine, ShieldScope, SleepCoroutine,
+    StartCoroutine, SubmitCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine,
+    Waiting, WorkerCoroutine,
 };
 use crate::sync::{
     Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
@@ -137,6 +138,8 @@ native_classes! {
     [TaskGroup, extras]
     [ExitCoroutine]
     [StartCoroutine]
+    [SubmitCoroutine]
+    [PostponedCoroutine]
     [TaskStatus]
     [WaitCoroutine]
     [Waiting]

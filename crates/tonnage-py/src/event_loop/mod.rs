@@ -33,7 +33,7 @@ pub(crate) use sources::Direction;
 pub(crate) use timer::Timer;
 pub(crate) use timer_handle::TimerHandle;
 
-use crate::cpython::{Guarded, Object, Owned, current, native_loop, thread_id};
+use crate::cpython::{Guarded, Native, Object, Owned, current, native_loop, thread_id};
 use crate::errors;
 use crate::task::{KeptAt, Task};
 use crate::transports::SocketTransport;
@@ -110,6 +110,16 @@ impl EventLoop {
     #[inline]
     pub(crate) fn is_plain_and_quiet(&self) -> bool {
         self.flags.plain.load(Ordering::Relaxed) && !self.debug()
+    }
+
+    /// Is no scheduling method overridden?
+    pub(crate) fn is_plain(&self) -> bool {
+        self.flags.plain.load(Ordering::Relaxed)
+    }
+
+    /// Has the program set what makes its tasks?
+    pub(crate) fn has_task_factory(&self, py: Python<'_>) -> bool {
+        self.task_factory.with(py, |factory| factory.is_some())
     }
 
     /// May a task be made without a call of `create_task` by name?
@@ -233,6 +243,12 @@ impl EventLoop {
     #[inline]
     pub(crate) fn running_task<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Task>> {
         self.current.with(py, |current| current.as_ref().map(|task| task.get_bound(py)))
+    }
+
+    /// Does a task of ours run that may be under a deadline?
+    #[inline]
+    pub(crate) fn runs_bounded_task(&self, py: Python<'_>) -> bool {
+        self.current.with(py, |current| current.as_ref().is_some_and(|task| task.value().is_bounded(py)))
     }
 
     /// Makes `task` the running one. It stays so until another runs, or something that is no task.
