@@ -43,6 +43,8 @@ from typing import (
 from _typeshed import SupportsRichComparisonT
 from typing_extensions import ParamSpec, Self, TypeVarTuple, Unpack, disjoint_base, final
 
+from tonnage.limit_algorithm import LimitAlgorithm as _LimitAlgorithm
+
 if sys.version_info >= (3, 11):
     from asyncio import Barrier as _AsyncioBarrier, TaskGroup as _AsyncioTaskGroup
 else:
@@ -55,7 +57,9 @@ else:
     class _AsyncioTaskGroup: ...
 
 __all__ = [
+    "AIMD",
     "BUILD_PROFILE",
+    "AdaptiveLimiter",
     "AsyncMap",
     "Barrier",
     "BoundedSemaphore",
@@ -66,6 +70,7 @@ __all__ = [
     "EventLoop",
     "Future",
     "FutureIter",
+    "Gradient",
     "Handle",
     "LifoQueue",
     "Limiter",
@@ -1611,6 +1616,159 @@ class PriorityQueue(Queue[SupportsRichComparisonT], asyncio.PriorityQueue[Suppor
         overflow: Literal["wait", "raise", "drop_newest"] = "wait",
         on_drop: Callable[[SupportsRichComparisonT, str], object] | None = None,
     ) -> None: ...
+
+class AdaptiveLimiter(Limiter):
+    """Lend as many tokens as an algorithm says, which learns from how long they are kept.
+
+    It protects a service whose capacity nobody knows: each permit that is released tells the algorithm how long it was
+    held, and whether what it was used for was refused or timed out. The default algorithm is `Gradient`, which needs
+    to know nothing about the service; `AIMD` keeps a latency that you know.
+
+    The outcome of a block is `"ok"` if it ends without an exception, `"dropped"` if one of `dropped` leaves it, and
+    else `"ignore"`, as for a cancellation: then the algorithm is not asked. `Permit.release()` can say it, too.
+
+    The latency is that of the loop's clock, from the permit to its release. What the loop itself was late is taken out
+    as far as it is known, on a loop of tonnage: the time since it last looked at the network. So work without an
+    `await` at the end of a block does not count.
+
+    Args:
+        algorithm: A `LimitAlgorithm` for this limiter alone. What its `update()` raises goes to the loop's exception
+            handler, and the limit stays.
+        min: The least limit.
+        max: The greatest limit. A request for more tokens is a ValueError; one for more than the limit waits until
+            nothing else is lent.
+        initial: The limit at first; as a rule 20, or the nearest that is allowed.
+        dropped: The exceptions that say that the service is overloaded; as a rule TimeoutError, `Overloaded` and
+            ConnectionError.
+        max_waiting: How many requests may wait; as a rule none, as a line hides an overload. None: no bound.
+        max_wait: How long one may wait, in seconds.
+        target_delay: How long one is meant to wait at most, in seconds, as in `CapacityLimiter`.
+        name: What it is called in errors and statistics.
+
+    Raises:
+        TypeError: The algorithm has no `update()`, or `dropped` has something in it that is no exception class.
+        ValueError: A number is out of its range, or the algorithm has a limiter already.
+
+    Example:
+        search = tonnage.AdaptiveLimiter(max=200, name="search")
+        async with search:
+            await tonnage.sleep(0.01)
+    """
+
+    def __init__(
+        self,
+        algorithm: _LimitAlgorithm | None = None,
+        *,
+        min: int = 1,  # noqa: A002
+        max: int = 1000,  # noqa: A002
+        initial: int = 20,
+        dropped: tuple[type[BaseException], ...] = ...,
+        max_waiting: int | None = 0,
+        max_wait: float | None = None,
+        target_delay: float | None = None,
+        name: str | None = None,
+    ) -> None: ...
+    @property
+    def limit(self) -> int:
+        """How many tokens may be lent at this moment."""
+
+class Gradient:
+    """Find how much may run by comparing latencies with that of the unloaded service.
+
+    The default of `AdaptiveLimiter`. From each window of time it takes the latency that `percentile` of the
+    outcomes do not exceed. While that is near the unloaded latency, the limit grows; when it is more than
+    `tolerance` above, the limit shrinks, down to what the service can do and a small line before it. A limit of
+    which less than half is in use stays as it is.
+
+    What runs beside at most `probe_limit` others tells the unloaded latency. If no such work comes by for
+    `probe_every` seconds, the limit is lowered to `probe_limit` until `probe_samples` have ended, at most for a
+    sixth of `probe_every`. So a service that becomes slower itself is taken as it is at the next probe.
+
+    It is the gradient controller of Envoy's adaptive concurrency filter, in smaller steps. Each limiter needs an object
+    of its own.
+
+    Args:
+        window: In seconds; it lasts longer if there are less than ten outcomes.
+        percentile: Which latency of a window counts, from 0 to 1.
+        tolerance: The part of the unloaded latency by which it may be exceeded.
+        probe_every: In seconds. More for a slow service: probes of calls that take seconds cost capacity.
+        probe_limit: How much may run in a probe.
+        probe_samples: How many outcomes make a measurement; at most 1024.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    Example:
+        limiter = tonnage.AdaptiveLimiter(tonnage.Gradient(tolerance=0.5))
+        async with limiter:
+            await tonnage.sleep(0.01)
+    """
+
+    def __init__(
+        self,
+        *,
+        window: float = 0.1,
+        percentile: float = 0.5,
+        tolerance: float = 0.25,
+        probe_every: float = 60.0,
+        probe_limit: int = 3,
+        probe_samples: int = 50,
+    ) -> None: ...
+    def update(self, now: float, latency: float, in_flight: int, dropped: bool) -> int:
+        """Take how one piece of work has ended, and return how much may run.
+
+        Without an `AdaptiveLimiter` it begins with 20, and stays between 1 and 1000.
+
+        Args:
+            now: When it ended, in seconds of any clock that never goes back.
+            latency: How long it took, in seconds.
+            in_flight: How much ran when it ended, itself included.
+            dropped: Was it refused or timed out? Its latency does not count then.
+
+        Raises:
+            ValueError: A number is negative, or is none.
+        """
+
+class AIMD:
+    """Find how much may run by a latency that is wanted.
+
+    If more than the rest of `percentile` of a window's outcomes took longer than `target_latency`, or if any was
+    dropped, the limit is multiplied by `backoff`; else it grows by one, if at least half of it was in use: additive
+    increase, multiplicative decrease, as TCP does. After a decrease it waits until what began before has ended.
+    Each limiter needs an object of its own.
+
+    Args:
+        target_latency: In seconds; two or three times what the unloaded service needs is a good choice.
+        window: In seconds.
+        percentile: Which latency of a window is compared with the target, from 0 to 1.
+        backoff: The factor of a decrease, between 0 and 1.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    Example:
+        limiter = tonnage.AdaptiveLimiter(tonnage.AIMD(0.2))
+        async with limiter:
+            await tonnage.sleep(0.01)
+    """
+
+    def __init__(
+        self, target_latency: float, *, window: float = 1.0, percentile: float = 0.9, backoff: float = 0.9
+    ) -> None: ...
+    def update(self, now: float, latency: float, in_flight: int, dropped: bool) -> int:
+        """Take how one piece of work has ended, and return how much may run.
+
+        Without an `AdaptiveLimiter` it begins with 20, and stays between 1 and 1000.
+
+        Args:
+            now: When it ended, in seconds of any clock that never goes back.
+            latency: How long it took, in seconds.
+            in_flight: How much ran when it ended, itself included.
+            dropped: Was it refused or timed out? Its latency does not count then.
+
+        Raises:
+            ValueError: A number is negative, or is none.
+        """
 
 @final
 class QueueStats:

@@ -1,9 +1,10 @@
-"""Each behaviour runs on our loop, on asyncio's, and on one whose time is simulated."""
+"""Each behaviour runs on our loop, on asyncio's and on uvloop's; what takes time, on simulated time."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import importlib.util
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -32,14 +33,14 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         return self.now
 
 
-LOOPS = {
-    "tonnage": tonnage.new_event_loop,
-    "asyncio": asyncio.SelectorEventLoop,
-    "jumping": JumpingLoop,
-}
+LOOPS = {"tonnage": tonnage.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
+if importlib.util.find_spec("uvloop") is not None:
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
 
 
-@pytest.fixture(params=["tonnage", "asyncio"])
+@pytest.fixture(params=list(LOOPS))
 def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
     """What makes a new event loop."""
     return LOOPS[request.param]

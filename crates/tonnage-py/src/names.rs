@@ -114,6 +114,7 @@ attribute_names!(
     acquire,
     release,
     locked,
+    update,
     wait,
     setdefault,
     call_soon_threadsafe,

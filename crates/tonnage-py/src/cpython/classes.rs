@@ -15,8 +15,9 @@ use crate::coroutine::{CoroutineIter, Immediate};
 use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
-use crate::limits::Budget;
-use crate::limits::{AcquireCoroutine, CapacityLimiter, Limiter, Permit, RateLimiter};
+use crate::limits::{
+    AcquireCoroutine, AdaptiveLimiter, Aimd, Budget, CapacityLimiter, Gradient, Limiter, Permit, RateLimiter,
+};
 use crate::structured::{
     AsCompletedIterator, AsyncMap, BeginCoroutine, ChildDone, CollectCoroutine, DeadlineBlock,
     DrainCoroutine, ExitCoroutine, GatheringFuture, LeaveCoroutine, MapResults, MoveOn, NextFutureCoroutine,
@@ -182,6 +183,9 @@ native_classes! {
     [Limiter, extras]
     [CapacityLimiter: Limiter, first field limiter]
     [RateLimiter: Limiter, first field limiter]
+    [AdaptiveLimiter: Limiter, first field limiter]
+    [Gradient, extras]
+    [Aimd, extras]
     [Permit]
     [AcquireCoroutine]
 }

@@ -73,7 +73,14 @@ struct Flags {
     debug: AtomicBool,
     closed: AtomicBool,
     stopping: AtomicBool,
+    /// When the network was looked at last, if somebody asks (`time_turns`); `NOT_ASKED`, `NOT_LOOKED`.
+    turn_ns: AtomicU64,
 }
+
+/// Nobody asks when the network was looked at last: the clock is not read.
+const NOT_ASKED: u64 = 0;
+/// It was not looked at since somebody asks.
+const NOT_LOOKED: u64 = 1;
 
 impl EventLoop {
     /// The native loop behind `object`, if it is one whose scheduling nobody overrides.
@@ -127,6 +134,20 @@ impl EventLoop {
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.flags.closed.load(Ordering::Relaxed)
+    }
+
+    /// Notes from here on when the network was looked at last.
+    #[inline]
+    pub(crate) fn time_turns(&self) {
+        if self.flags.turn_ns.load(Ordering::Relaxed) == NOT_ASKED {
+            self.flags.turn_ns.store(NOT_LOOKED, Ordering::Relaxed);
+        }
+    }
+
+    /// When the network was looked at last: what came from it since has waited for the loop.
+    #[inline]
+    pub(crate) fn turn_began_ns(&self) -> Option<u64> {
+        Some(self.flags.turn_ns.load(Ordering::Relaxed)).filter(|turn_ns| *turn_ns > NOT_LOOKED)
     }
 
     #[inline]

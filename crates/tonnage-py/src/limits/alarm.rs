@@ -3,8 +3,8 @@
 use pyo3::prelude::*;
 use tonnage_core::timers::TimerKey;
 
-use super::config;
 use super::limiter::Limiter;
+use super::{adaptive, config};
 use crate::cpython::{Native, Object, Owned, Visit};
 use crate::event_loop::EventLoop;
 use crate::names;
@@ -40,7 +40,10 @@ impl Alarm {
 /// Has `serve` called when something is due though nothing else happens.
 pub(super) fn set(this: &Bound<'_, Limiter>, now_ns: u64) -> PyResult<()> {
     let py = this.py();
-    let next_ns = Limiter::admission(this, |admission| admission.next_event_ns(now_ns))?;
+    let (next_ns, is_empty) =
+        Limiter::admission(this, |admission| (admission.next_event_ns(now_ns), admission.line().is_empty()))?;
+    let comes_up_ns = adaptive::lowered_until_ns(this).filter(|_| !is_empty);
+    let next_ns = next_ns.into_iter().chain(comes_up_ns).min();
     if this.value().state.with(py, |state| state.alarm.at_ns()) == next_ns {
         return Ok(());
     }

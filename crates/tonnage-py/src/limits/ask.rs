@@ -10,7 +10,7 @@ use super::holders::Kind;
 use super::limiter::{self, Limiter};
 use super::refusal::{self, Cause, check_most};
 use super::serve::{self, Payload};
-use super::{alarm, deadline, permit};
+use super::{adaptive, alarm, deadline, permit};
 use crate::cpython::Object;
 
 /// A permit, if the tokens are there and nobody is before; else nothing, and the caller may wait (`acquire_later`).
@@ -82,7 +82,7 @@ pub(super) fn try_take(this: &Bound<'_, Limiter>, request: &Request) -> PyResult
     if Limiter::admission(this, |admission| admission.try_take(now_ns, request))? {
         return Ok(true);
     }
-    if limiter::forget_the_dead(this)? {
+    if limiter::forget_the_dead(this)? || adaptive::comes_up(this)? {
         return Limiter::admission(this, |admission| admission.try_take(now_ns, request));
     }
     Ok(false)
