@@ -28,7 +28,7 @@ def test_a_rate_refuses_who_would_wait_beyond_his_deadline(run: Run) -> None:
 def test_the_deadline_of_an_owner_counts_for_its_children(
     run: Run, loop_factory: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
-    if loop_factory is asyncio.SelectorEventLoop:
+    if loop_factory is not tonnage.new_event_loop:
         pytest.skip("asyncio's own tasks inherit no deadline")
 
     async def main() -> None:
