@@ -46,8 +46,11 @@ from tonnage.errors import BrokenBarrierError, LimiterDeadlock, Overloaded, Queu
 from tonnage.event_loop import EventLoop, new_event_loop
 from tonnage.install import install
 from tonnage.live_objects import report_at_exit as _report_at_exit
+from tonnage.policy import Policy
 from tonnage.runner import Runner, run
 from tonnage.task_status import TaskStatus
+from tonnage.worker_call import AbandonedCall, check_cancelled
+from tonnage.workers import Workers
 
 if TYPE_CHECKING:
     # The rest of asyncio, for type checkers; `__getattr__` finds it at run time.
@@ -124,6 +127,7 @@ if TYPE_CHECKING:
         )
 
 __all__ = [
+    "AbandonedCall",
     "Barrier",
     "BoundedSemaphore",
     "BrokenBarrierError",
@@ -136,6 +140,7 @@ __all__ = [
     "LimiterDeadlock",
     "Lock",
     "Overloaded",
+    "Policy",
     "PriorityQueue",
     "Queue",
     "QueueShutDown",
@@ -147,7 +152,9 @@ __all__ = [
     "TaskStatus",
     "Timeout",
     "TimerHandle",
+    "Workers",
     "as_completed",
+    "check_cancelled",
     "create_eager_task_factory",
     "create_task",
     "eager_task_factory",

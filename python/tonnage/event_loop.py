@@ -20,10 +20,12 @@ from typing import Any
 from . import _tonnage, call_graph
 from .all_tasks import hook, live_loops
 from .connection import Connecting
+from .default_workers import DefaultWorkers
 from .dns import Resolver, Resolving
 from .executor import Executing
 from .fork import watch_forks
 from .listen import Listening
+from .policy import Policy
 from .process import Spawning
 from .signals import Signalling
 from .sock import SocketOperations
@@ -70,13 +72,14 @@ class EventLoop(
         "_timer_cancelled_count",
         "_transports",
         "_unix_server_sockets",
+        "_workers",
         "slow_callback_duration",
     )
 
     # For inherited transports, which name the events that they wait for in their repr. None once closed.
     _selector: Any = functools.cached_property(WatchedDescriptors)
 
-    def __init__(self) -> None:
+    def __init__(self, *, policy: Policy | None = None) -> None:
         # Not the selector loop's: that would open a selector and a pair of sockets.
         base_events.BaseEventLoop.__init__(self)
         self._transports = weakref.WeakValueDictionary()
@@ -87,7 +90,11 @@ class EventLoop(
         self._child_watches = set()
         self._resolver = Resolver(self)
         self._old_agen_hooks: Any = None
+        self._obey(policy or Policy())
         live_loops.add(self)
+
+    def _obey(self, policy: Policy) -> None:
+        self._workers = DefaultWorkers(policy)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute of the loop itself, which may override a method."""
@@ -126,6 +133,7 @@ class EventLoop(
             self._close()
             self._selector = None
             self._executor_shutdown_called = True
+            self._workers.stop()
             executor, self._default_executor = self._default_executor, None
             if executor is not None:
                 executor.shutdown(wait=False)
@@ -180,6 +188,10 @@ hook()
 call_graph.hook()
 
 
-def new_event_loop() -> EventLoop:
-    """Return a new event loop."""
-    return EventLoop()
+def new_event_loop(*, policy: Policy | None = None) -> EventLoop:
+    """Return a new event loop.
+
+    Args:
+        policy: The ceilings that the loop keeps; by default those of `Policy()`.
+    """
+    return EventLoop(policy=policy)
