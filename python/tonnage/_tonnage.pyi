@@ -502,8 +502,13 @@ class EventLoop:
             kwargs: For the task factory; without one there is nothing more to say.
 
         Raises:
+            Overloaded: The loop runs, and as many tasks are pending as its `Policy` allows. The
+                coroutine is closed.
             RuntimeError: The loop is closed.
         """
+
+    def _create_unbounded_task(self, coro: _Coro[_T], **kwargs: Any) -> Task[_T]:
+        """Run a coroutine as a task of this loop, however many there are."""
 
     def set_task_factory(self, factory: _TaskFactory | None) -> None:
         """Set what `create_task()` makes tasks with; None is tonnage's own Task.
@@ -537,6 +542,9 @@ class EventLoop:
     def _note_attribute(self, name: str) -> None: ...
     def _pending_tasks(self) -> set[asyncio.Task[Any]]:
         """The pending tasks of this loop."""
+
+    def _bound_tasks(self, max_tasks: int | None, warn_tasks: int | None) -> None:
+        """Sets how many tasks may be pending, and how many without a warning; None is any number."""
 
     def _let_tasks_go(self) -> None:
         """Keeps no pending task alive any more."""

@@ -95,6 +95,9 @@ class EventLoop(
 
     def _obey(self, policy: Policy) -> None:
         self._workers = DefaultWorkers(policy)
+        self._bound_tasks(
+            *(bound and min(bound, sys.maxsize) for bound in (policy.max_tasks, policy.warn_tasks))
+        )
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute of the loop itself, which may override a method."""
@@ -137,6 +140,18 @@ class EventLoop(
             executor, self._default_executor = self._default_executor, None
             if executor is not None:
                 executor.shutdown(wait=False)
+
+    async def shutdown_asyncgens(self) -> None:
+        """Close all async generators, and take no new ones."""
+        # The tasks that close them end the program, and are never refused.
+        self._bound_tasks(None, None)
+        await super().shutdown_asyncgens()
+
+    def _asyncgen_finalizer_hook(self, agen: Any) -> None:
+        # asyncio's own, but for the bound of tasks: a generator that is lost is closed all the same.
+        self._asyncgens.discard(agen)
+        if not self.is_closed():
+            self.call_soon_threadsafe(self._create_unbounded_task, agen.aclose())
 
     def _run_forever_setup(self) -> None:
         # The same order as asyncio's: CPython 3.15, Lib/asyncio/base_events.py, _run_forever_setup.

@@ -159,6 +159,7 @@ imported! {
     exc_info = "sys", "exc_info";
     broken_barrier_error = "tonnage.errors", "BrokenBarrierError";
     overloaded = "tonnage.errors", "Overloaded";
+    warn_of_tasks = "tonnage.policy", "warn_of_tasks";
     cancelled_error = "asyncio.exceptions", "CancelledError";
     invalid_state_error = "asyncio.exceptions", "InvalidStateError";
     queue_empty = "asyncio.queues", "QueueEmpty";

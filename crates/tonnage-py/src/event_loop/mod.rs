@@ -9,6 +9,7 @@ mod call_args;
 mod class;
 mod handle;
 mod io;
+mod pending;
 mod ready;
 mod run;
 mod scheduling;
@@ -23,7 +24,6 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use tonnage_core::reactor::{Poller, Waker};
-use tonnage_core::slab::Slab;
 use tonnage_core::timers::{TimerKey, Timers};
 
 pub(crate) use handle::Handle;
@@ -37,6 +37,7 @@ use crate::cpython::{Guarded, Object, Owned, current, native_loop, thread_id};
 use crate::errors;
 use crate::task::{KeptAt, Task};
 use crate::transports::SocketTransport;
+use pending::Pending;
 use sources::Sources;
 use task_factory::TaskFactory;
 
@@ -51,8 +52,7 @@ pub(crate) struct EventLoop {
     poller: Guarded<Option<Poller>>,
     /// Another one after a fork.
     waker: Guarded<Waker>,
-    /// The strong references to its tasks, so that none vanishes.
-    pending: Guarded<Slab<Owned<Task>>>,
+    pending: Guarded<Pending>,
     /// The task that asyncio takes for the running one; left lazily.
     current: Guarded<Option<Owned<Task>>>,
     task_factory: Guarded<Option<TaskFactory>>,
@@ -111,6 +111,7 @@ impl EventLoop {
         self.is_plain_and_quiet()
             && !self.is_closed()
             && self.task_factory.with(py, |factory| factory.is_none())
+            && self.pending.with(py, |pending| pending.is_below_bounds())
     }
 
     #[inline]
