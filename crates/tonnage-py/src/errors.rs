@@ -116,8 +116,6 @@ pub(crate) enum Refusal {
     Closed,
     /// The program has too many tasks.
     Tasks,
-    /// A retry or a hedge is over its budget.
-    Budget,
 }
 
 impl Refusal {
@@ -128,7 +126,6 @@ impl Refusal {
             Self::Deadline => "deadline",
             Self::Closed => "closed",
             Self::Tasks => "tasks",
-            Self::Budget => "budget",
         }
     }
 }

@@ -104,10 +104,9 @@ pub(super) fn unlink(
 pub(super) fn of_creator(event_loop: &Object<'_>) -> PyResult<Option<f64>> {
     match EventLoop::of(event_loop) {
         Some(native) if native.runs_bounded_task(event_loop.py()) => effective(event_loop),
-        Some(_) => Ok(None),
         // A loop of ours with methods that are overridden.
         None if EventLoop::of_any(event_loop).is_some() => effective(event_loop),
-        None => Ok(None),
+        Some(_) | None => Ok(None),
     }
 }
 
