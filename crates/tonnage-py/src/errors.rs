@@ -149,6 +149,11 @@ pub(crate) fn overloaded(
     create().map_or_else(|error| error, PyErr::from_value)
 }
 
+/// Is it `tonnage.Overloaded`?
+pub(crate) fn is_overloaded(py: Python<'_>, error: &PyErr) -> bool {
+    names::overloaded(py).is_ok_and(|class| error.matches(py, class).unwrap_or(false))
+}
+
 pub(crate) fn loop_is_closed() -> PyErr {
     PyRuntimeError::new_err("Event loop is closed")
 }
