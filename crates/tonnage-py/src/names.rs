@@ -23,7 +23,6 @@ attribute_names!(
     _make_cancelled_error,
     _source_traceback,
     __class__,
-    __delitem__,
     __self__,
     __traceback__,
     __cause__,

@@ -33,7 +33,7 @@ pub(crate) use sources::Direction;
 pub(crate) use timer::Timer;
 pub(crate) use timer_handle::TimerHandle;
 
-use crate::cpython::{Guarded, Object, Owned, current, native_loop, thread_id};
+use crate::cpython::{Guarded, Native, Object, Owned, current, native_loop, thread_id};
 use crate::errors;
 use crate::task::{KeptAt, Task};
 use crate::transports::SocketTransport;
@@ -211,6 +211,12 @@ impl EventLoop {
     #[inline]
     pub(crate) fn running_task<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Task>> {
         self.current.with(py, |current| current.as_ref().map(|task| task.get_bound(py)))
+    }
+
+    /// Does a task of ours run that may be under a deadline?
+    #[inline]
+    pub(crate) fn runs_bounded_task(&self, py: Python<'_>) -> bool {
+        self.current.with(py, |current| current.as_ref().is_some_and(|task| task.value().is_bounded(py)))
     }
 
     /// Makes `task` the running one. It stays so until another runs, or something that is no task.
