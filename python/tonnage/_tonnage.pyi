@@ -939,7 +939,7 @@ class MoveOn:
         """Return True once the deadline has passed inside the block."""
 
 @disjoint_base
-class shield_scope:
+class shield_scope:  # noqa: N801
     """Defer cancellations of the current task to the end of the block, for at most `timeout` seconds.
 
     For cleanup that must not be torn apart. Inside, `task.cancel()` returns True and counts in `cancelling()`
@@ -1579,7 +1579,6 @@ def current_effective_deadline() -> float:
             left = tonnage.current_effective_deadline() - tonnage.get_running_loop().time()
             print(f"{left:.0f} seconds left")
     """
-
 
 @overload
 def ensure_future(coro_or_future: _FT, *, loop: asyncio.AbstractEventLoop | None = None) -> _FT:  # type: ignore[overload-overlap]
