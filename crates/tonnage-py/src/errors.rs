@@ -152,6 +152,12 @@ pub(crate) fn overloaded(
     create().map_or_else(|error| error, PyErr::from_value)
 }
 
+/// `tonnage.LimiterDeadlock`.
+#[cold]
+pub(crate) fn deadlock(py: Python<'_>, text: &str) -> PyErr {
+    instance(names::limiter_deadlock(py), (text,))
+}
+
 pub(crate) fn loop_is_closed() -> PyErr {
     PyRuntimeError::new_err("Event loop is closed")
 }

@@ -3,8 +3,8 @@
 use pyo3::prelude::*;
 use tonnage_core::timers::TimerKey;
 
-use super::config;
 use super::limiter::Limiter;
+use super::{config, deadlock};
 use crate::cpython::{Native, Object, Owned, Visit};
 use crate::event_loop::EventLoop;
 use crate::names;
@@ -41,6 +41,7 @@ impl Alarm {
 pub(super) fn set(this: &Bound<'_, Limiter>, now_ns: u64) -> PyResult<()> {
     let py = this.py();
     let next_ns = Limiter::admission(this, |admission| admission.next_event_ns(now_ns))?;
+    let next_ns = next_ns.into_iter().chain(deadlock::next_look_ns(this, now_ns)?).min();
     if this.value().state.with(py, |state| state.alarm.at_ns()) == next_ns {
         return Ok(());
     }

@@ -11,6 +11,7 @@ use tonnage_core::limits::{Admission, Bounds, Supply};
 
 use super::alarm::Alarm;
 use super::borrow::Borrowers;
+use super::deadlock::Look;
 use super::holders::Holders;
 use super::keys::Keys;
 use super::refusal::Counts;
@@ -38,6 +39,8 @@ pub(super) struct State {
     pub(super) keys: Keys,
     pub(super) alarm: Alarm,
     pub(super) refused: Counts,
+    /// When a deadlock is looked for.
+    pub(super) look: Option<Look>,
 }
 
 /// Numbers the limiters that nobody has named. A name is for people, and no identity.

@@ -15,6 +15,7 @@ mod budget;
 mod capacity;
 mod config;
 mod deadline;
+mod deadlock;
 mod holders;
 mod keys;
 mod limiter;

@@ -6,9 +6,9 @@
 use pyo3::prelude::*;
 use tonnage_core::limits::{Entry, Served};
 
-use super::alarm;
 use super::limiter::{self, Limiter};
 use super::refusal::{self, Cause};
+use super::{alarm, deadlock};
 use crate::cpython::{Native, Object, Visit};
 use crate::event_loop::EventLoop;
 use crate::waiter::Waiter;
@@ -28,7 +28,7 @@ impl Payload {
     }
 
     /// Hands him his tokens (True), or the error; false if he does not want them any more.
-    fn hand(&self, what: &Object<'_>) -> bool {
+    pub(super) fn hand(&self, what: &Object<'_>) -> bool {
         let py = what.py();
         match self {
             Self::Waiter(waiter) => match waiter.wake(what) {
@@ -70,6 +70,7 @@ fn serve_at(this: &Bound<'_, Limiter>, due_ns: u64) -> PyResult<()> {
     while let Some(served) = Limiter::admission(this, |admission| admission.serve(now_ns))? {
         hand_out(this, served, now_ns)?;
     }
+    deadlock::look(this, now_ns)?;
     alarm::set(this, now_ns)
 }
 
