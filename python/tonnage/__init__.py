@@ -12,6 +12,8 @@ import asyncio as _asyncio
 from typing import TYPE_CHECKING
 
 from tonnage._tonnage import (
+    AIMD,
+    AdaptiveLimiter,
     AsyncMap,
     Barrier,
     BoundedSemaphore,
@@ -20,6 +22,7 @@ from tonnage._tonnage import (
     Condition,
     Event,
     Future,
+    Gradient,
     Handle,
     LifoQueue,
     Limiter,
@@ -59,6 +62,7 @@ from tonnage.eager import create_eager_task_factory, eager_task_factory
 from tonnage.errors import BrokenBarrierError, LimiterDeadlock, Overloaded, QueueShutDown
 from tonnage.event_loop import EventLoop, new_event_loop
 from tonnage.install import install
+from tonnage.limit_algorithm import LimitAlgorithm
 from tonnage.live_objects import report_at_exit as _report_at_exit
 from tonnage.policy import Policy
 from tonnage.runner import Runner, run
@@ -141,7 +145,9 @@ if TYPE_CHECKING:
         )
 
 __all__ = [
+    "AIMD",
     "AbandonedCall",
+    "AdaptiveLimiter",
     "AsyncMap",
     "Barrier",
     "BoundedSemaphore",
@@ -152,16 +158,18 @@ __all__ = [
     "Event",
     "EventLoop",
     "Future",
+    "Gradient",
     "Handle",
     "LifoQueue",
+    "LimitAlgorithm",
     "Limiter",
     "LimiterDeadlock",
     "LimiterStats",
     "Lock",
     "MoveOn",
     "Overloaded",
-    "Policy",
     "Permit",
+    "Policy",
     "PriorityQueue",
     "Queue",
     "QueueShutDown",

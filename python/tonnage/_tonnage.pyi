@@ -43,6 +43,8 @@ from typing import (
 from _typeshed import SupportsRichComparisonT
 from typing_extensions import ParamSpec, Self, TypeVarTuple, Unpack, disjoint_base, final
 
+from tonnage.limit_algorithm import LimitAlgorithm as _LimitAlgorithm
+
 if sys.version_info >= (3, 11):
     from asyncio import Barrier as _AsyncioBarrier, TaskGroup as _AsyncioTaskGroup
 else:
@@ -55,7 +57,9 @@ else:
     class _AsyncioTaskGroup: ...
 
 __all__ = [
+    "AIMD",
     "BUILD_PROFILE",
+    "AdaptiveLimiter",
     "AsyncMap",
     "Barrier",
     "BoundedSemaphore",
@@ -66,6 +70,7 @@ __all__ = [
     "EventLoop",
     "Future",
     "FutureIter",
+    "Gradient",
     "Handle",
     "LifoQueue",
     "Limiter",
@@ -108,8 +113,8 @@ __version__: str
 # "debug" or "release".
 BUILD_PROFILE: str
 
-_T = TypeVar("_T")
 _P = ParamSpec("_P")
+_T = TypeVar("_T")
 _T1 = TypeVar("_T1")
 _T2 = TypeVar("_T2")
 _T3 = TypeVar("_T3")
@@ -761,7 +766,16 @@ class TaskGroup(_AsyncioTaskGroup):
     If the task that entered the group is cancelled, the tasks of the group are cancelled and waited for, and
     the CancelledError goes on.
 
+    With a limit, at most so many tasks of the group run at once. The others are made, but make no step: they
+    stand in a line, first come first served. The first of it begins when a task has ended. A member that awaits
+    a task of the line lends it its slot, so that it begins at once; by way of `gather`, `wait` and their like
+    it lends it to one after the other. If the member goes on before that one has ended, both run until one
+    of them has. When the group is aborted, the tasks of the line end cancelled without having run, and a note
+    on the group's error tells their number.
+
     Args:
+        limit: How many tasks may run at once; None is no limit. Daemons do not count.
+        max_pending: How many tasks may stand in the line.
         on_error: What the failure of a task does. `"cancel"` cancels the others, as asyncio does. With
             `"collect"` the others go on, and all errors leave in one group at the exit. With `"report"` the
             others go on, and each error goes to the loop's exception handler at once and is not kept, so that
@@ -769,7 +783,8 @@ class TaskGroup(_AsyncioTaskGroup):
         name: What its repr shows.
 
     Raises:
-        ValueError: `on_error` is none of these.
+        TypeError: `limit` or `max_pending` is no int.
+        ValueError: `on_error` is none of these, `limit` is less than 1, or `max_pending` less than 0.
 
     Example:
         async with tonnage.TaskGroup() as group:
@@ -781,6 +796,8 @@ class TaskGroup(_AsyncioTaskGroup):
     def __init__(
         self,
         *,
+        limit: int | None = None,
+        max_pending: int = 10000,
         on_error: Literal["cancel", "collect", "report"] = "cancel",
         name: str | None = None,
     ) -> None: ...
@@ -800,24 +817,55 @@ class TaskGroup(_AsyncioTaskGroup):
     ) -> Task[_T]:
         """Start a coroutine as a task of the group.
 
-        A coroutine that is refused is closed.
+        If the group has a limit and all slots are taken, the task waits in the line before it makes a step. It
+        is a Task of tonnage then, on a loop of any kind; where the loop has a task factory, it is the factory's,
+        and waits in its first step. A coroutine that is refused is closed.
 
         Args:
             coro: The coroutine.
             name: The task's name.
             context: Where to run it; by default a copy of the current context.
-            eager_start: Run the first step at once.
+            eager_start: Run the first step at once, if there is a slot.
             daemon: The group does not wait for it: it is cancelled when the block and all other tasks have
-                ended.
+                ended. It takes no slot.
             kwargs: For the loop's task factory.
 
         Raises:
             RuntimeError: The group was not entered yet, or is shutting down, or has ended.
+            Overloaded: All slots are taken, and `max_pending` tasks stand in the line.
 
         Example:
             async with tonnage.TaskGroup() as group:
                 group.create_task(tonnage.sleep(3600), daemon=True)
                 await tonnage.sleep(0.1)
+        """
+
+    async def submit(self, func: Callable[_P, _Coro[_T]], /, *args: _P.args, **kwargs: _P.kwargs) -> Task[_T]:
+        """Wait for a slot, then start a task that runs what `func` returns.
+
+        `func` is called when there is a slot, so that what waits is the caller, and no coroutine. Callers stand
+        in one line with the tasks that `create_task` has put there; `max_pending` does not count them. If the
+        wait is cancelled, nothing was called. If the group is aborted, the wait ends with CancelledError.
+
+        A member of the group that calls this does not wait: it could wait for its own slot. The task may stand
+        in the line then. In a group without a limit nobody waits.
+
+        Args:
+            func: A coroutine function.
+            args: Its arguments.
+            kwargs: Its arguments by name.
+
+        Returns:
+            The task.
+
+        Raises:
+            RuntimeError: The group was not entered yet, or is shutting down, or has ended.
+            Overloaded: A member of the group called it, and `max_pending` tasks stand in the line.
+
+        Example:
+            async with tonnage.TaskGroup(limit=10) as group:
+                for number in range(1_000):
+                    await group.submit(tonnage.sleep, 0, number)
         """
 
     async def start(self, func: Callable[..., _Coro[Any]], /, *args: Any, name: str | None = None) -> Any:
@@ -826,6 +874,9 @@ class TaskGroup(_AsyncioTaskGroup):
         `func` is called with `args` and with `task_status=`, and says so by `task_status.started(value)`.
         Until then an error of the task leaves here, and not from the group. If the wait is cancelled, so is
         the task, and it is waited for.
+
+        If the group has a limit, the task needs a slot, and this waits for it first, as `submit` does. A member
+        of the group does not wait: it lends its slot.
 
         Args:
             func: A coroutine function that takes `task_status`.
@@ -868,7 +919,11 @@ class TaskGroup(_AsyncioTaskGroup):
 
     @property
     def active(self) -> int:
-        """The number of tasks that the group waits for; a daemon does not count."""
+        """How many tasks the group waits for, those that wait for a slot included; no daemons."""
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a slot: tasks that have not begun, and callers of `submit` and `start`."""
 
     @property
     def name(self) -> str | None:
@@ -1562,6 +1617,159 @@ class PriorityQueue(Queue[SupportsRichComparisonT], asyncio.PriorityQueue[Suppor
         on_drop: Callable[[SupportsRichComparisonT, str], object] | None = None,
     ) -> None: ...
 
+class AdaptiveLimiter(Limiter):
+    """Lend as many tokens as an algorithm says, which learns from how long they are kept.
+
+    It protects a service whose capacity nobody knows: each permit that is released tells the algorithm how long it was
+    held, and whether what it was used for was refused or timed out. The default algorithm is `Gradient`, which needs
+    to know nothing about the service; `AIMD` keeps a latency that you know.
+
+    The outcome of a block is `"ok"` if it ends without an exception, `"dropped"` if one of `dropped` leaves it, and
+    else `"ignore"`, as for a cancellation: then the algorithm is not asked. `Permit.release()` can say it, too.
+
+    The latency is that of the loop's clock, from the permit to its release. What the loop itself was late is taken out
+    as far as it is known, on a loop of tonnage: the time since it last looked at the network. So work without an
+    `await` at the end of a block does not count.
+
+    Args:
+        algorithm: A `LimitAlgorithm` for this limiter alone. What its `update()` raises goes to the loop's exception
+            handler, and the limit stays.
+        min: The least limit.
+        max: The greatest limit. A request for more tokens is a ValueError; one for more than the limit waits until
+            nothing else is lent.
+        initial: The limit at first; as a rule 20, or the nearest that is allowed.
+        dropped: The exceptions that say that the service is overloaded; as a rule TimeoutError, `Overloaded` and
+            ConnectionError.
+        max_waiting: How many requests may wait; as a rule none, as a line hides an overload. None: no bound.
+        max_wait: How long one may wait, in seconds.
+        target_delay: How long one is meant to wait at most, in seconds, as in `CapacityLimiter`.
+        name: What it is called in errors and statistics.
+
+    Raises:
+        TypeError: The algorithm has no `update()`, or `dropped` has something in it that is no exception class.
+        ValueError: A number is out of its range, or the algorithm has a limiter already.
+
+    Example:
+        search = tonnage.AdaptiveLimiter(max=200, name="search")
+        async with search:
+            await tonnage.sleep(0.01)
+    """
+
+    def __init__(
+        self,
+        algorithm: _LimitAlgorithm | None = None,
+        *,
+        min: int = 1,  # noqa: A002
+        max: int = 1000,  # noqa: A002
+        initial: int = 20,
+        dropped: tuple[type[BaseException], ...] = ...,
+        max_waiting: int | None = 0,
+        max_wait: float | None = None,
+        target_delay: float | None = None,
+        name: str | None = None,
+    ) -> None: ...
+    @property
+    def limit(self) -> int:
+        """How many tokens may be lent at this moment."""
+
+class Gradient:
+    """Find how much may run by comparing latencies with that of the unloaded service.
+
+    The default of `AdaptiveLimiter`. From each window of time it takes the latency that `percentile` of the
+    outcomes do not exceed. While that is near the unloaded latency, the limit grows; when it is more than
+    `tolerance` above, the limit shrinks, down to what the service can do and a small line before it. A limit of
+    which less than half is in use stays as it is.
+
+    What runs beside at most `probe_limit` others tells the unloaded latency. If no such work comes by for
+    `probe_every` seconds, the limit is lowered to `probe_limit` until `probe_samples` have ended, at most for a
+    sixth of `probe_every`. So a service that becomes slower itself is taken as it is at the next probe.
+
+    It is the gradient controller of Envoy's adaptive concurrency filter, in smaller steps. Each limiter needs an object
+    of its own.
+
+    Args:
+        window: In seconds; it lasts longer if there are less than ten outcomes.
+        percentile: Which latency of a window counts, from 0 to 1.
+        tolerance: The part of the unloaded latency by which it may be exceeded.
+        probe_every: In seconds. More for a slow service: probes of calls that take seconds cost capacity.
+        probe_limit: How much may run in a probe.
+        probe_samples: How many outcomes make a measurement; at most 1024.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    Example:
+        limiter = tonnage.AdaptiveLimiter(tonnage.Gradient(tolerance=0.5))
+        async with limiter:
+            await tonnage.sleep(0.01)
+    """
+
+    def __init__(
+        self,
+        *,
+        window: float = 0.1,
+        percentile: float = 0.5,
+        tolerance: float = 0.25,
+        probe_every: float = 60.0,
+        probe_limit: int = 3,
+        probe_samples: int = 50,
+    ) -> None: ...
+    def update(self, now: float, latency: float, in_flight: int, dropped: bool) -> int:
+        """Take how one piece of work has ended, and return how much may run.
+
+        Without an `AdaptiveLimiter` it begins with 20, and stays between 1 and 1000.
+
+        Args:
+            now: When it ended, in seconds of any clock that never goes back.
+            latency: How long it took, in seconds.
+            in_flight: How much ran when it ended, itself included.
+            dropped: Was it refused or timed out? Its latency does not count then.
+
+        Raises:
+            ValueError: A number is negative, or is none.
+        """
+
+class AIMD:
+    """Find how much may run by a latency that is wanted.
+
+    If more than the rest of `percentile` of a window's outcomes took longer than `target_latency`, or if any was
+    dropped, the limit is multiplied by `backoff`; else it grows by one, if at least half of it was in use: additive
+    increase, multiplicative decrease, as TCP does. After a decrease it waits until what began before has ended.
+    Each limiter needs an object of its own.
+
+    Args:
+        target_latency: In seconds; two or three times what the unloaded service needs is a good choice.
+        window: In seconds.
+        percentile: Which latency of a window is compared with the target, from 0 to 1.
+        backoff: The factor of a decrease, between 0 and 1.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    Example:
+        limiter = tonnage.AdaptiveLimiter(tonnage.AIMD(0.2))
+        async with limiter:
+            await tonnage.sleep(0.01)
+    """
+
+    def __init__(
+        self, target_latency: float, *, window: float = 1.0, percentile: float = 0.9, backoff: float = 0.9
+    ) -> None: ...
+    def update(self, now: float, latency: float, in_flight: int, dropped: bool) -> int:
+        """Take how one piece of work has ended, and return how much may run.
+
+        Without an `AdaptiveLimiter` it begins with 20, and stays between 1 and 1000.
+
+        Args:
+            now: When it ended, in seconds of any clock that never goes back.
+            latency: How long it took, in seconds.
+            in_flight: How much ran when it ended, itself included.
+            dropped: Was it refused or timed out? Its latency does not count then.
+
+        Raises:
+            ValueError: A number is negative, or is none.
+        """
+
 @final
 class QueueStats:
     """What `Queue.stats()` returns.
@@ -2077,7 +2285,11 @@ def ensure_future(
 # The overloads overlap as typeshed's do, to infer as much.
 @overload
 def gather(  # type: ignore[overload-overlap]
-    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: Literal[False] = False
+    coro_or_future1: _FutureLike[_T1],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1]]:
     """Run awaitables at once, and collect their results.
 
@@ -2085,16 +2297,21 @@ def gather(  # type: ignore[overload-overlap]
     and the others go on; a TaskGroup cancels them. If the gathering is cancelled, all that have not ended
     are. One that is cancelled by itself counts as one that raised CancelledError.
 
+    With a limit, a coroutine becomes a task only when there is a slot for it, in their order. After the first
+    error, or a cancellation, those that have not begun are closed and never run. Futures and tasks run already:
+    they are not counted.
+
     Args:
         coros_or_futures: The awaitables. The same one may be there twice.
         return_exceptions: Put errors among the results, and raise none.
+        limit: How many of the coroutines may run at once; None is no limit.
 
     Returns:
         A future whose result is the list of the results, typed as a tuple where their number is known.
 
     Raises:
-        TypeError: One of them cannot be awaited.
-        ValueError: They are futures of different loops.
+        TypeError: One of them cannot be awaited, or `limit` is no int.
+        ValueError: They are futures of different loops, or `limit` is less than 1.
 
     Example:
         print(await tonnage.gather(tonnage.sleep(0.2, "first"), tonnage.sleep(0.1, "second")))
@@ -2107,6 +2324,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -2116,6 +2334,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -2126,6 +2345,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -2137,6 +2357,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4, _T5]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -2149,18 +2370,24 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4, _T5, _T6]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
-    *coros_or_futures: _FutureLike[_T], return_exceptions: Literal[False] = False
+    *coros_or_futures: _FutureLike[_T], return_exceptions: Literal[False] = False, limit: int | None = None
 ) -> asyncio.Future[list[_T]]: ...
 @overload
 def gather(  # pyright: ignore[reportOverlappingOverload]
-    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: bool
+    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: bool, limit: int | None = None
 ) -> asyncio.Future[tuple[_T1 | BaseException]]: ...
 @overload
 def gather(
-    coro_or_future1: _FutureLike[_T1], coro_or_future2: _FutureLike[_T2], /, *, return_exceptions: bool
+    coro_or_future1: _FutureLike[_T1],
+    coro_or_future2: _FutureLike[_T2],
+    /,
+    *,
+    return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1 | BaseException, _T2 | BaseException]]: ...
 @overload
 def gather(
@@ -2170,6 +2397,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException]]: ...
 @overload
 def gather(
@@ -2180,6 +2408,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[
     tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException, _T4 | BaseException]
 ]: ...
@@ -2193,6 +2422,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[
     tuple[
         _T1 | BaseException,
@@ -2213,6 +2443,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[
     tuple[
         _T1 | BaseException,
@@ -2225,7 +2456,7 @@ def gather(
 ]: ...
 @overload
 def gather(
-    *coros_or_futures: _FutureLike[_T], return_exceptions: bool
+    *coros_or_futures: _FutureLike[_T], return_exceptions: bool, limit: int | None = None
 ) -> asyncio.Future[list[_T | BaseException]]: ...
 def move_on_after(delay: float | None) -> MoveOn:
     """Cancel the block after `delay` seconds, and go on after it; None is never.

@@ -196,6 +196,21 @@ def test_a_wait_with_an_end_is_no_deadlock(run: Run, loop: OurLoop) -> None:
     run(main())
 
 
+def test_a_program_that_stands_still_comes_to_rest(run: Run, loop: OurLoop) -> None:
+    async def main() -> None:
+        limiter = tonnage.CapacityLimiter(1)
+        permit = await limiter.acquire()
+        waiting = asyncio.ensure_future(limiter.acquire())
+        await settle()
+        loop.call_later(100_000, permit.release)
+        began, jumps = loop.time(), loop.jumps
+        (await waiting).release()
+        assert loop.time() - began >= 100_000
+        assert loop.jumps - jumps <= 15
+
+    run(main())
+
+
 @pytest.mark.slow
 def test_a_deadlock_is_told_on_a_real_clock() -> None:
     async def main() -> None:

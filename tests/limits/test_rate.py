@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import sys
 import time
 from typing import Any
 
@@ -278,64 +277,5 @@ def test_extreme_rates_work(run: Run) -> None:
         with pytest.raises(tonnage.Overloaded) as caught:
             slow.acquire_nowait()
         assert caught.value.retry_after > 1e8
-
-    run(main())
-
-
-# Deadlines
-
-
-@pytest.fixture
-def counting(loop: Any) -> None:
-    """Skip on 3.10's own tasks, in which no timeout works."""
-    if sys.version_info < (3, 11) and not isinstance(loop, tonnage.EventLoop):
-        pytest.skip("asyncio's task does not count its cancels")
-
-
-@simulated
-@pytest.mark.usefixtures("counting")
-def test_who_cannot_be_served_before_its_deadline_is_refused_at_once(run: Run, loop: JumpingLoop) -> None:
-    async def main() -> None:
-        limiter = tonnage.RateLimiter(1, name="api")
-        limiter.acquire_nowait()
-        began = loop.time()
-        with pytest.raises(tonnage.Overloaded) as caught:
-            async with tonnage.timeout(0.5):
-                await limiter.acquire()
-        assert loop.time() == began
-        assert (caught.value.reason, caught.value.retry_after) == ("deadline", None)
-        assert str(caught.value) == (
-            "limiter 'api' would keep the request waiting for 1.000 s, beyond the deadline of its task; give "
-            "the task more time, or ask for less"
-        )
-        assert limiter.stats().refused["deadline"] == 1
-        async with tonnage.timeout(1.5):
-            await limiter.acquire()
-        assert loop.time() - began == pytest.approx(1.0)
-
-    run(main())
-
-
-def test_a_child_is_refused_by_the_deadline_that_it_inherits() -> None:
-    async def main() -> None:
-        limiter = tonnage.RateLimiter(1, per=10)
-        limiter.acquire_nowait()
-        async with tonnage.timeout(5), tonnage.TaskGroup() as group:
-            child = group.create_task(outcome(limiter.acquire()))
-        assert child.result().reason == "deadline"
-
-    tonnage.run(main())
-
-
-@simulated
-@pytest.mark.usefixtures("counting")
-def test_where_nobody_knows_the_wait_the_timeout_ends_it(run: Run, loop: JumpingLoop) -> None:
-    async def main() -> None:
-        limiter = tonnage.CapacityLimiter(1)
-        async with limiter:
-            with pytest.raises(asyncio.TimeoutError):
-                async with tonnage.timeout(0.5):
-                    await limiter.acquire()
-        assert limiter.borrowed_tokens == limiter.stats().refused["deadline"] == 0
 
     run(main())

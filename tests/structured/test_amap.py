@@ -182,6 +182,37 @@ def test_slow_source_needs_few_workers(run: Run) -> None:
     assert len(seen) <= 3
 
 
+@pytest.mark.parametrize("pause", [0, 1, 3])
+def test_source_of_any_pace_has_all_the_workers_that_it_needs(run: Run, pause: int) -> None:
+    running = 0
+
+    async def source() -> AsyncIterator[int]:
+        for item in range(40):
+            await turns(pause * (1 + item % 3))
+            yield item
+
+    async def main() -> None:
+        opened = asyncio.Event()
+
+        async def work(item: int) -> None:
+            nonlocal running
+            running += 1
+            # Some end at once, and let the others wait for the source.
+            if item % 4 == 0 and item < 20:
+                await turns(item % 5)
+                running -= 1
+            else:
+                await opened.wait()
+
+        task = asyncio.ensure_future(tonnage.amap(work, source(), limit=100))
+        await turns(600)
+        assert running == 35
+        opened.set()
+        await task
+
+    run(main())
+
+
 def test_function_may_return_any_awaitable(run: Run, loop: asyncio.AbstractEventLoop) -> None:
     class Awaitable:
         def __await__(self) -> Any:

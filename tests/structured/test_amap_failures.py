@@ -163,7 +163,8 @@ def test_error_wins_over_an_item_that_is_cancelled(run: Run) -> None:
     run(main())
 
 
-def test_cancel_right_before_the_end_of_an_item_is_the_item_s(run: Run) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_cancel_right_before_the_end_of_an_item_is_the_item_s(run: Run, *, fails: bool) -> None:
     begun = []
 
     async def work(item: int) -> None:
@@ -172,9 +173,11 @@ def test_cancel_right_before_the_end_of_an_item_is_the_item_s(run: Run) -> None:
         if item == 3:
             task: Any = asyncio.current_task()
             task.cancel()
+            if fails:
+                raise LookupError(item)
 
     async def main() -> None:
-        error = await error_of(tonnage.amap(work, range(10), limit=1))
+        error = await error_of(tonnage.amap(work, range(10), limit=1, return_exceptions=True))
         assert type(error) is asyncio.CancelledError
 
     run(main())

@@ -43,6 +43,11 @@ pub(crate) trait Body: Sized + Send + Sync + 'static {
         None
     }
 
+    /// An error was thrown before it began: it lets go of what it has, and ends.
+    fn refuse(&mut self, _py: Python<'_>) -> PyResult<()> {
+        Ok(())
+    }
+
     /// Shows each reference of the body to the collector.
     fn traverse(&self, visit: &Visit<'_>) -> i32;
 }
@@ -200,8 +205,9 @@ impl<B: Body> State<B> {
     fn throw<'py>(&mut self, py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
         if !self.begun || self.body.is_none() {
             self.begun = true;
+            let refused = self.body.as_mut().map_or(Ok(()), |body| body.refuse(py));
             self.body = None;
-            return Err(errors::of_coroutine(py, error));
+            return Err(errors::of_coroutine(py, refused.err().unwrap_or(error)));
         }
         let Some(awaited) = self.awaited.take() else { return self.run(py, Err(error)) };
         let awaited = awaited.into_bound(py);

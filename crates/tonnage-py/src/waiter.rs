@@ -49,6 +49,11 @@ impl Waiter {
         self.0.get_bound(py)
     }
 
+    /// Is this the future?
+    pub(crate) fn is(&self, future: &Object<'_>) -> bool {
+        self.0.is(future)
+    }
+
     /// Ends the wait with `value`, unless the waiter gave up: then it says false.
     #[inline]
     pub(crate) fn wake(&self, value: &Object<'_>) -> PyResult<bool> {
@@ -61,6 +66,15 @@ impl Waiter {
         }
         future.call_method1(names::set_result(value.py()), (value,))?;
         Ok(true)
+    }
+
+    /// Ends the wait with CancelledError, as if its task were cancelled.
+    pub(crate) fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        let future = self.0.bind(py);
+        if is_exact::<Future>(future) {
+            return future::cancel(future.cast()?, None).map(drop);
+        }
+        future.call_method0(names::cancel(py)).map(drop)
     }
 
     /// Was it woken? False if it still waits, or gave up.

@@ -15,13 +15,15 @@ use crate::coroutine::{CoroutineIter, Immediate};
 use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
-use crate::limits::Budget;
-use crate::limits::{AcquireCoroutine, CapacityLimiter, Limiter, Permit, RateLimiter};
+use crate::limits::{
+    AcquireCoroutine, AdaptiveLimiter, Aimd, Budget, CapacityLimiter, Gradient, Limiter, Permit, RateLimiter,
+};
 use crate::structured::{
     AsCompletedIterator, AsyncMap, BeginCoroutine, ChildDone, CollectCoroutine, DeadlineBlock,
     DrainCoroutine, ExitCoroutine, GatheringFuture, LeaveCoroutine, MapResults, MoveOn, NextFutureCoroutine,
-    NextMappedCoroutine, NextResultCoroutine, RaceCoroutine, ShieldScope, SleepCoroutine, StartCoroutine,
-    TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine, Waiting, WorkerCoroutine,
+    NextMappedCoroutine, NextResultCoroutine, PostponedCoroutine, RaceCoroutine, ShieldScope, SleepCoroutine,
+    StartCoroutine, SubmitCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine,
+    Waiting, WorkerCoroutine,
 };
 use crate::sync::{
     Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
@@ -136,6 +138,8 @@ native_classes! {
     [TaskGroup, extras]
     [ExitCoroutine]
     [StartCoroutine]
+    [SubmitCoroutine]
+    [PostponedCoroutine]
     [TaskStatus]
     [WaitCoroutine]
     [Waiting]
@@ -179,6 +183,9 @@ native_classes! {
     [Limiter, extras]
     [CapacityLimiter: Limiter, first field limiter]
     [RateLimiter: Limiter, first field limiter]
+    [AdaptiveLimiter: Limiter, first field limiter]
+    [Gradient, extras]
+    [Aimd, extras]
     [Permit]
     [AcquireCoroutine]
 }

@@ -12,7 +12,7 @@ use tonnage_core::timers::Timers;
 use super::pending::Pending;
 use super::sources::Sources;
 use super::task_factory::TaskFactory;
-use super::{EventLoop, Flags, NO_HASH, VecDeque};
+use super::{EventLoop, Flags, NO_HASH, NOT_ASKED, VecDeque};
 use crate::cpython::{Guarded, Native, Object, Visit};
 use crate::transports::SocketTransport;
 use crate::{errors, names};
@@ -63,6 +63,7 @@ impl EventLoop {
                 debug: AtomicBool::new(false),
                 closed: AtomicBool::new(false),
                 stopping: AtomicBool::new(false),
+                turn_ns: AtomicU64::new(NOT_ASKED),
             },
         })
     }

@@ -11,7 +11,7 @@ use tonnage_core::clock;
 use tonnage_core::reactor::Poller;
 
 use super::call_args::CallArgs;
-use super::{DoneCallback, EventLoop, Handle, Ready, handle};
+use super::{DoneCallback, EventLoop, Handle, NOT_ASKED, Ready, handle};
 use crate::cpython::Object;
 use crate::event_loop::sources::Watcher;
 use crate::future::Outcome;
@@ -109,6 +109,9 @@ impl EventLoop {
             return Err(errors::lost_reactor());
         };
         let waited = py.detach(|| poller.wait(timeout_ns));
+        if self.flags.turn_ns.load(Ordering::Relaxed) != NOT_ASKED {
+            self.flags.turn_ns.store(clock::now_ns(), Ordering::Relaxed);
+        }
         let collected = waited.map_err(errors::os_error).map(|_| self.collect(py, &poller));
         // A callback may have closed the loop, but not while the poller was ours: nothing ran.
         drop(self.poller.with(py, |slot| slot.replace(poller)));

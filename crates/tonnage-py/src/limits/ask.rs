@@ -10,7 +10,7 @@ use super::holders::Kind;
 use super::limiter::{self, Limiter};
 use super::refusal::{self, Cause, check_most};
 use super::serve::{self, Payload};
-use super::{alarm, deadline, permit};
+use super::{adaptive, alarm, deadline, deadlock, permit};
 use crate::cpython::Object;
 
 /// A permit, if the tokens are there and nobody is before; else nothing, and the caller may wait (`acquire_later`).
@@ -41,6 +41,7 @@ pub(crate) fn acquire_later(
     may_join(this, &request)?;
     let now_ns = limiter::now_ns(this.py())?;
     let ticket = Limiter::admission(this, |admission| admission.join(now_ns, request, payload))?;
+    deadlock::look_again(this);
     match alarm::set(this, now_ns) {
         Ok(()) => Ok(Asked::Waits(ticket)),
         Err(error) => {
@@ -82,7 +83,7 @@ pub(super) fn try_take(this: &Bound<'_, Limiter>, request: &Request) -> PyResult
     if Limiter::admission(this, |admission| admission.try_take(now_ns, request))? {
         return Ok(true);
     }
-    if limiter::forget_the_dead(this)? {
+    if limiter::forget_the_dead(this)? || adaptive::comes_up(this)? {
         return Limiter::admission(this, |admission| admission.try_take(now_ns, request));
     }
     Ok(false)

@@ -57,3 +57,21 @@ pub(super) fn ns(seconds: f64) -> u64 {
 pub(super) fn seconds(ns: u64) -> f64 {
     ns as f64 / NS_PER_S as f64
 }
+
+/// A finite number, 0 or more.
+pub(super) fn not_negative(name: &str, given: &Object<'_>) -> PyResult<f64> {
+    let value: f64 = number::seconds(given)?;
+    if value.is_finite() && value >= 0.0 {
+        return Ok(value);
+    }
+    Err(PyValueError::new_err(format!("{name} must be a finite number, 0 or more, got {}", given.str()?)))
+}
+
+/// A number from 0 to 1.
+pub(super) fn share(name: &str, given: &Object<'_>) -> PyResult<f64> {
+    let value: f64 = number::seconds(given)?;
+    if (0.0..=1.0).contains(&value) {
+        return Ok(value);
+    }
+    Err(PyValueError::new_err(format!("{name} must be from 0 to 1, got {}", given.str()?)))
+}

@@ -1,7 +1,7 @@
 //! Deadlock: all who hold a limiter wait for tasks that wait for this limiter, so that nothing will ever be released.
 //!
-//! Looked for when nobody was served for a second while somebody waits, and then more and more rarely, so that it
-//! costs nothing that counts. It must be certain: each holder is a task of ours in a block of the limiter, and waits
+//! Looked for when nobody was served for a second while somebody waits, and then more and more rarely, for about an
+//! hour: so it costs nothing that counts, and a program that stands still comes to rest. It must be certain: each holder is a task of ours in a block of the limiter, and waits
 //! for nothing but tasks of which the same is true, or which stand in the line: by `await`, by the end of a group or
 //! by `gather`. Who is under a deadline, or waits for anything else, may go on. The newest of the line is told.
 
@@ -27,6 +27,9 @@ pub(super) struct Look {
 
 const FIRST_NS: u64 = NS_PER_S;
 
+/// After a wait of this or more between two looks there is no other, unless somebody joins the line.
+const LAST_NS: u64 = 2048 * NS_PER_S;
+
 /// The time of the next look, as long as somebody waits without an end that is known.
 pub(super) fn next_look_ns(this: &Bound<'_, Limiter>, now_ns: u64) -> PyResult<Option<u64>> {
     let (watched, admitted) = Limiter::admission(this, |admission| {
@@ -39,8 +42,18 @@ pub(super) fn next_look_ns(this: &Bound<'_, Limiter>, now_ns: u64) -> PyResult<O
             return None;
         }
         let first = Look { at_ns: now_ns.saturating_add(FIRST_NS), after_ns: FIRST_NS, admitted };
-        Some(state.look.get_or_insert(first).at_ns)
+        let look = state.look.get_or_insert(first);
+        (look.after_ns <= LAST_NS).then_some(look.at_ns)
     }))
+}
+
+/// Somebody has joined the line, who may have completed a deadlock.
+pub(super) fn look_again(this: &Bound<'_, Limiter>) {
+    this.value().state.with(this.py(), |state| {
+        if state.look.is_some_and(|look| look.after_ns > LAST_NS) {
+            state.look = None;
+        }
+    });
 }
 
 /// Looks for a deadlock if it is time, and ends it.
@@ -125,7 +138,7 @@ impl<'py> Stuck<'py> {
             next.push(future);
         }
         while let Some(awaited) = next.pop() {
-            for parent in future::parents(&awaited) {
+            for parent in future::who_waits(&awaited) {
                 if let Ok(task) = parent.cast::<Task>() {
                     if tasks.insert(address(&parent), task.clone()).is_none() {
                         next.push(parent);

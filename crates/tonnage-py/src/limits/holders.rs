@@ -37,6 +37,8 @@ pub(super) struct Record {
     address: u64,
     pub(super) request: Request,
     pub(super) kind: Kind,
+    /// When it began, if the limiter asks.
+    pub(super) begun_ns: Option<u64>,
     older: Option<Loan>,
     newer: Option<Loan>,
 }
@@ -119,8 +121,17 @@ impl Holders {
         if let Some(older) = older.and_then(|older| self.records.get_mut(&older.0)) {
             older.newer = Some(loan);
         }
-        self.records.insert(loan.0, Record { holder, address, request, kind, older, newer: None });
+        self.records
+            .insert(loan.0, Record { holder, address, request, kind, begun_ns: None, older, newer: None });
         loan
+    }
+
+    /// Notes when what was lent began.
+    #[inline]
+    pub(super) fn begin(&mut self, loan: Loan, begun_ns: u64) {
+        if let Some(record) = self.records.get_mut(&loan.0) {
+            record.begun_ns = Some(begun_ns);
+        }
     }
 
     /// Ends a loan. That of a block stays as long as the block, and the request alone is given.

@@ -9,6 +9,7 @@ use pyo3::types::PyString;
 use tonnage_core::clock;
 use tonnage_core::limits::{Admission, Bounds, Supply};
 
+use super::adaptive::Adaptive;
 use super::alarm::Alarm;
 use super::borrow::Borrowers;
 use super::deadlock::Look;
@@ -41,6 +42,8 @@ pub(super) struct State {
     pub(super) refused: Counts,
     /// When a deadlock is looked for.
     pub(super) look: Option<Look>,
+    /// Of an AdaptiveLimiter.
+    pub(super) adaptive: Option<Adaptive>,
 }
 
 /// Numbers the limiters that nobody has named. A name is for people, and no identity.
@@ -98,9 +101,15 @@ impl Limiter {
 
 /// The time of the loop that runs, or else of the clock that all real loops have.
 pub(super) fn now_ns(py: Python<'_>) -> PyResult<u64> {
-    match running::event_loop_or_none(py)? {
-        Some(other) if EventLoop::of_any(&other).is_none() => {
-            Ok(config::ns(other.call_method0(names::time(py))?.extract()?))
+    time_on(running::event_loop_or_none(py)?.as_ref())
+}
+
+/// The same, of a loop.
+#[inline]
+pub(super) fn time_on(event_loop: Option<&Object<'_>>) -> PyResult<u64> {
+    match event_loop {
+        Some(other) if EventLoop::of_any(other).is_none() => {
+            Ok(config::ns(other.call_method0(names::time(other.py()))?.extract()?))
         }
         _ => Ok(clock::now_ns()),
     }
@@ -204,7 +213,8 @@ impl NativeClass for Limiter {
         let gone = self.state.with(py, |state| {
             // The numbers stay as they are; nobody asks any more.
             let line = state.admission.take();
-            let of_others = (state.holders.drain(), std::mem::take(&mut state.borrowers));
+            let of_others =
+                (state.holders.drain(), std::mem::take(&mut state.borrowers), state.adaptive.take());
             (line, of_others, std::mem::take(&mut state.keys), std::mem::take(&mut state.alarm))
         });
         drop(gone);
@@ -218,11 +228,12 @@ impl State {
             let entries = admission.line().iter().map(|entry| entry.waiter.traverse(visit));
             entries.into_iter().find(|shown| *shown != 0).unwrap_or(0)
         });
-        let rest: [&dyn Fn() -> i32; 4] = [
+        let rest: [&dyn Fn() -> i32; 5] = [
             &|| self.holders.traverse(visit),
             &|| self.borrowers.traverse(visit),
             &|| self.keys.traverse(visit),
             &|| self.alarm.traverse(visit),
+            &|| self.adaptive.as_ref().map_or(0, |adaptive| adaptive.traverse(visit)),
         ];
         if line != 0 { line } else { rest.iter().map(|part| part()).find(|shown| *shown != 0).unwrap_or(0) }
     }

@@ -8,7 +8,10 @@
 //! gives them to the next.
 
 mod acquire;
+mod adaptive;
+mod aimd;
 mod alarm;
+mod algorithm;
 mod ask;
 mod borrow;
 mod budget;
@@ -16,6 +19,7 @@ mod capacity;
 mod config;
 mod deadline;
 mod deadlock;
+mod gradient;
 mod holders;
 mod keys;
 mod limiter;
@@ -27,8 +31,11 @@ mod serve;
 mod stats;
 
 pub(crate) use acquire::AcquireCoroutine;
+pub(crate) use adaptive::AdaptiveLimiter;
+pub(crate) use aimd::Aimd;
 pub(crate) use budget::Budget;
 pub(crate) use capacity::CapacityLimiter;
+pub(crate) use gradient::Gradient;
 pub(crate) use limiter::Limiter;
 pub(crate) use permit::Permit;
 pub(crate) use rate::RateLimiter;

@@ -2,7 +2,10 @@
 
 use pyo3::exceptions::{PyConnectionError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
+use super::adaptive;
+use super::limiter::Limiter;
 use crate::cpython::Object;
 use crate::names;
 
@@ -33,18 +36,16 @@ impl Outcome {
 
     /// The outcome of a block that an error leaves; None: it does not fail.
     #[inline]
-    pub(super) fn of(error: &Object<'_>) -> PyResult<Self> {
-        if error.is_none() { Ok(Self::Ok) } else { Self::of_error(error) }
+    pub(super) fn of(limiter: &Bound<'_, Limiter>, error: &Object<'_>) -> Self {
+        if error.is_none() { Self::Ok } else { adaptive::outcome_of(limiter, error).unwrap_or(Self::Ignore) }
     }
 
-    /// That the answer was late, refused, or did not come says that the other side is overloaded.
-    fn of_error(error: &Object<'_>) -> PyResult<Self> {
-        let py = error.py();
-        let is_dropped = error.is_instance_of::<PyTimeoutError>()
-            || error.is_instance_of::<PyConnectionError>()
-            || error.is_instance(names::overloaded(py)?)?
-            // 3.10 has another of its own.
-            || error.is_instance(names::asyncio_timeout_error(py)?)?;
-        Ok(if is_dropped { Self::Dropped } else { Self::Ignore })
+    /// The exceptions that say that the other side is overloaded, as a rule: the answer was late, was refused, or did
+    /// not come.
+    pub(super) fn dropped_by_rule(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
+        let (timeout, connection) = (py.get_type::<PyTimeoutError>(), py.get_type::<PyConnectionError>());
+        // 3.10 has a TimeoutError of asyncio's own.
+        let rest = [names::asyncio_timeout_error(py)?, names::overloaded(py)?];
+        PyTuple::new(py, [timeout.as_any(), connection.as_any(), rest[0], rest[1]])
     }
 }

@@ -16,7 +16,7 @@ use super::capacity::CapacityLimiter;
 use super::holders::{Holder, Kind, Loan, Record};
 use super::limiter::Limiter;
 use super::outcome::Outcome;
-use super::{ask, borrow, keys, serve};
+use super::{adaptive, ask, borrow, keys, serve};
 use crate::coroutine::Immediate;
 use crate::cpython::native_class::create;
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
@@ -78,6 +78,7 @@ pub(super) fn note<'py>(
     let py = this.py();
     let (comes_back, keeps_key) =
         Limiter::admission(this, |admission| (admission.is_lent(), admission.has_caps()))?;
+    let begun_ns = if comes_back { adaptive::begun(this)? } else { None };
     let holder = if comes_back { holder()? } else { None };
     let mut request = request;
     if !keeps_key {
@@ -92,12 +93,18 @@ pub(super) fn note<'py>(
         Kind::Free => Holder::seen(holder.as_ref()),
         _ => Holder::kept(holder.as_ref()),
     };
-    Ok(Some(this.value().state.with(py, |state| state.holders.lend((holder, address), request, kind))))
+    Ok(Some(this.value().state.with(py, |state| {
+        let loan = state.holders.lend((holder, address), request, kind);
+        if let Some(begun_ns) = begun_ns {
+            state.holders.begin(loan, begun_ns);
+        }
+        loan
+    })))
 }
 
 /// Takes back what was lent, and hands it to those who wait.
 #[inline]
-pub(super) fn take_back(this: &Bound<'_, Limiter>, request: &Request, _outcome: Outcome) -> PyResult<()> {
+pub(super) fn take_back(this: &Bound<'_, Limiter>, request: &Request) -> PyResult<()> {
     Limiter::admission(this, |admission| admission.give_back(request))?;
     keys::let_go(this, request.key);
     if Limiter::admission(this, |admission| admission.line().is_empty())? {
@@ -108,21 +115,24 @@ pub(super) fn take_back(this: &Bound<'_, Limiter>, request: &Request, _outcome: 
 
 /// Ends a loan; false if it had ended.
 pub(super) fn end(this: &Bound<'_, Limiter>, loan: Loan, outcome: Outcome) -> PyResult<bool> {
-    let ended = this.value().state.with(this.py(), |state| state.holders.end(loan));
+    let (begun_ns, ended) = this.value().state.with(this.py(), |state| {
+        (state.holders.get(loan).and_then(|record| record.begun_ns), state.holders.end(loan))
+    });
     let Some((request, record)) = ended else { return Ok(false) };
     if let Some(Record { kind: Kind::Borrowed, holder: Holder::Kept(borrower), .. }) = &record {
         borrow::disclaim(this, borrower.bind(this.py()));
     }
     drop(record);
-    take_back(this, &request, outcome)?;
-    Ok(true)
+    let learned = adaptive::learn(this, begun_ns, outcome);
+    take_back(this, &request)?;
+    learned.map(|()| true)
 }
 
 /// `limiter.__aexit__(...)`.
 #[inline]
 pub(super) fn exit_block<'py>(this: &Bound<'py, Limiter>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     let py = this.py();
-    let outcome = Outcome::of(&error_of_block(&args)?)?;
+    let outcome = Outcome::of(this, &error_of_block(&args)?);
     if Limiter::admission(this, |admission| admission.is_lent())? {
         let holder = holder(py)?;
         let record = this.value().state.with(py, |state| state.holders.end_block(holder.as_ref()));
@@ -131,7 +141,9 @@ pub(super) fn exit_block<'py>(this: &Bound<'py, Limiter>, args: Args<'_, 'py>) -
             None => block_of_another(this)?,
         };
         if record.kind == Kind::Block {
-            take_back(this, &record.request, outcome)?;
+            let learned = adaptive::learn(this, record.begun_ns, outcome);
+            take_back(this, &record.request)?;
+            learned?;
         }
     }
     Immediate::none(py)
@@ -179,7 +191,8 @@ fn release<'py>(this: &Bound<'py, Permit>, args: Args<'_, 'py>) -> PyResult<Obje
     const PARAMETERS: Parameters<1> =
         Parameters { function: "Permit.release", names: ["outcome"], positional: 1, required: 0 };
     let [outcome] = args.parse(&PARAMETERS)?;
-    if !this.value().end(args.py(), Outcome::named(outcome.as_ref())?)? {
+    let outcome = Outcome::named(outcome.as_ref())?;
+    if !this.value().end(args.py(), |_| outcome)? {
         return Err(PyRuntimeError::new_err("the permit was released already"));
     }
     Ok(args.py().None().into_bound(args.py()))
@@ -187,11 +200,11 @@ fn release<'py>(this: &Bound<'py, Permit>, args: Args<'_, 'py>) -> PyResult<Obje
 
 impl Permit {
     /// Releases it; false if that was done before.
-    fn end(&self, py: Python<'_>, outcome: Outcome) -> PyResult<bool> {
+    fn end(&self, py: Python<'_>, outcome: impl FnOnce(&Bound<'_, Limiter>) -> Outcome) -> PyResult<bool> {
         match self.state.with(py, |state| std::mem::replace(state, State::Released)) {
             State::Released => Ok(false),
             State::Spent => Ok(true),
-            State::Lent { limiter, loan, .. } => end(limiter.bind(py), loan, outcome),
+            State::Lent { limiter, loan, .. } => end(limiter.bind(py), loan, outcome(limiter.bind(py))),
         }
     }
 }
@@ -279,8 +292,8 @@ impl NativeClass for Permit {
         );
         slots.no_args(c"__enter__", c"Return the permit.", |this| Ok(this.clone().into_any()));
         slots.with_args(c"__exit__", c"Release it, unless that was done.", |this, args| {
-            let outcome = Outcome::of(&error_of_block(&args)?)?;
-            this.value().end(args.py(), outcome)?;
+            let error = error_of_block(&args)?;
+            this.value().end(args.py(), |limiter| Outcome::of(limiter, &error))?;
             Ok(args.py().None().into_bound(args.py()))
         });
     }

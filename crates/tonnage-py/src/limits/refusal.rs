@@ -6,6 +6,7 @@ use tonnage_core::limits::capacity::{Capacity, UNLIMITED};
 use tonnage_core::limits::line::NO_KEY;
 use tonnage_core::limits::{Admission, Refused, Request, Supply};
 
+use super::adaptive;
 use super::config::seconds;
 use super::limiter::Limiter;
 use super::serve::Payload;
@@ -82,6 +83,7 @@ fn retry_after(admission: &Admission<Payload>, cause: Cause) -> Option<f64> {
         Cause::Refused(Refused::Delay { wait_ns }, Some(_)) => {
             Some(seconds(wait_ns.saturating_sub(max_wait_ns)))
         }
+        Cause::Refused(Refused::Deadline { .. }, wait_ns) => wait_ns.map(seconds),
         _ => None,
     }
 }
@@ -156,7 +158,10 @@ pub(super) fn lent(capacity: &Capacity) -> String {
 /// Refuses who wants more than there can ever be.
 #[inline]
 pub(super) fn check_most(this: &Bound<'_, Limiter>, request: &Request) -> PyResult<()> {
-    let most = Limiter::admission(this, |admission| admission.most(request))?;
+    let most = match adaptive::most(this) {
+        None => Limiter::admission(this, |admission| admission.most(request))?,
+        most => most,
+    };
     match most {
         Some(most) if request.tokens > most => Err(too_many(this, request, most)?),
         _ => Ok(()),

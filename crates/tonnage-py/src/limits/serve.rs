@@ -8,7 +8,7 @@ use tonnage_core::limits::{Entry, Served};
 
 use super::limiter::{self, Limiter};
 use super::refusal::{self, Cause};
-use super::{alarm, deadlock};
+use super::{adaptive, alarm, deadlock};
 use crate::cpython::{Native, Object, Visit};
 use crate::event_loop::EventLoop;
 use crate::waiter::Waiter;
@@ -67,6 +67,7 @@ fn serve_at(this: &Bound<'_, Limiter>, due_ns: u64) -> PyResult<()> {
         Whereabouts::Nowhere => return Ok(()),
     }
     let now_ns = limiter::now_ns(py)?.max(due_ns);
+    adaptive::comes_up_at(this, now_ns)?;
     while let Some(served) = Limiter::admission(this, |admission| admission.serve(now_ns))? {
         hand_out(this, served, now_ns)?;
     }

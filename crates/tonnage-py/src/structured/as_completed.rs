@@ -100,6 +100,17 @@ impl AsCompletedIterator {
         self.state.with(py, |state| state.caller.as_ref().map(|caller| caller.get_bound(py)))
     }
 
+    /// Is there anything to wait for?
+    pub(super) fn has_pending(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.pending_count > 0)
+    }
+
+    /// Does a coroutine wait by this future?
+    pub(super) fn has_waiter(&self, future: &Object<'_>) -> bool {
+        let py = future.py();
+        self.state.with(py, |state| state.waiters.iter().any(|waiter| waiter.is(future)))
+    }
+
     /// Counts one that is asked for; false if there are no more.
     fn take_place(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| {

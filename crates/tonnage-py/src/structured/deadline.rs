@@ -58,38 +58,44 @@ fn innermost<'py>(task: &Object<'py>) -> PyResult<Option<Bound<'py, DeadlineBloc
     }
 }
 
-/// Changes the innermost block.
-fn set_innermost<'py>(task: &Object<'py>, block: Option<Owned<DeadlineBlock>>) -> PyResult<()> {
-    match task.cast::<Task>() {
-        Ok(task) => drop(task.value().replace_innermost(task.py(), block)),
-        Err(_) => foreign_blocks::set_innermost(task, block)?,
+/// Makes the block the innermost of the task, and returns the next outer one.
+pub(super) fn link(
+    block: &Bound<'_, DeadlineBlock>,
+    task: &Object<'_>,
+) -> PyResult<Option<Owned<DeadlineBlock>>> {
+    if let Ok(task) = task.cast::<Task>() {
+        return Ok(task.value().enter_block(block));
     }
-    Ok(())
+    let outer = foreign_blocks::innermost(task)?;
+    foreign_blocks::set_innermost(task, Some(block))?;
+    Ok(outer.map(Owned::from))
 }
 
-/// The task has entered the block.
-pub(super) fn link(block: &Bound<'_, DeadlineBlock>, task: &Object<'_>) -> PyResult<()> {
-    let outer = innermost(task)?.map(Owned::from);
-    set_innermost(task, Some(Owned::from(block)))?;
-    drop(block.value().set_outer(block.py(), outer));
-    Ok(())
-}
-
-/// The block that the task has entered is left, maybe not as the innermost.
-pub(super) fn unlink(block: &Bound<'_, DeadlineBlock>, task: &Object<'_>) -> PyResult<()> {
+/// Takes the block, whose next outer one is given, from those that the task is inside of. It need not be the
+/// innermost.
+pub(super) fn unlink(
+    block: &Bound<'_, DeadlineBlock>,
+    task: &Object<'_>,
+    outer: Option<Owned<DeadlineBlock>>,
+) -> PyResult<()> {
     let py = block.py();
-    let outer = block.value().set_outer(py, None);
-    let Some(innermost) = innermost(task)? else { return Ok(()) };
-    if innermost.is(block) {
-        return set_innermost(task, outer);
-    }
-    let mut inner = innermost;
-    while let Some(next) = inner.value().outer(py) {
-        if next.is(block) {
+    let outer = match task.cast::<Task>() {
+        Ok(task) => match task.value().leave_block(block, outer) {
+            Ok(()) => return Ok(()),
+            Err(outer) => outer,
+        },
+        Err(_) if foreign_blocks::innermost(task)?.is_some_and(|innermost| innermost.is(block)) => {
+            return foreign_blocks::set_innermost(task, outer.as_ref().map(|outer| outer.bind(py)));
+        }
+        Err(_) => outer,
+    };
+    let mut next = innermost(task)?;
+    while let Some(inner) = next {
+        next = inner.value().outer(py);
+        if next.as_ref().is_some_and(|next| next.is(block)) {
             drop(inner.value().set_outer(py, outer));
             break;
         }
-        inner = next;
     }
     Ok(())
 }
@@ -98,10 +104,8 @@ pub(super) fn unlink(block: &Bound<'_, DeadlineBlock>, task: &Object<'_>) -> PyR
 #[inline]
 pub(super) fn of_creator(event_loop: &Object<'_>) -> PyResult<Option<f64>> {
     match EventLoop::of(event_loop) {
-        Some(native) => match native.running_task(event_loop.py()) {
-            Some(task) if task.value().is_bounded(event_loop.py()) => of_task(task.as_any()),
-            _ => Ok(None),
-        },
+        Some(native) if native.runs_bounded_task(event_loop.py()) => effective(event_loop),
+        Some(_) => Ok(None),
         // A loop of ours with methods that are overridden.
         None if EventLoop::of_any(event_loop).is_some() => effective(event_loop),
         None => Ok(None),

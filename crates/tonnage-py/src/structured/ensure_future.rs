@@ -128,32 +128,69 @@ pub(super) fn child_of<'py>(
     event_loop: Option<&Object<'py>>,
     deadline: Option<f64>,
 ) -> PyResult<Object<'py>> {
-    if !coroutine::is_coroutine_object(object) && future::is_future(object)? {
-        if let Some(event_loop) = event_loop
-            && !future::loop_of(object)?.is(event_loop)
-        {
-            return Err(PyValueError::new_err(
-                "The future belongs to a different loop than the one specified as the loop argument",
-            ));
-        }
+    let kind = kind_of(object)?;
+    if kind == Kind::Future {
+        check_loop(object, event_loop)?;
         return Ok(object.clone());
     }
-    let py = object.py();
-    let is_coroutine = is_coroutine(object)?;
-    if !is_coroutine && !names::is_awaitable(py)?.call1((object,))?.is_truthy()? {
-        return Err(PyTypeError::new_err("An asyncio.Future, a coroutine or an awaitable is required"));
-    }
-    let coro = if is_coroutine { object.clone() } else { names::wrap_awaitable(py)?.call1((object,))? };
     let event_loop = match event_loop {
         Some(event_loop) => event_loop.clone(),
-        None => current_loop(py)?,
+        None => current_loop(object.py())?,
     };
-    let spawned = deadline::hand_down(deadline, &coro, || spawn(&event_loop, &coro));
-    if is_coroutine
-        && let Err(error) = &spawned
+    task_of((object, kind), &event_loop, deadline)
+}
+
+/// What can be awaited.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Future,
+    Coroutine,
+    Awaitable,
+}
+
+pub(super) fn kind_of(object: &Object<'_>) -> PyResult<Kind> {
+    if coroutine::is_coroutine_object(object) {
+        return Ok(Kind::Coroutine);
+    }
+    if future::is_future(object)? {
+        return Ok(Kind::Future);
+    }
+    if is_coroutine(object)? {
+        return Ok(Kind::Coroutine);
+    }
+    if names::is_awaitable(object.py())?.call1((object,))?.is_truthy()? {
+        return Ok(Kind::Awaitable);
+    }
+    Err(PyTypeError::new_err("An asyncio.Future, a coroutine or an awaitable is required"))
+}
+
+/// Refuses a future of another loop.
+pub(super) fn check_loop(future: &Object<'_>, event_loop: Option<&Object<'_>>) -> PyResult<()> {
+    let Some(event_loop) = event_loop else { return Ok(()) };
+    if future::loop_of(future)?.is(event_loop) {
+        return Ok(());
+    }
+    Err(PyValueError::new_err(
+        "The future belongs to a different loop than the one specified as the loop argument",
+    ))
+}
+
+/// A task that runs what is no future, and inherits the deadline.
+pub(super) fn task_of<'py>(
+    (object, kind): (&Object<'py>, Kind),
+    event_loop: &Object<'py>,
+    deadline: Option<f64>,
+) -> PyResult<Object<'py>> {
+    let py = object.py();
+    let spawn = |coro: &Object<'py>| deadline::hand_down(deadline, coro, || spawn(event_loop, coro));
+    if kind == Kind::Awaitable {
+        return spawn(&names::wrap_awaitable(py)?.call1((object,))?);
+    }
+    let spawned = spawn(object);
+    if let Err(error) = &spawned
         && error.is_instance_of::<PyRuntimeError>(py)
     {
-        coro.call_method0(names::close(py))?;
+        object.call_method0(names::close(py))?;
     }
     spawned
 }

@@ -25,6 +25,7 @@ mod race;
 mod shield;
 pub(crate) mod shield_scope;
 mod sleep;
+mod slots;
 mod timeout;
 mod turn;
 mod wait;
@@ -42,7 +43,10 @@ pub(crate) use child_done::ChildDone;
 pub(crate) use deadline::handed_down;
 pub(crate) use deadline_block::{DeadlineBlock, expire};
 pub(crate) use gather::{GatheringFuture, begin_cancel, end_cancel};
-pub(crate) use group::{ExitCoroutine, StartCoroutine, TaskGroup, TaskStatus};
+pub(crate) use group::{
+    ExitCoroutine, PostponedCoroutine, StartCoroutine, SubmitCoroutine, TaskGroup, TaskStatus, leave_line,
+    seek, seek_by_callback, suspended,
+};
 pub(crate) use move_on::MoveOn;
 pub(crate) use race::RaceCoroutine;
 pub(crate) use shield_scope::ShieldScope;

@@ -59,12 +59,14 @@ impl Parent {
     /// How many requests to cancel it are open; 0 if it does not count.
     #[inline]
     pub(super) fn cancelling(&self, py: Python<'_>) -> PyResult<u32> {
-        let requests = match self.native(py) {
-            Some(task) => task.value().cancelling(py),
-            None if !self.counts(py)? => 0,
-            None => self.task.bind(py).call_method0(names::cancelling(py))?.extract()?,
-        };
-        Ok(requests.saturating_sub(self.held(py)))
+        match self.native(py) {
+            Some(task) => Ok(task.value().cancelling_now(py)),
+            None if !self.counts(py)? => Ok(0),
+            None => {
+                let requests: u32 = self.task.bind(py).call_method0(names::cancelling(py))?.extract()?;
+                Ok(requests.saturating_sub(self.held(py)))
+            }
+        }
     }
 
     /// Takes one request back, and returns how many are left.

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use pyo3::prelude::*;
 
 use super::deadline_block::{self, DeadlineBlock, Kind, seconds_or_none};
-use crate::cpython::native_class::create;
+use crate::cpython::native_class::{create, upcast};
 use crate::cpython::{Args, Native, NativeClass, Object, Parameters, Slots, Visit, compat};
 
 #[repr(C)]
@@ -38,6 +38,31 @@ pub(super) fn timeout_at<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
         Parameters { function: "timeout_at", names: ["when"], positional: 1, required: 1 };
     let when = seconds_or_none(&args, &PARAMETERS)?;
     Ok(create(args.py(), Timeout::new(when))?.into_any())
+}
+
+/// Begins a timeout of `delay_s` for what the caller awaits from now on.
+pub(super) fn begin(py: Python<'_>, delay_s: f64) -> PyResult<Bound<'_, Timeout>> {
+    let timeout = Timeout::after(py, Some(delay_s))?;
+    deadline_block::enter(upcast(&timeout))?;
+    Ok(timeout)
+}
+
+/// Ends it, with the outcome of what was awaited.
+pub(super) fn end<'py>(
+    timeout: &Bound<'py, Timeout>,
+    outcome: PyResult<Object<'py>>,
+) -> PyResult<Object<'py>> {
+    let py = timeout.py();
+    match outcome {
+        Ok(value) => {
+            deadline_block::exit(upcast(timeout), &py.None().into_bound(py))?;
+            Ok(value)
+        }
+        Err(error) => {
+            deadline_block::exit(upcast(timeout), error.value(py).as_any())?;
+            Err(error)
+        }
+    }
 }
 
 impl deadline_block::Class for Timeout {

@@ -47,13 +47,27 @@ impl Task {
             .with(py, |state| state.bounds.as_ref()?.innermost.as_ref().map(|block| block.get_bound(py)))
     }
 
-    /// Changes the innermost block, and returns what it was.
-    pub(crate) fn replace_innermost(
+    /// Makes the block the innermost, and returns the next outer one.
+    #[inline]
+    pub(crate) fn enter_block(&self, block: &Bound<'_, DeadlineBlock>) -> Option<Owned<DeadlineBlock>> {
+        let entered = Owned::from(block);
+        self.state.with(block.py(), |state| state.bounds().innermost.replace(entered))
+    }
+
+    /// Takes the block out, if it is the innermost; else gives the next outer one of it back.
+    #[inline]
+    pub(crate) fn leave_block(
         &self,
-        py: Python<'_>,
-        block: Option<Owned<DeadlineBlock>>,
-    ) -> Option<Owned<DeadlineBlock>> {
-        self.state.with(py, |state| std::mem::replace(&mut state.bounds().innermost, block))
+        block: &Bound<'_, DeadlineBlock>,
+        outer: Option<Owned<DeadlineBlock>>,
+    ) -> Result<(), Option<Owned<DeadlineBlock>>> {
+        let left = self.state.with(block.py(), |state| match &mut state.bounds {
+            Some(bounds) if bounds.innermost.as_ref().is_some_and(|innermost| innermost.is(block)) => {
+                Ok(std::mem::replace(&mut bounds.innermost, outer))
+            }
+            _ => Err(outer),
+        });
+        left.map(drop)
     }
 
     /// The deadline that it inherited; infinity if none.

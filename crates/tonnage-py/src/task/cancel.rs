@@ -8,7 +8,7 @@ use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{Deferred, Task};
+use super::{Deferred, Standing, Task, end_parked};
 use crate::cpython::native_class::{has_instance_dict, is_exact};
 use crate::cpython::{Mark, Native, NativeClass, Object, Owned};
 use crate::event_loop::EventLoop;
@@ -112,6 +112,8 @@ impl<'a, 'py> Cancelling<'a, 'py> {
                     let child = gather.value().child(gather.py(), *next);
                     *next += 1;
                     match child {
+                        // One that is just being made hears of it later.
+                        Some(child) if child.is_none() => Some(false),
                         Some(child) => self.ask(&child)?,
                         None => Some(self.end_gather()?),
                     }
@@ -159,10 +161,8 @@ impl<'a, 'py> Cancelling<'a, 'py> {
     }
 
     fn ask_gather(&mut self, gather: &Bound<'py, GatheringFuture>) -> PyResult<Option<bool>> {
-        if !structured::begin_cancel(gather)? {
-            return Ok(Some(false));
-        }
-        self.levels.push(Level::Gather { gather: gather.clone(), next: 0, agreed: false });
+        let Some(agreed) = structured::begin_cancel(gather, self.message)? else { return Ok(Some(false)) };
+        self.levels.push(Level::Gather { gather: gather.clone(), next: 0, agreed });
         Ok(None)
     }
 
@@ -194,9 +194,14 @@ impl<'a, 'py> Cancelling<'a, 'py> {
         // A task of the chain, taken anew at each power of two: meeting it again proves a cycle (Brent).
         let mut seen = task.clone();
         loop {
-            let waiter =
-                last.value().state.with(py, |state| state.waiter.as_ref().map(|waiter| waiter.get_bound(py)));
+            let (waiter, parked) = last.value().state.with(py, |state| {
+                (state.waiter.as_ref().map(|waiter| waiter.get_bound(py)), state.standing == Standing::Parked)
+            });
             let Some(waiter) = waiter else { break };
+            if parked {
+                end_parked(&last, self.message.map(|message| message.share(py)))?;
+                return Ok(Some(true));
+            }
             if is_exact::<Future>(&waiter) {
                 if self.ask(&waiter)? == Some(true) {
                     return Ok(Some(true));

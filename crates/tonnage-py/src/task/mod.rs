@@ -8,6 +8,7 @@ mod bounds;
 mod cancel;
 mod class;
 mod finalizer;
+mod parked;
 mod repr;
 mod shields;
 mod step;
@@ -19,7 +20,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pyo3::prelude::*;
 
 pub(crate) use cancel::{cancel, cancel_any, cancel_gather, deliver_deferred};
-pub(crate) use class::{TaskOptions, create_native, create_plain};
+pub(crate) use class::{TaskOptions, check_coroutine, create_native, create_plain};
+pub(crate) use parked::{Standing, create_parked, end_parked, park, start_parked};
 pub(crate) use shields::Deferred;
 pub(crate) use step::{call_soon as step_soon, step, step_on};
 pub(crate) use wakeup::TaskWakeup;
@@ -39,17 +41,18 @@ pub(crate) struct Task {
 pub(crate) struct TaskState {
     pub(crate) coro: Option<Owned>,
     pub(crate) context: Option<Owned>,
-    /// What it waits for.
+    /// What it waits for; the group, while it is parked.
     pub(crate) waiter: Option<Owned>,
     /// Few tasks have any.
     bounds: Option<Box<Bounds>>,
     /// Its name, unless it was given one: formatted when somebody asks.
     pub(crate) number: u32,
     pub(crate) cancels_requested: u32,
-    /// Where the loop keeps it while it is pending.
+    /// Where the loop keeps it while it is pending; the group, while it is parked.
     pub(crate) kept_at: Option<KeptAt>,
     pub(crate) must_cancel: bool,
     pub(crate) log_destroy_pending: bool,
+    pub(crate) standing: Standing,
 }
 
 impl TaskState {
@@ -64,6 +67,7 @@ impl TaskState {
             kept_at: None,
             must_cancel: false,
             log_destroy_pending: true,
+            standing: Standing::Plain,
         }
     }
 
@@ -72,7 +76,7 @@ impl TaskState {
     }
 }
 
-/// A place in the loop's table of pending tasks.
+/// A place in the table of who keeps the task.
 #[derive(Clone, Copy)]
 pub(crate) struct KeptAt(NonZeroU32);
 

@@ -136,6 +136,15 @@ impl Task {
         self.state.with(py, |state| state.shields().map_or(0, Shields::held))
     }
 
+    /// How many requests to cancel it are open that are not held back.
+    #[inline]
+    pub(crate) fn cancelling_now(&self, py: Python<'_>) -> u32 {
+        self.state.with(py, |state| {
+            let held = state.shields().map_or(0, Shields::held);
+            state.cancels_requested.saturating_sub(held)
+        })
+    }
+
     /// Enters a scope at the time `now`. A cancel that was on its way to the task is held.
     pub(crate) fn enter_shield(
         &self,

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt, PyString};
 
 use super::collect::Collect;
-use super::{AsyncMap, ItemTask, Phase, Plan, State, source, stream, used_up};
+use super::{AsyncMap, Job, Phase, Plan, State, source, stream, used_up};
 use crate::coroutine::Coroutine;
 use crate::cpython::native_class::create;
 use crate::cpython::{Args, Native, NativeClass, Object, Parameters, Slots, Visit, context};
@@ -35,7 +35,7 @@ pub(crate) fn amap<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     let Some(Limit::Count(limit)) = limit(given.as_ref())? else {
         return Err(PyTypeError::new_err("amap() needs a limit, got None"));
     };
-    let task = ItemTask {
+    let job = Job {
         function: function.into(),
         context: context::copy_current(py)?.into(),
         timeout_s: timeout_s(timeout.as_ref())?,
@@ -43,7 +43,7 @@ pub(crate) fn amap<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
         pairs: 0,
     };
     let plan = Plan {
-        task,
+        job,
         items: items.into(),
         limit,
         ordered: ordered.map_or(Ok(true), |given| given.is_truthy())?,
@@ -110,7 +110,7 @@ impl NativeClass for AsyncMap {
 
 impl State {
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        let of_plan = self.plan.as_ref().map_or(0, |plan| match plan.task.traverse(visit) {
+        let of_plan = self.plan.as_ref().map_or(0, |plan| match plan.job.traverse(visit) {
             0 => visit.call(&plan.items),
             shown => shown,
         });
@@ -135,7 +135,7 @@ fn repr<'py>(map: &Bound<'py, AsyncMap>) -> PyResult<Object<'py>> {
     let (phase, function) = map
         .value()
         .state
-        .with(py, |state| (state.phase, state.plan.as_ref().map(|plan| plan.task.function.get_bound(py))));
+        .with(py, |state| (state.phase, state.plan.as_ref().map(|plan| plan.job.function.get_bound(py))));
     let of = function.map(|function| function.repr()).transpose()?;
     let of = of.map_or_else(String::new, |of| format!(" of {of}"));
     let state = match phase {
@@ -159,6 +159,6 @@ fn pairs<'py>(map: &Bound<'py, AsyncMap>) -> PyResult<Object<'py>> {
         plan
     });
     let mut plan = plan.ok_or_else(used_up)?;
-    plan.task.pairs += 1;
+    plan.job.pairs += 1;
     Ok(create(py, AsyncMap::new(plan))?.into_any())
 }

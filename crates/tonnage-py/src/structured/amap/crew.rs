@@ -1,15 +1,15 @@
 //! The workers: how their number grows, what each tells the map, and how they are stopped.
 //!
-//! A worker that has begun its first item starts two more, until there are as many as the limit or no more items.
-//! So a short source has few of them, and a long one has all of them in a few turns of the loop.
+//! Whoever takes an item and leaves nobody behind that could take the next one doubles their number, up to the
+//! limit. So a short source has few of them, and so has a slow one; a long one has all in a few turns of the loop.
 
 use pyo3::prelude::*;
 use tonnage_core::slab::Slab;
 
-use super::source::Source;
+use super::source::{self, Source};
 use super::stream;
 use super::worker::Worker;
-use super::{AsyncMap, ItemTask, Phase, parent_task};
+use super::{AsyncMap, Job, Phase, State, parent_task};
 use crate::coroutine::Coroutine;
 use crate::cpython::{Native, Object, Owned, Visit};
 use crate::future::{self, Ended};
@@ -20,17 +20,16 @@ pub(super) struct Crew {
     /// Those that have not ended, at most as many as the limit.
     tasks: Slab<Owned>,
     started: usize,
+    /// How many of those have not run yet.
+    fresh: usize,
     /// How many are still to be started by who starts them at the moment.
     wanted: usize,
     growing: bool,
 }
 
-/// How many workers another one starts.
-const GROWTH: usize = 2;
-
 impl Crew {
     pub(super) const fn new() -> Self {
-        Self { tasks: Slab::new(), started: 0, wanted: 0, growing: false }
+        Self { tasks: Slab::new(), started: 0, fresh: 0, wanted: 0, growing: false }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -45,56 +44,85 @@ impl Crew {
 /// Starts the first worker.
 pub(super) fn start(map: &Bound<'_, AsyncMap>) -> PyResult<()> {
     let py = map.py();
-    let task = map.value().state.with(py, |state| {
-        state.crew.started += 1;
-        state.plan.as_ref().map(|plan| plan.task.share(py))
+    let job = map.value().state.with(py, |state| {
+        state.crew.started = 1;
+        state.crew.fresh = 1;
+        state.plan.as_ref().map(|plan| plan.job.share(py))
     });
-    start_worker(map, task.expect("a map that begins has a plan"))
+    start_worker(map, job.expect("a map that begins has a plan"))
 }
 
-/// Starts more workers if there are items for them, and says whether that is done. Nobody is started while one
-/// waits for the source: items come too slowly then.
-pub(super) fn grow(map: &Bound<'_, AsyncMap>, task: &ItemTask) -> PyResult<bool> {
+/// A worker runs for the first time.
+pub(super) fn begun(map: &Bound<'_, AsyncMap>) {
+    map.value().state.with(map.py(), |state| state.crew.fresh = state.crew.fresh.saturating_sub(1));
+}
+
+/// Counts an item that was taken, and gives its index; nothing if the map has stopped meanwhile. Somebody else is
+/// to take the next one: who is idle, or a new worker.
+#[inline]
+pub(super) fn begin_item(map: &Bound<'_, AsyncMap>, job: &Job) -> PyResult<Option<usize>> {
     let py = map.py();
-    if map.value().idle.len(py) > 0 {
-        return Ok(false);
-    }
-    let begun = map.value().state.with(py, |state| {
-        let Some(plan) = state.plan.as_ref().filter(|_| state.phase == Phase::Running) else { return false };
-        if matches!(state.source, Source::Ended) {
-            return false;
+    let (index, has_next, may_grow) = map.value().state.with(py, |state| {
+        let index = state.taken;
+        state.taken += 1;
+        if state.phase != Phase::Running {
+            return (None, false, false);
         }
-        let more = GROWTH.min(plan.limit - state.crew.started);
-        state.crew.started += more;
-        state.crew.wanted += more;
-        // A worker that is started eagerly, inside of this, leaves its own to the outermost.
-        !std::mem::replace(&mut state.crew.growing, true)
+        let has_next = !matches!(state.source, Source::Ended) && state.results.has_room(state.taken);
+        (Some(index), has_next, state.may_grow())
     });
-    if !begun {
-        return Ok(true);
+    if has_next && map.value().idle.len(py) > 0 {
+        source::wake_one(map)?;
+    } else if has_next && may_grow {
+        grow(map, job)?;
+    }
+    Ok(index)
+}
+
+impl State {
+    #[inline]
+    fn may_grow(&self) -> bool {
+        let limit = self.plan.as_ref().map_or(0, |plan| plan.limit);
+        self.crew.started < limit && self.crew.fresh == 0
+    }
+}
+
+/// Doubles the number of workers.
+fn grow(map: &Bound<'_, AsyncMap>, job: &Job) -> PyResult<()> {
+    let py = map.py();
+    let grows_already = map.value().state.with(py, |state| {
+        let limit = state.plan.as_ref().map_or(0, |plan| plan.limit);
+        let more = state.crew.started.min(limit - state.crew.started);
+        state.crew.started += more;
+        state.crew.fresh += more;
+        state.crew.wanted += more;
+        std::mem::replace(&mut state.crew.growing, true)
+    });
+    if grows_already {
+        // This worker was started eagerly, inside of the loop below.
+        return Ok(());
     }
     let mut outcome = Ok(());
     while outcome.is_ok() && take_wanted(map) {
-        outcome = start_worker(map, task.share(py));
+        outcome = start_worker(map, job.share(py));
     }
     map.value().state.with(py, |state| state.crew.growing = false);
-    outcome.map(|()| true)
+    outcome
 }
 
 fn take_wanted(map: &Bound<'_, AsyncMap>) -> bool {
     map.value().state.with(map.py(), |state| {
-        let any = state.crew.wanted > 0 && state.phase == Phase::Running;
-        if any {
-            state.crew.wanted -= 1;
-        }
-        any
+        let any = state.phase == Phase::Running && !matches!(state.source, Source::Ended);
+        let wanted = if any { state.crew.wanted } else { 0 };
+        state.crew.wanted = wanted.saturating_sub(1);
+        wanted > 0
     })
 }
 
-fn start_worker(map: &Bound<'_, AsyncMap>, task: ItemTask) -> PyResult<()> {
+fn start_worker(map: &Bound<'_, AsyncMap>, job: Job) -> PyResult<()> {
     let py = map.py();
     let event_loop = map.value().event_loop(py)?;
-    let worker = Coroutine::create(py, Worker::new(map, task))?;
+    let worker = Coroutine::create(py, Worker::new(map, job))?;
     let task = match ensure_future::spawn_child(&event_loop, &worker) {
         Ok(task) => task,
         Err(error) => {
@@ -112,16 +140,6 @@ fn start_worker(map: &Bound<'_, AsyncMap>, task: ItemTask) -> PyResult<()> {
         cancel(&task);
     }
     Ok(())
-}
-
-/// Counts an item that was taken, and gives its index; nothing if the map has stopped meanwhile.
-#[inline]
-pub(super) fn count_item(map: &Bound<'_, AsyncMap>) -> Option<usize> {
-    map.value().state.with(map.py(), |state| {
-        let index = state.taken;
-        state.taken += 1;
-        (state.phase == Phase::Running).then_some(index)
-    })
 }
 
 /// Keeps the result of an item, and wakes who waits for it.

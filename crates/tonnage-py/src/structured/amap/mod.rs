@@ -70,7 +70,7 @@ enum Phase {
 
 /// What the caller asked for.
 struct Plan {
-    task: ItemTask,
+    job: Job,
     items: Owned,
     limit: usize,
     ordered: bool,
@@ -79,7 +79,7 @@ struct Plan {
 }
 
 /// What is done with each item.
-struct ItemTask {
+struct Job {
     function: Owned,
     /// That of the caller; the source runs in it, and each item in a copy.
     context: Owned,
@@ -96,7 +96,7 @@ struct Scope {
     parent: Parent,
 }
 
-impl ItemTask {
+impl Job {
     fn share(&self, py: Python<'_>) -> Self {
         let Self { function, context, timeout_s, return_exceptions, pairs } = self;
         Self {
@@ -143,7 +143,7 @@ impl AsyncMap {
 
     /// The context in which the source runs.
     fn context<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
-        self.state.with(py, |state| state.plan.as_ref().map(|plan| plan.task.context.get_bound(py)))
+        self.state.with(py, |state| state.plan.as_ref().map(|plan| plan.job.context.get_bound(py)))
     }
 
     fn phase(&self, py: Python<'_>) -> Phase {
@@ -185,7 +185,7 @@ fn begin(map: &Bound<'_, AsyncMap>, purpose: Purpose) -> PyResult<()> {
         state.phase = Phase::Running;
         state.results = Results::new(purpose.with_room(room), plan.ordered);
         state.scope = Some(scope);
-        Ok((plan.items.get_bound(py), plan.task.context.get_bound(py)))
+        Ok((plan.items.get_bound(py), plan.job.context.get_bound(py)))
     });
     let (items, in_context) = opened.map_err(|(error, scope)| {
         drop(scope);

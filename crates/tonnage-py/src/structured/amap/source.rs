@@ -112,7 +112,7 @@ pub(super) fn claim<'py>(map: &Bound<'py, AsyncMap>, in_context: &Object<'py>) -
         Found::Async(iterator) => {
             let next = context::run(in_context, || iterator.call_method0(names::__anext__(py)));
             if next.is_err() {
-                give_turn(map, Turn::Nobody)?;
+                close_turn(map)?;
             }
             next.map(Claim::Pull)
         }
@@ -127,7 +127,8 @@ pub(super) fn pulled<'py>(
     let py = map.py();
     match answer {
         Ok(item) => {
-            give_turn(map, Turn::Free)?;
+            // Who begins with the item sees to it that somebody takes the next.
+            give_turn(map, Turn::Free);
             Ok(Some(item))
         }
         Err(error) if error.is_instance_of::<PyStopAsyncIteration>(py) => {
@@ -136,7 +137,7 @@ pub(super) fn pulled<'py>(
             Ok(None)
         }
         Err(error) => {
-            give_turn(map, Turn::Nobody)?;
+            close_turn(map)?;
             Err(error)
         }
     }
@@ -150,15 +151,18 @@ fn end(map: &Bound<'_, AsyncMap>) -> PyResult<()> {
     map.value().idle.wake_all(&py.None().into_bound(py))
 }
 
-fn give_turn(map: &Bound<'_, AsyncMap>, to: Turn) -> PyResult<()> {
-    let py = map.py();
-    map.value().state.with(py, |state| {
+fn give_turn(map: &Bound<'_, AsyncMap>, to: Turn) {
+    map.value().state.with(map.py(), |state| {
         if let Source::Async { turn, .. } = &mut state.source {
             *turn = to;
         }
     });
-    let none = py.None().into_bound(py);
-    if to == Turn::Nobody { map.value().idle.wake_all(&none) } else { wake_one(map) }
+}
+
+/// The source has failed: workers that wait for it end.
+fn close_turn(map: &Bound<'_, AsyncMap>) -> PyResult<()> {
+    give_turn(map, Turn::Nobody);
+    map.value().idle.wake_all(&map.py().None().into_bound(map.py()))
 }
 
 /// Something that workers wait for is free: the first of them looks for itself.

@@ -6,14 +6,12 @@ use pyo3::exceptions::{PyGeneratorExit, PyTypeError};
 use pyo3::prelude::*;
 
 use super::source::{self, Claim};
-use super::{AsyncMap, ItemTask, crew};
+use super::{AsyncMap, Job, crew};
 use crate::coroutine::{Body, Coroutine, Next};
-use crate::cpython::native_class::upcast;
 use crate::cpython::{Native, Object, Owned, Visit, call, context, coroutine};
 use crate::errors;
-use crate::structured::deadline_block;
 use crate::structured::parent::Parent;
-use crate::structured::timeout::Timeout;
+use crate::structured::timeout::{self, Timeout};
 use crate::sync::line::Place;
 use crate::waiter::Waiter;
 
@@ -21,14 +19,12 @@ pub(crate) type WorkerCoroutine = Coroutine<Worker>;
 
 pub(crate) struct Worker {
     map: Owned<AsyncMap>,
-    task: ItemTask,
-    /// Has it started others?
-    has_grown: bool,
+    job: Job,
     phase: Phase,
 }
 
 enum Phase {
-    /// It has begun, or is between two items.
+    /// It has not run yet, or is at work between two items.
     Free,
     /// It waits for the source, or for room.
     Idle(Place),
@@ -46,8 +42,8 @@ struct Item {
 }
 
 impl Worker {
-    pub(super) fn new(map: &Bound<'_, AsyncMap>, task: ItemTask) -> Self {
-        Self { map: map.into(), task, has_grown: false, phase: Phase::Free }
+    pub(super) fn new(map: &Bound<'_, AsyncMap>, job: Job) -> Self {
+        Self { map: map.into(), job, phase: Phase::Free }
     }
 }
 
@@ -58,7 +54,10 @@ impl Body for Worker {
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
         let map = self.map.get_bound(py);
         match std::mem::replace(&mut self.phase, Phase::Free) {
-            Phase::Free => drop(awaited?),
+            Phase::Free => {
+                awaited?;
+                crew::begun(&map);
+            }
             Phase::Idle(place) => {
                 map.value().idle.leave(py, &place)?;
                 awaited?;
@@ -73,7 +72,7 @@ impl Body for Worker {
             Phase::Running(item) => self.finish(&map, item, awaited)?,
         }
         loop {
-            match source::claim(&map, self.task.context.bind(py))? {
+            match source::claim(&map, self.job.context.bind(py))? {
                 Claim::End => return Ok(Next::none(py)),
                 Claim::Wait => return self.wait(&map),
                 Claim::Pull(next) => {
@@ -93,7 +92,7 @@ impl Body for Worker {
     fn context(&self) -> Option<&Owned> {
         match &self.phase {
             Phase::Running(item) => Some(&item.context),
-            Phase::Pulling => Some(&self.task.context),
+            Phase::Pulling => Some(&self.job.context),
             Phase::Free | Phase::Idle(_) => None,
         }
     }
@@ -105,7 +104,7 @@ impl Body for Worker {
             Phase::Running(item) => item.traverse(visit),
         };
         match (of_phase, visit.call(&self.map)) {
-            (0, 0) => self.task.traverse(visit),
+            (0, 0) => self.job.traverse(visit),
             (0, shown) | (shown, _) => shown,
         }
     }
@@ -124,21 +123,14 @@ impl Worker {
     #[inline]
     fn begin<'py>(&mut self, map: &Bound<'py, AsyncMap>, item: Object<'py>) -> PyResult<Option<Next<'py>>> {
         let py = map.py();
-        let Some(index) = crew::count_item(map) else { return Ok(None) };
-        if !self.has_grown {
-            self.has_grown = crew::grow(map, &self.task)?;
-        }
-        let of_item = context::copy(self.task.context.bind(py))?;
-        let timeout = match self.task.timeout_s {
+        let Some(index) = crew::begin_item(map, &self.job)? else { return Ok(None) };
+        let of_item = context::copy(self.job.context.bind(py))?;
+        let timeout = match self.job.timeout_s {
             None => None,
-            Some(timeout_s) => {
-                let timeout = Timeout::after(py, Some(timeout_s))?;
-                deadline_block::enter(upcast(&timeout))?;
-                Some(timeout.into())
-            }
+            Some(timeout_s) => Some(timeout::begin(py, timeout_s)?.into()),
         };
         let begun = context::run(&of_item, || self.call(&item));
-        let item = if self.task.pairs > 0 { Some(item.into()) } else { None };
+        let item = if self.job.pairs > 0 { Some(item.into()) } else { None };
         let item = Item { index, context: of_item.into(), item, timeout };
         match begun {
             Ok(awaitable) => {
@@ -155,7 +147,7 @@ impl Worker {
     /// Calls the function.
     #[inline]
     fn call<'py>(&self, item: &Object<'py>) -> PyResult<Object<'py>> {
-        let function = self.task.function.bind(item.py());
+        let function = self.job.function.bind(item.py());
         let awaitable = call::one_arg(function, item)?;
         if coroutine::is_awaitable(&awaitable)? {
             return Ok(awaitable);
@@ -176,21 +168,19 @@ impl Worker {
         let py = map.py();
         let outcome = match &item.timeout {
             None => outcome,
-            Some(timeout) => leave(timeout.bind(py), outcome),
+            Some(timeout) => timeout::end(timeout.bind(py), outcome),
         };
         let result = match outcome {
-            Ok(result) => {
-                refuse_cancelled(map)?;
-                result
-            }
-            Err(error) if self.task.return_exceptions && is_result(py, &error) => {
+            Ok(result) => result,
+            Err(error) if self.job.return_exceptions && is_result(py, &error) => {
                 errors::into_object(py, error)
             }
             Err(error) => return Err(error),
         };
+        refuse_cancelled(map)?;
         let result = match item.item {
             None => result,
-            Some(paired) => pair(paired.bind(py), result, self.task.pairs)?,
+            Some(paired) => pair(paired.bind(py), result, self.job.pairs)?,
         };
         crew::put(map, item.index, result)
     }
@@ -222,20 +212,6 @@ fn refuse_cancelled(map: &Bound<'_, AsyncMap>) -> PyResult<()> {
     if due { Err(errors::cancelled(py, None)) } else { Ok(()) }
 }
 
-fn leave<'py>(timeout: &Bound<'py, Timeout>, outcome: PyResult<Object<'py>>) -> PyResult<Object<'py>> {
-    let py = timeout.py();
-    match outcome {
-        Ok(value) => {
-            deadline_block::exit(upcast(timeout), &py.None().into_bound(py))?;
-            Ok(value)
-        }
-        Err(error) => {
-            deadline_block::exit(upcast(timeout), error.value(py).as_any())?;
-            Err(error)
-        }
-    }
-}
-
 impl Item {
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         match (visit.call(&self.context), visit.option(self.item.as_deref())) {
@@ -245,7 +221,7 @@ impl Item {
     }
 }
 
-impl ItemTask {
+impl Job {
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         match visit.call(&self.function) {
             0 => visit.call(&self.context),

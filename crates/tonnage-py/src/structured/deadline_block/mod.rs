@@ -138,9 +138,13 @@ impl DeadlineBlock {
 }
 
 /// The time of the running loop in `delay_s` from now.
+#[inline]
 pub(super) fn after(py: Python<'_>, delay_s: Option<f64>) -> PyResult<Option<f64>> {
     let event_loop = running::event_loop(py)?;
-    delay_s.map(|delay_s| Ok(now(&event_loop)? + delay_s)).transpose()
+    match delay_s {
+        None => Ok(None),
+        Some(delay_s) => Ok(Some(now(&event_loop)? + delay_s)),
+    }
 }
 
 /// `event_loop.time()`.
@@ -279,21 +283,20 @@ pub(super) fn enter(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
         return Err(PyRuntimeError::new_err(format!("{} should be used inside a task", kind.name())));
     };
     let requests = parent.cancelling(py)?;
-    deadline::link(this, parent.bind(py))?;
+    let outer = deadline::link(this, parent.bind(py))?;
     let (when, replaced) = this.value().state.with(py, |state| {
         state.phase = Phase::Entered;
         state.requests = requests;
-        (state.when, state.parent.replace(parent))
+        let outer = std::mem::replace(&mut state.outer, outer);
+        (state.when, (state.parent.replace(parent), outer))
     });
     drop(replaced);
     let Some(when) = when else { return Ok(()) };
-    let alarmed = set_alarm(this, &event_loop, when);
-    if alarmed.is_err()
-        && let Some(parent) = this.value().state.with(py, |state| state.parent.take())
-    {
-        deadline::unlink(this, parent.bind(py))?;
-    }
-    alarmed
+    set_alarm(this, &event_loop, when).or_else(|error| {
+        let (parent, outer) = this.value().state.with(py, |state| (state.parent.take(), state.outer.take()));
+        parent.map_or(Ok(()), |parent| deadline::unlink(this, parent.bind(py), outer))?;
+        Err(error)
+    })
 }
 
 fn reschedule(this: &Bound<'_, DeadlineBlock>, when: Option<f64>) -> PyResult<()> {
@@ -325,17 +328,17 @@ fn reschedule(this: &Bound<'_, DeadlineBlock>, when: Option<f64>) -> PyResult<()
 pub(super) fn exit(this: &Bound<'_, DeadlineBlock>, error: &Object<'_>) -> PyResult<Option<bool>> {
     let py = this.py();
     stop_alarm(this)?;
-    let (kind, phase, parent, requests) = this.value().state.with(py, |state| {
+    let (kind, phase, parent, outer, requests) = this.value().state.with(py, |state| {
         let phase = state.phase;
         state.phase = match phase {
             Phase::Entered => Phase::Exited,
             Phase::Expiring => Phase::Expired,
             other => other,
         };
-        (state.kind, phase, state.parent.take(), state.requests)
+        (state.kind, phase, state.parent.take(), state.outer.take(), state.requests)
     });
     if let Some(parent) = &parent {
-        deadline::unlink(this, parent.bind(py))?;
+        deadline::unlink(this, parent.bind(py), outer)?;
     }
     match (phase, parent) {
         (Phase::Entered, _) => Ok(kind.goes_on()),
