@@ -196,6 +196,23 @@ def test_a_wait_with_an_end_is_no_deadlock(run: Run, loop: OurLoop) -> None:
     run(main())
 
 
+def test_a_look_begins_anew_with_each_line(run: Run, loop: OurLoop) -> None:
+    async def main() -> None:
+        limiter = tonnage.CapacityLimiter(1)
+        async with limiter:
+            for _ in range(3):
+                cancelled = asyncio.ensure_future(use(limiter))
+                await asyncio.sleep(0.7)
+                cancelled.cancel()
+                await settle()
+            began = loop.time()
+            with pytest.raises(tonnage.LimiterDeadlock):
+                await by_await(limiter)
+            assert loop.time() - began == pytest.approx(1.0)
+
+    run(main())
+
+
 def test_a_program_that_stands_still_comes_to_rest(run: Run, loop: OurLoop) -> None:
     async def main() -> None:
         limiter = tonnage.CapacityLimiter(1)

@@ -87,7 +87,8 @@ def test_nothing_comes_faster_on_a_real_clock(run: Run) -> None:
         limiter = tonnage.RateLimiter(1000, burst=2)
         began = time.monotonic()
         await asyncio.gather(*(limiter.acquire() for _ in range(12)))
-        assert time.monotonic() - began >= 0.01
+        # A millisecond is what a step of uvloop's clock may be.
+        assert time.monotonic() - began >= 0.009
 
     run(main())
 

@@ -1,15 +1,17 @@
 //! Deadlock: all who hold a limiter wait for tasks that wait for this limiter, so that nothing will ever be released.
 //!
 //! Looked for when nobody was served for a second while somebody waits, and then more and more rarely, for about an
-//! hour: so it costs nothing that counts, and a program that stands still comes to rest. It must be certain: each holder is a task of ours in a block of the limiter, and waits
-//! for nothing but tasks of which the same is true, or which stand in the line: by `await`, by the end of a group or
-//! by `gather`. Who is under a deadline, or waits for anything else, may go on. The newest of the line is told.
+//! hour: so it costs nothing that counts, and a program that stands still comes to rest. It must be certain: each
+//! holder is a task of ours in a block of the limiter, and waits for nothing but tasks of which the same is true, or
+//! which stand in the line: by `await`, by the end of a group or by `gather`. Who is under a deadline, or waits for
+//! anything else, may go on. Only somebody who raises the total could help then. The newest of the line is told.
 
 use pyo3::prelude::*;
 use tonnage_core::clock::NS_PER_S;
 use tonnage_core::limits::Admission;
 use tonnage_core::limits::numbers::NumberMap;
 
+use super::adaptive;
 use super::limiter::Limiter;
 use super::serve::Payload;
 use crate::cpython::{Native, Object};
@@ -47,6 +49,11 @@ pub(super) fn next_look_ns(this: &Bound<'_, Limiter>, now_ns: u64) -> PyResult<O
     }))
 }
 
+/// Nobody waits.
+pub(super) fn stop_looking(this: &Bound<'_, Limiter>) {
+    this.value().state.with(this.py(), |state| state.look = None);
+}
+
 /// Somebody has joined the line, who may have completed a deadlock.
 pub(super) fn look_again(this: &Bound<'_, Limiter>) {
     this.value().state.with(this.py(), |state| {
@@ -67,7 +74,8 @@ pub(super) fn look(this: &Bound<'_, Limiter>, now_ns: u64) -> PyResult<()> {
         *look = Look { at_ns: now_ns.saturating_add(after_ns), after_ns, admitted };
         Some(stands_still)
     });
-    if stands_still != Some(true) {
+    // A limit that comes up again by itself lets somebody in.
+    if stands_still != Some(true) || adaptive::lowered_until_ns(this).is_some() {
         return Ok(());
     }
     let Some(holders) = block_holders(this)? else { return Ok(()) };

@@ -53,6 +53,7 @@ pub(crate) fn on_time(this: &Bound<'_, Limiter>) -> PyResult<()> {
 #[inline]
 pub(super) fn serve(this: &Bound<'_, Limiter>) -> PyResult<()> {
     if Limiter::admission(this, |admission| admission.line().is_empty())? {
+        deadlock::stop_looking(this);
         return alarm::stop(this);
     }
     serve_at(this, 0)
