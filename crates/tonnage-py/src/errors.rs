@@ -154,6 +154,12 @@ pub(crate) fn is_overloaded(py: Python<'_>, error: &PyErr) -> bool {
     names::overloaded(py).is_ok_and(|class| error.matches(py, class).unwrap_or(false))
 }
 
+/// `tonnage.LimiterDeadlock`.
+#[cold]
+pub(crate) fn deadlock(py: Python<'_>, text: &str) -> PyErr {
+    instance(names::limiter_deadlock(py), (text,))
+}
+
 pub(crate) fn loop_is_closed() -> PyErr {
     PyRuntimeError::new_err("Event loop is closed")
 }

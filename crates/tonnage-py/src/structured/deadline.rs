@@ -34,7 +34,8 @@ pub(crate) fn effective(event_loop: &Object<'_>) -> PyResult<Option<f64>> {
     }
 }
 
-fn of_task(task: &Object<'_>) -> PyResult<Option<f64>> {
+/// As `effective`, of any task.
+pub(crate) fn of_task(task: &Object<'_>) -> PyResult<Option<f64>> {
     let py = task.py();
     let mut nearest = match task.cast::<Task>() {
         Ok(task) if !task.value().is_bounded(py) => return Ok(None),

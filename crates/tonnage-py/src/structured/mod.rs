@@ -185,6 +185,15 @@ fn tell(parent: &Object<'_>, key: u32, child: &Object<'_>) -> PyResult<()> {
     })
 }
 
+/// The future that is awaited for the end of all children of a parent, and those that have not ended; nothing if it
+/// does not wait for all of them.
+pub(crate) fn end_of_all<'py>(parent: &Object<'py>) -> PyResult<Option<(Object<'py>, Vec<Object<'py>>)>> {
+    if let Ok(gather) = parent.cast::<GatheringFuture>() {
+        return Ok(Some((parent.clone(), gather.value().pending_children(parent.py())?)));
+    }
+    Ok(parent.cast::<TaskGroup>().ok().and_then(group::exit_of))
+}
+
 /// The tasks that wait for what `parent` waits for, for the call graph.
 pub(crate) fn waiting_tasks<'py>(parent: &Object<'py>, key: u32) -> PyResult<Vec<Object<'py>>> {
     let py = parent.py();

@@ -155,6 +155,19 @@ impl GatheringFuture {
         self.state.with(py, |state| state.caller.as_ref().map(|caller| caller.get_bound(py)))
     }
 
+    /// The children that have not ended.
+    pub(super) fn pending_children<'py>(&self, py: Python<'py>) -> PyResult<Vec<Object<'py>>> {
+        let children: Vec<_> =
+            self.state.with(py, |state| state.children.iter().map(|child| child.get_bound(py)).collect());
+        let mut pending = vec![];
+        for child in children {
+            if !future::is_done(&child)? {
+                pending.push(child);
+            }
+        }
+        Ok(pending)
+    }
+
     /// A child by its place.
     pub(crate) fn child<'py>(&self, py: Python<'py>, place: usize) -> Option<Object<'py>> {
         self.state.with(py, |state| state.children.get(place).map(|child| child.get_bound(py)))
