@@ -22,6 +22,7 @@ pub(crate) mod recursion;
 mod slots;
 pub(crate) mod stop_iteration;
 mod thread;
+pub(crate) mod thread_loop;
 mod trampoline;
 mod trash;
 

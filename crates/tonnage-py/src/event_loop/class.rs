@@ -15,7 +15,7 @@ use super::task_factory::TaskFactory;
 use super::{EventLoop, Flags, NO_HASH, VecDeque};
 use crate::cpython::{Guarded, Native, Object, Visit};
 use crate::transports::SocketTransport;
-use crate::{errors, names};
+use crate::{errors, names, running};
 
 /// The methods that we call without a look-up by name, unless they are overridden. The names are interned:
 /// CPython's cache of methods would keep each new string.
@@ -155,8 +155,9 @@ impl EventLoop {
     }
 
     #[setter(_thread_id)]
-    fn set_thread_attribute(&self, value: Option<u64>) {
-        self.thread.store(value.unwrap_or(0), Ordering::Relaxed);
+    fn set_thread_attribute(slf: &Bound<'_, Self>, value: Option<u64>) {
+        running::forget(slf);
+        slf.get().thread.store(value.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// An attribute is set on the object itself: it may override a method.
@@ -218,21 +219,23 @@ impl EventLoop {
     /// In a forked child: lets go of the parent's reactor without touching it. A loop that did not run
     /// gets a reactor of its own, so that a program can make a loop and then become a daemon; one that
     /// ran is the parent's for good.
-    fn _leave_parent_after_fork(&self, py: Python<'_>) -> PyResult<()> {
-        drop(self.poller.with(py, Option::take));
+    fn _leave_parent_after_fork(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, native) = (slf.py(), slf.get());
+        running::forget(slf);
+        drop(native.poller.with(py, Option::take));
         // The parent sends what was written in this turn.
-        let unflushed = self.unflushed.with(py, std::mem::take);
+        let unflushed = native.unflushed.with(py, std::mem::take);
         unflushed.iter().for_each(|transport| SocketTransport::forget_held(transport.bind(py)));
         drop(unflushed);
-        if self.is_running() {
-            drop(self.sources.with(py, Sources::close));
+        if native.is_running() {
+            drop(native.sources.with(py, Sources::close));
             return Ok(());
         }
         let reactor = Reactor::new().map_err(errors::os_error)?;
         let waker = reactor.waker();
-        drop(self.waker.with(py, |slot| std::mem::replace(slot, waker)));
-        drop(self.sources.with(py, |sources| sources.reopen(reactor.registry)));
-        drop(self.poller.with(py, |slot| slot.replace(reactor.poller)));
+        drop(native.waker.with(py, |slot| std::mem::replace(slot, waker)));
+        drop(native.sources.with(py, |sources| sources.reopen(reactor.registry)));
+        drop(native.poller.with(py, |slot| slot.replace(reactor.poller)));
         Ok(())
     }
 
