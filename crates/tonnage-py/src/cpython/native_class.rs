@@ -275,7 +275,18 @@ pub(crate) fn is_exact<T: NativeClass>(object: &Bound<'_, PyAny>) -> bool {
     actual == T::cell().type_ptr(object.py())
 }
 
+/// The object as a `T`, if it is exactly one.
+#[inline]
+pub(crate) fn exact<'a, 'py, T: NativeClass>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, T>> {
+    if !is_exact::<T>(object) {
+        return None;
+    }
+    // SAFETY: it is of T's own type.
+    Some(unsafe { object.cast_unchecked() })
+}
+
 /// Were attributes set on the object itself?
+#[inline]
 pub(crate) fn has_instance_dict<T: NativeClass>(object: &Bound<'_, T>) -> bool {
     // SAFETY: the object is alive, and of T's layout.
     let extras = unsafe { extras::<T>(object.as_ptr()) };

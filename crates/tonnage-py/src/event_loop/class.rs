@@ -1,6 +1,6 @@
 //! The methods of the loop that Python calls.
 
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -10,9 +10,10 @@ use tonnage_core::reactor::Reactor;
 use tonnage_core::slab::Slab;
 use tonnage_core::timers::Timers;
 
+use super::flags::{Flag, Flags};
 use super::sources::Sources;
 use super::task_factory::TaskFactory;
-use super::{EventLoop, Flags, NO_HASH, VecDeque};
+use super::{EventLoop, NO_HASH, VecDeque};
 use crate::cpython::{Guarded, Native, Object, Visit};
 use crate::transports::SocketTransport;
 use crate::{errors, names, running};
@@ -46,6 +47,8 @@ impl EventLoop {
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let reactor = Reactor::new().map_err(errors::os_error)?;
+        let flags = Flags::none();
+        flags.set(Flag::Overridden, !is_plain(class)?);
         Ok(Self {
             ready: Guarded::new(VecDeque::new()),
             timers: Guarded::new(Timers::new()),
@@ -58,12 +61,7 @@ impl EventLoop {
             unflushed: Guarded::new(vec![]),
             thread: AtomicU64::new(0),
             hash: AtomicIsize::new(NO_HASH),
-            flags: Flags {
-                plain: AtomicBool::new(is_plain(class)?),
-                debug: AtomicBool::new(false),
-                closed: AtomicBool::new(false),
-                stopping: AtomicBool::new(false),
-            },
+            flags,
         })
     }
 
@@ -89,6 +87,7 @@ impl EventLoop {
     #[setter(_task_factory)]
     fn store_task_factory(&self, py: Python<'_>, factory: Option<Object<'_>>) -> PyResult<()> {
         let factory = factory.map(TaskFactory::new).transpose()?;
+        self.flags.set(Flag::HasTaskFactory, factory.is_some());
         drop(self.task_factory.with(py, |slot| std::mem::replace(slot, factory)));
         Ok(())
     }
@@ -107,7 +106,7 @@ impl EventLoop {
 
     /// Have the loop return at the end of its turn.
     fn stop(&self) {
-        self.flags.stopping.store(true, Ordering::Relaxed);
+        self.flags.set(Flag::Stopping, true);
     }
 
     /// Return True in debug mode.
@@ -122,7 +121,7 @@ impl EventLoop {
 
     #[setter(_debug)]
     fn set_debug_attribute(&self, value: &Object<'_>) -> PyResult<()> {
-        self.flags.debug.store(value.is_truthy()?, Ordering::Relaxed);
+        self.flags.set(Flag::Debug, value.is_truthy()?);
         Ok(())
     }
 
@@ -133,17 +132,17 @@ impl EventLoop {
 
     #[setter(_closed)]
     fn set_closed_attribute(&self, value: bool) {
-        self.flags.closed.store(value, Ordering::Relaxed);
+        self.flags.set(Flag::Closed, value);
     }
 
     #[getter(_stopping)]
     fn stopping_attribute(&self) -> bool {
-        self.flags.stopping.load(Ordering::Relaxed)
+        self.flags.has(Flag::Stopping)
     }
 
     #[setter(_stopping)]
     fn set_stopping_attribute(&self, value: bool) {
-        self.flags.stopping.store(value, Ordering::Relaxed);
+        self.flags.set(Flag::Stopping, value);
     }
 
     #[getter(_thread_id)]
@@ -164,7 +163,7 @@ impl EventLoop {
     fn _note_attribute(&self, name: &Bound<'_, PyString>) -> PyResult<()> {
         for method in called_directly(name.py()) {
             if name.as_any().eq(method)? {
-                self.flags.plain.store(false, Ordering::Relaxed);
+                self.flags.set(Flag::Overridden, true);
             }
         }
         Ok(())
@@ -193,7 +192,7 @@ impl EventLoop {
 
     /// Ends the loop: nothing runs any more, and the reactor is gone.
     fn _close(&self, py: Python<'_>) {
-        self.flags.closed.store(true, Ordering::Relaxed);
+        self.flags.set(Flag::Closed, true);
         let ready = self.ready.with(py, std::mem::take);
         drop(ready);
         let timers = self.timers.with(py, Timers::drain);

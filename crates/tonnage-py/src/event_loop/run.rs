@@ -3,14 +3,13 @@
 //! While work is ready, the network is polled at most every `PASSES_MAX` passes and whenever the
 //! coarse clock has ticked (4 ms on most kernels) since the last poll.
 
-use std::sync::atomic::Ordering;
-
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tonnage_core::clock;
 use tonnage_core::reactor::Poller;
 
 use super::call_args::CallArgs;
+use super::flags::Flag;
 use super::{DoneCallback, EventLoop, Handle, Ready, handle};
 use crate::cpython::Object;
 use crate::event_loop::sources::Watcher;
@@ -43,7 +42,7 @@ pub(super) fn run(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     let mut polled = Polled { passes: PASSES_MAX, at_coarse_ns: 0 };
     let ran = loop {
         let ran = pass(slf, &mut polled);
-        if ran.is_err() || slf.get().flags.stopping.load(Ordering::Relaxed) {
+        if ran.is_err() || slf.get().flags.has(Flag::Stopping) {
             break ran;
         }
     };
@@ -58,6 +57,7 @@ pub(super) fn run_once(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     ran.and(ended)
 }
 
+#[inline(always)]
 fn pass(slf: &Bound<'_, EventLoop>, polled: &mut Polled) -> PyResult<()> {
     let py = slf.py();
     let event_loop = slf.get();
@@ -97,7 +97,7 @@ impl EventLoop {
         self.leave_task(slf.as_any())?;
         // A signal that came while no bytecode ran would not end the wait: its handler runs now.
         py.check_signals()?;
-        let stopping = self.flags.stopping.load(Ordering::Relaxed);
+        let stopping = self.flags.has(Flag::Stopping);
         let has_work = has_work || self.ready.with(py, |queue| !queue.is_empty());
         let timeout_ns = if has_work || stopping { Some(0) } else { self.until_next_timer(py) };
         // The memory of a burst goes back.

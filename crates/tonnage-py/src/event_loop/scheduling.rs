@@ -211,7 +211,7 @@ fn create_task<'py>(event_loop: &Bound<'py, EventLoop>, args: Args<'_, 'py>) -> 
     let py = args.py();
     let native = event_loop.get();
     if let Some(coro) = args.single()
-        && native.spawns_directly(py)
+        && native.spawns_directly()
     {
         return Ok(task::create_plain(event_loop, coro, Callbacks::None)?.into_any());
     }

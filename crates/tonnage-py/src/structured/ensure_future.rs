@@ -18,7 +18,7 @@ use crate::{names, running};
 #[inline]
 pub(crate) fn spawn<'py>(event_loop: &Object<'py>, coro: &Object<'py>) -> PyResult<Object<'py>> {
     if let Some(native) = EventLoop::bound(event_loop)
-        && native.get().spawns_directly(coro.py())
+        && native.get().spawns_directly()
     {
         return Ok(task::create_plain(native, coro, Callbacks::None)?.into_any());
     }

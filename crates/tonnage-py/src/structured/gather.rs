@@ -16,7 +16,7 @@ use super::{call_graph, child_done, ensure_future};
 use crate::cpython::native_class::{create, is_exact, upcast};
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, coroutine};
 use crate::event_loop::EventLoop;
-use crate::future::{self, Ended, Future};
+use crate::future::{self, Ended, Future, Outcome};
 use crate::task::{self, Task};
 use crate::{errors, names, running};
 
@@ -235,6 +235,26 @@ enum Report {
     },
 }
 
+/// Counts a child that has ended with a result, and is not the last of them; false: there is more to do.
+#[inline]
+pub(super) fn count(outer: &Bound<'_, GatheringFuture>, child: &Bound<'_, Future>) -> bool {
+    let py = outer.py();
+    if call_graph::is_kept_by_asyncio() && !future::is_ours(child) {
+        return false;
+    }
+    let has_result = child.value().state.with(py, |state| matches!(state.outcome, Outcome::Result(_)));
+    if !has_result || !outer.value().future.is_pending(py) {
+        return false;
+    }
+    outer.value().state.with(py, |state| {
+        let counts = state.unfinished > 1 && state.held_back.is_none() && state.wish != Wish::Nothing;
+        if counts {
+            state.unfinished -= 1;
+        }
+        counts
+    })
+}
+
 /// A child has ended.
 pub(super) fn report(outer: &Bound<'_, GatheringFuture>, key: u32, child: &Object<'_>) -> PyResult<()> {
     let py = outer.py();
@@ -314,7 +334,7 @@ fn finish(outer: &Bound<'_, GatheringFuture>) -> PyResult<()> {
         None => PyList::new(py, outcomes)?,
         Some(order) => PyList::new(py, order.iter().map(|place| &outcomes[*place as usize]))?,
     };
-    future::settle(upcast(outer), future::Outcome::Result(results.into_any().into())).map(drop)
+    future::settle(upcast(outer), Outcome::Result(results.into_any().into())).map(drop)
 }
 
 /// The result, or the exception as a value.

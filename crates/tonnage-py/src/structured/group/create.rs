@@ -15,11 +15,11 @@ use crate::task::{self, Task};
 pub(super) fn create_task<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     let py = args.py();
     if let Some(coro) = args.single() {
-        let event_loop = event_loop_for(group, coro)?;
+        let (event_loop, index) = place_for(group, coro)?;
         if let Some(native) = EventLoop::bound(&event_loop)
-            && native.get().spawns_directly(py)
+            && native.get().spawns_directly()
         {
-            return create_plain_child(group, native, coro);
+            return create_plain_child(group, native, (coro, index));
         }
         let task = spawn(&event_loop, coro)?;
         adopt(group, &task, false)?;
@@ -39,14 +39,13 @@ pub(super) fn create_task<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py
     Ok(task)
 }
 
-/// A task of a loop of ours, which is made as a child.
+/// A task of a loop of ours, which is made as a child: the group is to know it by the index.
 fn create_plain_child<'py>(
     group: &Bound<'py, TaskGroup>,
     event_loop: &Bound<'py, EventLoop>,
-    coro: &Object<'py>,
+    (coro, expected): (&Object<'py>, u32),
 ) -> PyResult<Object<'py>> {
     let py = group.py();
-    let expected = group.value().state.with(py, |state| state.children.next_key());
     let key = Key { index: expected, daemon: false }.pack();
     let report = Callback::Report { parent: group.as_any().into(), key };
     let task = task::create_plain(event_loop, coro, Callbacks::One(report))?;
@@ -65,11 +64,16 @@ fn create_plain_child<'py>(
 }
 
 /// The loop of the group, if it takes children; else `coro` is closed.
-#[inline]
 pub(super) fn event_loop_for<'py>(
     group: &Bound<'py, TaskGroup>,
     coro: &Object<'py>,
 ) -> PyResult<Object<'py>> {
+    place_for(group, coro).map(|(event_loop, _)| event_loop)
+}
+
+/// As `event_loop_for`, and the index of the next child.
+#[inline]
+fn place_for<'py>(group: &Bound<'py, TaskGroup>, coro: &Object<'py>) -> PyResult<(Object<'py>, u32)> {
     let py = group.py();
     let open = group.value().state.with(py, |state| {
         let is_open = match state.phase {
@@ -77,11 +81,11 @@ pub(super) fn event_loop_for<'py>(
             Phase::Exiting => state.members() > 0,
             Phase::Created | Phase::CancelledEarly | Phase::Clearing | Phase::Left => false,
         };
-        let is_open = is_open && state.abort == Abort::No;
-        state.event_loop.as_ref().filter(|_| is_open).map(|event_loop| event_loop.get_bound(py))
+        let event_loop = state.event_loop.as_ref().filter(|_| is_open && state.abort == Abort::No)?;
+        Some((event_loop.get_bound(py), state.children.next_key()))
     });
     match open {
-        Some(event_loop) => Ok(event_loop),
+        Some(open) => Ok(open),
         None => Err(refuse(group, coro)?),
     }
 }

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+use super::start::Starting;
 use super::{Abort, Key, OnError, TaskGroup, abort_with_parent, report};
 use crate::cpython::{Mark, Native, Object, compat};
 use crate::future::{self, Future, Outcome};
@@ -11,23 +12,11 @@ use crate::{errors, names};
 /// Tells the group that the child with this key is done.
 pub(crate) fn child_done(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<'_>) -> PyResult<()> {
     let py = group.py();
-    let key = Key::unpack(key);
-    let (gone, waiter, starting) = group.value().state.with(py, |state| {
-        let gone = state.children.remove(key.index);
-        if gone.is_some() && key.daemon {
-            state.daemons -= 1;
-        }
-        let waiter = if state.is_quiet() { state.waiter.take() } else { None };
-        (gone, waiter, state.starting.remove(&key.index))
-    });
-    if gone.is_none() {
-        // The group was cleared meanwhile.
-        return Ok(());
-    }
-    drop(gone);
-    if let Some(waiter) = waiter {
-        waiter.wake(&py.None().into_bound(py))?;
-    }
+    let starting = match let_go(group, key)? {
+        Left::WasGone => return Ok(()),
+        Left::Member => None,
+        Left::Starting(starting) => Some(starting),
+    };
     if !child.is_instance_of::<Task>()
         && let Some(discard) = compat::discard_from_awaited_by(py)?
     {
@@ -41,6 +30,47 @@ pub(crate) fn child_done(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<
         Some(error) => failed(group, child, error),
         None => Ok(()),
     }
+}
+
+/// As `child_done`, of a task of ours that has not failed.
+#[inline]
+pub(crate) fn child_ended(group: &Bound<'_, TaskGroup>, key: u32) -> PyResult<()> {
+    match let_go(group, key)? {
+        Left::Starting(starting) => starting.wake(group.py()),
+        Left::Member | Left::WasGone => Ok(()),
+    }
+}
+
+/// How a child has left its group.
+enum Left {
+    /// The group was cleared meanwhile.
+    WasGone,
+    Member,
+    /// Its `start()` waits still.
+    Starting(Starting),
+}
+
+#[inline]
+fn let_go(group: &Bound<'_, TaskGroup>, key: u32) -> PyResult<Left> {
+    let py = group.py();
+    let key = Key::unpack(key);
+    let (gone, waiter, starting) = group.value().state.with(py, |state| {
+        let gone = state.children.remove(key.index);
+        if gone.is_some() && key.daemon {
+            state.daemons -= 1;
+        }
+        let waiter = if state.is_quiet() { state.waiter.take() } else { None };
+        let starting = if state.starting.is_empty() { None } else { state.starting.remove(&key.index) };
+        (gone, waiter, starting)
+    });
+    if gone.is_none() {
+        return Ok(Left::WasGone);
+    }
+    drop(gone);
+    if let Some(waiter) = waiter {
+        waiter.wake(&py.None().into_bound(py))?;
+    }
+    Ok(starting.map_or(Left::Member, Left::Starting))
 }
 
 /// The exception of a task that is done, which counts as retrieved; none if it was cancelled or returned.

@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 use tonnage_core::slab::Slab;
 
 pub(crate) use exit::ExitCoroutine;
-pub(crate) use failure::child_done;
+pub(crate) use failure::{child_done, child_ended};
 pub(crate) use start::{StartCoroutine, TaskStatus};
 
 use super::parent::Parent;
