@@ -69,13 +69,17 @@ pub(crate) fn forget(event_loop: &Bound<'_, EventLoop>) {
 }
 
 /// `asyncio.current_task(event_loop)`.
-#[inline]
+#[inline(always)]
 pub(crate) fn task<'py>(event_loop: &Object<'py>) -> PyResult<Option<Object<'py>>> {
     if let Some(native) = EventLoop::of(event_loop)
         && let Some(task) = native.running_task(event_loop.py())
     {
         return Ok(Some(task.into_any()));
     }
+    foreign_task(event_loop)
+}
+
+fn foreign_task<'py>(event_loop: &Object<'py>) -> PyResult<Option<Object<'py>>> {
     let found = call::one_arg(names::current_task(event_loop.py())?, event_loop)?;
     Ok(if found.is_none() { None } else { Some(found) })
 }

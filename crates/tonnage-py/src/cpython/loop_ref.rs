@@ -12,8 +12,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::args::borrowed;
-use super::native_class::Visit;
 use super::slots::Object;
+use super::visit::Visit;
 use crate::event_loop::EventLoop;
 
 const NATIVE: usize = 1;

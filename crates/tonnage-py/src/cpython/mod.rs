@@ -25,6 +25,7 @@ mod thread;
 pub(crate) mod thread_loop;
 mod trampoline;
 mod trash;
+mod visit;
 
 pub(crate) use args::{Args, Parameters};
 pub(crate) use classes::{add_classes, live_objects};
@@ -32,8 +33,9 @@ pub(crate) use deque::Deques;
 pub(crate) use guarded::Guarded;
 pub(crate) use loop_ref::{LoopOf, LoopRef, Mark, native_loop};
 pub(crate) use methods::{Methods, add_function, add_methods, receiver_of};
-pub(crate) use native_class::{Extras, Native, NativeClass, NativeLayout, Vectorcall, Visit};
+pub(crate) use native_class::{Extras, Native, NativeClass, NativeLayout, Vectorcall};
 pub(crate) use owned::Owned;
 pub(crate) use slots::{Object, Slots, Step};
 pub(crate) use thread::thread_id;
 pub(crate) use trampoline::told;
+pub(crate) use visit::Visit;

@@ -6,7 +6,7 @@
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use crate::cpython::native_class::{has_instance_dict, is_exact};
+use crate::cpython::native_class::{exact, has_instance_dict, is_exact};
 use crate::cpython::{Native, Object, Owned, Visit};
 use crate::task::{self, Task};
 use crate::{future, names, running};
@@ -15,7 +15,7 @@ pub(super) struct Parent(Owned);
 
 impl Parent {
     /// The current task of `event_loop`, or nothing outside of a task.
-    #[inline]
+    #[inline(always)]
     pub(super) fn current(event_loop: &Object<'_>) -> PyResult<Option<Self>> {
         Ok(running::task(event_loop)?.map(|task| Self(task.into())))
     }
@@ -41,22 +41,22 @@ impl Parent {
 
     #[inline]
     fn native<'a, 'py>(&'a self, py: Python<'py>) -> Option<&'a Bound<'py, Task>> {
-        let task = self.0.bind(py);
-        if !is_exact::<Task>(task) {
-            return None;
-        }
         // A program may have put methods of its own on the instance.
-        task.cast::<Task>().ok().filter(|task| !has_instance_dict(task))
+        exact::<Task>(self.0.bind(py)).filter(|task| !has_instance_dict(task))
     }
 
     /// How many requests to cancel it are open; 0 if it does not count.
-    #[inline]
+    #[inline(always)]
     pub(super) fn cancelling(&self, py: Python<'_>) -> PyResult<u32> {
         match self.native(py) {
             Some(task) => Ok(task.value().cancelling(py)),
-            None if !self.counts(py)? => Ok(0),
-            None => self.0.bind(py).call_method0(names::cancelling(py))?.extract(),
+            None => self.foreign_cancelling(py),
         }
+    }
+
+    #[cold]
+    fn foreign_cancelling(&self, py: Python<'_>) -> PyResult<u32> {
+        if self.counts(py)? { self.0.bind(py).call_method0(names::cancelling(py))?.extract() } else { Ok(0) }
     }
 
     /// Takes one request back, and returns how many are left.

@@ -67,6 +67,7 @@ impl Timeout {
     }
 
     /// A timeout that ends `delay_s` from now, for the running loop.
+    #[inline(always)]
     pub(super) fn after<'py>(py: Python<'py>, delay_s: Option<f64>) -> PyResult<Bound<'py, Self>> {
         let event_loop = running::event_loop(py)?;
         let when = match delay_s {
@@ -78,11 +79,17 @@ impl Timeout {
 }
 
 /// `event_loop.time()`.
+#[inline(always)]
 fn now(event_loop: &Object<'_>) -> PyResult<f64> {
     match EventLoop::of(event_loop) {
         Some(_) => Ok(EventLoop::now()),
-        None => event_loop.call_method0(names::time(event_loop.py()))?.extract(),
+        None => foreign_now(event_loop),
     }
+}
+
+#[cold]
+fn foreign_now(event_loop: &Object<'_>) -> PyResult<f64> {
+    event_loop.call_method0(names::time(event_loop.py()))?.extract()
 }
 
 /// `asyncio.timeout(delay)`.
@@ -101,16 +108,19 @@ pub(super) fn timeout_at<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     Ok(create(args.py(), Timeout::new(when))?.into_any())
 }
 
-#[inline]
+#[inline(always)]
 fn single(args: &Args<'_, '_>, parameters: &Parameters<1>) -> PyResult<Option<f64>> {
     let seconds = match args.single() {
         Some(seconds) => seconds.clone(),
-        None => {
-            let [seconds] = args.parse(parameters)?;
-            seconds.expect("required")
-        }
+        None => parse(args, parameters)?,
     };
     if seconds.is_none() { Ok(None) } else { number::seconds(&seconds).map(Some) }
+}
+
+#[cold]
+fn parse<'py>(args: &Args<'_, 'py>, parameters: &Parameters<1>) -> PyResult<Object<'py>> {
+    let [seconds] = args.parse(parameters)?;
+    Ok(seconds.expect("required"))
 }
 
 impl NativeClass for Timeout {
@@ -236,7 +246,7 @@ pub(super) fn enter(this: &Bound<'_, Timeout>) -> PyResult<()> {
     });
     drop(replaced);
     match when {
-        Some(when) => set_alarm(this, &event_loop, when),
+        Some(when) => set_alarm(this, event_loop, when),
         None => Ok(()),
     }
 }
@@ -255,51 +265,62 @@ fn reschedule(this: &Bound<'_, Timeout>, when: Option<f64>) -> PyResult<()> {
     this.value().state.with(py, |state| state.when = when);
     stop_alarm(this)?;
     match when {
-        Some(when) => set_alarm(this, &running::event_loop(py)?, when),
+        Some(when) => set_alarm(this, running::event_loop(py)?, when),
         None => Ok(()),
     }
 }
 
 /// Has the timeout expire at `when`; if that is past, in the loop's next turn.
-fn set_alarm(this: &Bound<'_, Timeout>, event_loop: &Object<'_>, when: f64) -> PyResult<()> {
+#[inline(always)]
+fn set_alarm(this: &Bound<'_, Timeout>, event_loop: Object<'_>, when: f64) -> PyResult<()> {
     let py = this.py();
-    let alarm = match EventLoop::of(event_loop) {
+    let alarm = match EventLoop::of(&event_loop) {
         Some(native) => match native.expire_at(py, when, this)? {
             Some(key) => Alarm::Timer(event_loop.into(), key),
             None => Alarm::Due,
         },
-        None => {
-            let expire = this.getattr(names::_on_timeout(py))?;
-            let past = when <= now(event_loop)?;
-            let handle = if past {
-                event_loop.call_method1(names::call_soon(py), (expire,))?
-            } else {
-                event_loop.call_method1(names::call_at(py), (when, expire))?
-            };
-            Alarm::Handle(handle.into())
-        }
+        None => Alarm::Handle(foreign_alarm(this, &event_loop, when)?.into()),
     };
     drop(this.value().state.with(py, |state| std::mem::replace(&mut state.alarm, alarm)));
     Ok(())
 }
 
-fn stop_alarm(this: &Bound<'_, Timeout>) -> PyResult<()> {
+#[cold]
+fn foreign_alarm<'py>(
+    this: &Bound<'py, Timeout>,
+    event_loop: &Object<'py>,
+    when: f64,
+) -> PyResult<Object<'py>> {
     let py = this.py();
-    match this.value().state.with(py, |state| std::mem::replace(&mut state.alarm, Alarm::None)) {
-        Alarm::None => {}
-        Alarm::Due => this.value().state.with(py, |state| state.stopped += 1),
-        Alarm::Timer(event_loop, key) => {
-            if let Some(native) = EventLoop::of_any(event_loop.bind(py)) {
-                let removed = native.remove_timer(py, key);
-                if removed.is_none() {
-                    // It was due in this turn.
-                    this.value().state.with(py, |state| state.stopped += 1);
-                }
-            }
-        }
+    let expire = this.getattr(names::_on_timeout(py))?;
+    if when <= now(event_loop)? {
+        event_loop.call_method1(names::call_soon(py), (expire,))
+    } else {
+        event_loop.call_method1(names::call_at(py), (when, expire))
+    }
+}
+
+fn stop_alarm(this: &Bound<'_, Timeout>) -> PyResult<()> {
+    let alarm = this.value().state.with(this.py(), |state| std::mem::replace(&mut state.alarm, Alarm::None));
+    stop(this, alarm)
+}
+
+#[inline(always)]
+fn stop(this: &Bound<'_, Timeout>, alarm: Alarm) -> PyResult<()> {
+    let py = this.py();
+    let is_queued = match alarm {
+        Alarm::None => false,
+        Alarm::Due => true,
+        // Or else it was due in this turn.
+        Alarm::Timer(event_loop, key) => EventLoop::of_any(event_loop.bind(py))
+            .is_some_and(|native| native.remove_timer(py, key).is_none()),
         Alarm::Handle(handle) => {
             handle.bind(py).call_method0(names::cancel(py))?;
+            false
         }
+    };
+    if is_queued {
+        this.value().state.with(py, |state| state.stopped += 1);
     }
     Ok(())
 }
@@ -348,22 +369,27 @@ fn look_again(this: &Bound<'_, Timeout>, event_loop: &Object<'_>) -> PyResult<()
     const LATER: f64 = 0.1;
     let now = now(event_loop)?;
     let when = this.value().state.with(this.py(), |state| state.when).unwrap_or(now);
-    set_alarm(this, event_loop, now + SOON_S + LATER * (now - when))
+    set_alarm(this, event_loop.clone(), now + SOON_S + LATER * (now - when))
 }
 
 /// Ends the block, which `error` leaves (None: it does not fail).
 pub(super) fn exit(this: &Bound<'_, Timeout>, error: &Object<'_>) -> PyResult<()> {
     let py = this.py();
-    stop_alarm(this)?;
-    let (phase, parent, requests) = this.value().state.with(py, |state| {
+    if this.value().state.with(py, |state| matches!(state.alarm, Alarm::Handle(_))) {
+        // Before the state changes: what it calls may raise.
+        stop_alarm(this)?;
+    }
+    let (alarm, phase, parent, requests) = this.value().state.with(py, |state| {
         let phase = state.phase;
         state.phase = match phase {
             Phase::Entered => Phase::Exited,
             Phase::Expiring => Phase::Expired,
             other => other,
         };
-        (phase, state.parent.take(), state.requests)
+        let alarm = std::mem::replace(&mut state.alarm, Alarm::None);
+        (alarm, phase, state.parent.take(), state.requests)
     });
+    stop(this, alarm)?;
     match (phase, parent) {
         (Phase::Entered, _) => Ok(()),
         (Phase::Expiring, Some(parent)) => {
