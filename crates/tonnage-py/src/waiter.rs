@@ -7,7 +7,7 @@
 use pyo3::prelude::*;
 
 use crate::coroutine::Next;
-use crate::cpython::native_class::is_exact;
+use crate::cpython::native_class::exact;
 use crate::cpython::{Native, Object, Owned, Visit};
 use crate::event_loop::EventLoop;
 use crate::future::{self, Future, Outcome};
@@ -17,7 +17,7 @@ pub(crate) struct Waiter(Owned);
 
 impl Waiter {
     /// A future of `event_loop` that waits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn create(event_loop: &Object<'_>) -> PyResult<Self> {
         let py = event_loop.py();
         if let Some(native) = EventLoop::bound(event_loop) {
@@ -53,8 +53,8 @@ impl Waiter {
     #[inline]
     pub(crate) fn wake(&self, value: &Object<'_>) -> PyResult<bool> {
         let future = self.0.bind(value.py());
-        if is_exact::<Future>(future) {
-            return future::settle(future.cast()?, Outcome::Result(value.into()));
+        if let Some(future) = exact::<Future>(future) {
+            return future::settle(future, Outcome::Result(value.into()));
         }
         if future::is_done(future)? {
             return Ok(false);
@@ -64,10 +64,10 @@ impl Waiter {
     }
 
     /// Was it woken? False if it still waits, or gave up.
+    #[inline]
     pub(crate) fn was_woken(&self, py: Python<'_>) -> PyResult<bool> {
         let future = self.0.bind(py);
-        if is_exact::<Future>(future) {
-            let future = future.cast::<Future>()?;
+        if let Some(future) = exact::<Future>(future) {
             return Ok(future.value().state.with(py, |state| matches!(state.outcome, Outcome::Result(_))));
         }
         Ok(future::is_done(future)? && !future::is_cancelled(future)?)
