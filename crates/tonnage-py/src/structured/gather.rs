@@ -10,13 +10,14 @@ use std::mem;
 
 use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyList, PyString};
 
+use super::repeated::repeated;
 use super::{call_graph, child_done, ensure_future};
 use crate::cpython::native_class::{create, is_exact, upcast};
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, coroutine};
 use crate::event_loop::EventLoop;
-use crate::future::{self, Ended, Future, Outcome};
+use crate::future::{self, Callback, Callbacks, Ended, Future, Outcome};
 use crate::task::{self, Task};
 use crate::{errors, names, running};
 
@@ -63,19 +64,21 @@ pub(super) fn gather<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     let event_loop = running::event_loop_or_none(py)?;
     let caller = event_loop.as_ref().map(running::task).transpose()?.flatten();
     let repeated = repeated(args.positional())?;
+    if let Some(event_loop) = &event_loop
+        && let Some(native) = EventLoop::bound(event_loop)
+        && native.get().spawns_directly()
+        && repeated.is_none()
+        && args.positional().iter().all(coroutine::is_coroutine_object)
+    {
+        let gathering = Gathering::of(vec![], return_exceptions, caller);
+        return gather_coroutines(native, args.positional(), gathering);
+    }
     let started = match &repeated {
         None => start(args.positional().iter(), event_loop),
         Some(repeated) => start(repeated.distinct.iter().copied(), event_loop),
     };
-    let mut gathering = Gathering {
-        unfinished: started.children.len(),
-        children: started.children,
-        order: repeated.map(|repeated| repeated.order.into_boxed_slice()),
-        return_exceptions,
-        wish: Wish::Results,
-        caller: caller.map(Owned::from),
-        held_back: None,
-    };
+    let mut gathering = Gathering::of(started.children, return_exceptions, caller);
+    gathering.order = repeated.map(|repeated| repeated.order.into_boxed_slice());
     let Some(event_loop) = started.event_loop else {
         // The first argument was refused.
         return Err(started.refused.expect("each child has a loop"));
@@ -91,47 +94,58 @@ pub(super) fn gather<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     Ok(outer.into_any())
 }
 
+/// Nothing but coroutines, each given once, on a loop of ours: the tasks are made as children. None of them can end
+/// before all are there.
+fn gather_coroutines<'py>(
+    event_loop: &Bound<'py, EventLoop>,
+    coros: &[Object<'py>],
+    mut gathering: Gathering,
+) -> PyResult<Object<'py>> {
+    let py = event_loop.py();
+    gathering.unfinished = coros.len();
+    gathering.children.reserve(coros.len());
+    let outer = GatheringFuture::create(event_loop.as_any(), gathering)?;
+    for (key, coro) in (0..).zip(coros) {
+        let report = Callback::Report { parent: outer.as_any().into(), key };
+        match task::create_plain(event_loop, coro, Callbacks::One(report)) {
+            Ok(task) => {
+                task.value().state.with(py, |state| state.log_destroy_pending = false);
+                let child = Owned::from(task.into_any());
+                outer.value().state.with(py, |state| state.children.push(child));
+            }
+            Err(error) => {
+                let caller = outer.value().state.with(py, |state| {
+                    state.unfinished = state.children.len();
+                    state.wish = Wish::Nothing;
+                    state.caller.take()
+                });
+                drop(caller);
+                return Err(error);
+            }
+        }
+    }
+    Ok(outer.into_any())
+}
+
+impl Gathering {
+    fn of(children: Vec<Owned>, return_exceptions: bool, caller: Option<Object<'_>>) -> Self {
+        Self {
+            unfinished: children.len(),
+            children,
+            order: None,
+            return_exceptions,
+            wish: Wish::Results,
+            caller: caller.map(Owned::from),
+            held_back: None,
+        }
+    }
+}
+
 fn nothing_to_gather(py: Python<'_>) -> PyResult<Object<'_>> {
     let event_loop = ensure_future::current_loop(py)?;
     let outer = event_loop.call_method0(names::create_future(py))?;
     outer.call_method1(names::set_result(py), (PyList::empty(py),))?;
     Ok(outer)
-}
-
-/// What arguments are given more than once.
-struct Repeated<'a, 'py> {
-    distinct: Vec<&'a Object<'py>>,
-    /// For each argument, its place among the distinct ones.
-    order: Vec<u32>,
-}
-
-/// Finds arguments that are the same, or equal; nothing if there are none, as nearly always.
-fn repeated<'a, 'py>(objects: &'a [Object<'py>]) -> PyResult<Option<Repeated<'a, 'py>>> {
-    let [first, _, ..] = objects else { return Ok(None) };
-    if objects.iter().all(|object| coroutine::is_coroutine_object(object) || future::is_ours(object)) {
-        // These are equal to themselves only.
-        let mut addresses: Vec<_> = objects.iter().map(|object| object.as_ptr() as usize).collect();
-        addresses.sort_unstable();
-        if addresses.windows(2).all(|pair| pair[0] != pair[1]) {
-            return Ok(None);
-        }
-    }
-    let places = PyDict::new(first.py());
-    let mut repeated = Repeated { distinct: vec![], order: Vec::with_capacity(objects.len()) };
-    for object in objects {
-        let place = match places.get_item(object)? {
-            Some(place) => place.extract()?,
-            None => {
-                let place =
-                    u32::try_from(repeated.distinct.len()).expect("fewer than four billion arguments");
-                places.set_item(object, place)?;
-                repeated.distinct.push(object);
-                place
-            }
-        };
-        repeated.order.push(place);
-    }
-    Ok(if repeated.distinct.len() == objects.len() { None } else { Some(repeated) })
 }
 
 struct Started<'py> {

@@ -16,6 +16,7 @@ mod group;
 mod limit;
 mod nesting;
 mod parent;
+mod repeated;
 mod shield;
 mod sleep;
 mod timeout;
