@@ -58,6 +58,27 @@ def test_child_of_a_running_loop_can_run_a_loop_of_its_own() -> None:
     assert run(program) == "5\nparent goes on\n"
 
 
+def test_loop_of_the_parent_does_not_run_in_the_child() -> None:
+    program = """
+        def running():
+            try:
+                return tonnage.Lock()._get_loop()
+            except RuntimeError:
+                return None
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            assert running() is loop
+            child = os.fork()
+            if not child:
+                os._exit(3 if running() is asyncio._get_running_loop() is None else 1)
+            print(wait(child), running() is loop)
+
+        tonnage.run(main())
+    """
+    assert run(program) == "3 True\n"
+
+
 def test_child_sees_no_running_loop() -> None:
     program = """
         async def main():

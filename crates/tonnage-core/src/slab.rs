@@ -38,6 +38,7 @@ impl<T> Slab<T> {
     ///
     /// # Panics
     /// With more than four billion values.
+    #[inline]
     #[must_use]
     pub fn next_key(&self) -> u32 {
         self.free.last().copied().unwrap_or_else(|| {
@@ -49,13 +50,14 @@ impl<T> Slab<T> {
     ///
     /// # Panics
     /// With more than four billion values.
+    #[inline]
     pub fn insert(&mut self, value: T) -> u32 {
-        let key = self.next_key();
-        if self.free.pop().is_some() {
-            self.places[key as usize] = Some(value);
-        } else {
+        let Some(key) = self.free.pop() else {
+            let key = self.next_key();
             self.places.push(Some(value));
-        }
+            return key;
+        };
+        self.places[key as usize] = Some(value);
         key
     }
 
@@ -65,22 +67,25 @@ impl<T> Slab<T> {
     }
 
     /// Gives a value back.
+    #[inline]
     #[must_use]
     pub fn remove(&mut self, key: u32) -> Option<T> {
-        let value = self.places.get_mut(key as usize)?.take();
-        if value.is_some() {
-            self.free.push(key);
-        }
+        let value = self.places.get_mut(key as usize)?.take()?;
+        self.free.push(key);
         if self.free.len() == self.places.len() {
-            // All gone: give the memory of a burst back.
-            self.places.clear();
-            self.free.clear();
-            if self.places.capacity() > KEPT_MAX {
-                self.places.shrink_to(KEPT_MAX);
-                self.free.shrink_to(KEPT_MAX);
-            }
+            self.forget_places();
         }
-        value
+        Some(value)
+    }
+
+    /// All are gone: the numbers begin anew, and the memory of a burst goes back.
+    fn forget_places(&mut self) {
+        self.places.clear();
+        self.free.clear();
+        if self.places.capacity() > KEPT_MAX {
+            self.places.shrink_to(KEPT_MAX);
+            self.free.shrink_to(KEPT_MAX);
+        }
     }
 
     /// All values, in no order that means anything.

@@ -88,7 +88,9 @@ impl<T> Timers<T> {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         self.heap.push(Entry { deadline_ns, sequence, slot: index });
-        self.sift_up(place);
+        if place > 0 {
+            self.sift_up(place);
+        }
         TimerKey { index, generation: self.slots[index as usize].generation }
     }
 

@@ -49,11 +49,13 @@ impl<W> Waiters<W> {
         Self { places: Vec::new(), free: NOWHERE, first: NOWHERE, last: NOWHERE, count: 0, stay: 0 }
     }
 
+    #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
     }
 
+    #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -102,6 +104,7 @@ impl<W> Waiters<W> {
     }
 
     /// Takes the first of the line, to be granted what it waits for.
+    #[inline]
     #[must_use]
     pub fn pop(&mut self) -> Option<W> {
         match self.first {
@@ -111,6 +114,7 @@ impl<W> Waiters<W> {
     }
 
     /// Takes out who gave up; `None` if it has left the line already, because it was granted.
+    #[inline]
     #[must_use]
     pub fn remove(&mut self, ticket: Ticket) -> Option<W> {
         let place = self.places.get(ticket.index as usize)?;

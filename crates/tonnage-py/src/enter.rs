@@ -26,12 +26,18 @@ pub(crate) fn enter<'py>(
 impl Body for Enter {
     const QUALNAME: &'static str = "__aenter__";
 
-    fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
-        awaited?;
-        let Some(block) = self.block.take() else { return Ok(Next::none(py)) };
+    #[inline]
+    fn at_once<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
+        let Some(block) = self.block.take() else { return Ok(None) };
         let block = block.into_bound(py);
         (self.enter)(&block)?;
-        Ok(Next::Return(block))
+        Ok(Some(block))
+    }
+
+    /// It has ended before.
+    fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
+        awaited?;
+        Ok(Next::none(py))
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {

@@ -16,6 +16,7 @@ macro_rules! attribute_names {
 }
 
 attribute_names!(
+    __asyncio_running_event_loop__,
     _asyncio_future_blocking,
     _cancel_message,
     _log_destroy_pending,

@@ -7,7 +7,7 @@
 use pyo3::prelude::*;
 
 use crate::coroutine::Next;
-use crate::cpython::native_class::is_exact;
+use crate::cpython::native_class::exact;
 use crate::cpython::{Native, Object, Owned, Visit};
 use crate::event_loop::EventLoop;
 use crate::future::{self, Future, Outcome};
@@ -17,7 +17,7 @@ pub(crate) struct Waiter(Owned);
 
 impl Waiter {
     /// A future of `event_loop` that waits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn create(event_loop: &Object<'_>) -> PyResult<Self> {
         let py = event_loop.py();
         if let Some(native) = EventLoop::bound(event_loop) {
@@ -58,8 +58,8 @@ impl Waiter {
     #[inline]
     pub(crate) fn wake(&self, value: &Object<'_>) -> PyResult<bool> {
         let future = self.0.bind(value.py());
-        if is_exact::<Future>(future) {
-            return future::settle(future.cast()?, Outcome::Result(value.into()));
+        if let Some(future) = exact::<Future>(future) {
+            return future::settle(future, Outcome::Result(value.into()));
         }
         if future::is_done(future)? {
             return Ok(false);
@@ -71,17 +71,17 @@ impl Waiter {
     /// Ends the wait with CancelledError, as if its task were cancelled.
     pub(crate) fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         let future = self.0.bind(py);
-        if is_exact::<Future>(future) {
-            return future::cancel(future.cast()?, None).map(drop);
+        if let Some(future) = exact::<Future>(future) {
+            return future::cancel(future, None).map(drop);
         }
         future.call_method0(names::cancel(py)).map(drop)
     }
 
     /// Was it woken? False if it still waits, or gave up.
+    #[inline]
     pub(crate) fn was_woken(&self, py: Python<'_>) -> PyResult<bool> {
         let future = self.0.bind(py);
-        if is_exact::<Future>(future) {
-            let future = future.cast::<Future>()?;
+        if let Some(future) = exact::<Future>(future) {
             return Ok(future.value().state.with(py, |state| matches!(state.outcome, Outcome::Result(_))));
         }
         Ok(future::is_done(future)? && !future::is_cancelled(future)?)
@@ -90,8 +90,7 @@ impl Waiter {
     /// What it was woken with; nothing if it still waits, or gave up.
     pub(crate) fn woken_with<'py>(&self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
         let future = self.0.bind(py);
-        if is_exact::<Future>(future) {
-            let future = future.cast::<Future>()?;
+        if let Some(future) = exact::<Future>(future) {
             return Ok(future.value().state.with(py, |state| match &state.outcome {
                 Outcome::Result(value) => Some(value.get_bound(py)),
                 _ => None,

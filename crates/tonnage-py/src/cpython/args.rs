@@ -1,5 +1,7 @@
 //! The arguments of a call to a method of a native class, matched with its parameters.
 
+use std::ptr::NonNull;
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -40,24 +42,18 @@ impl<'a, 'py> Args<'a, 'py> {
         names: &'a *mut ffi::PyObject,
     ) -> Self {
         let positional = count.cast_unsigned();
-        let keywords = if names.is_null() {
-            Keywords::None
+        let (keywords, all) = if names.is_null() {
+            (Keywords::None, positional)
         } else {
             // SAFETY: the names of a vector call are a tuple, alive for the call.
             let names = unsafe { borrowed::<PyTuple>(py, names) };
-            Keywords::Names(names)
+            (Keywords::Names(names), positional + names.len())
         };
-        let extra = match &keywords {
-            Keywords::Names(names) => names.len(),
-            _ => 0,
-        };
-        let values = if positional + extra == 0 {
-            &[][..]
-        } else {
-            // SAFETY: a `Bound` is one pointer to an object (`repr(transparent)`), and the array holds
-            // that many borrowed ones for the call; a shared slice of them drops none.
-            unsafe { std::slice::from_raw_parts(args.cast::<Object<'py>>(), positional + extra) }
-        };
+        // Without arguments the array may be null, which a slice's must not.
+        let first = NonNull::new(args.cast_mut()).unwrap_or(NonNull::dangling());
+        // SAFETY: a `Bound` is one pointer to an object (`repr(transparent)`), and the array holds
+        // that many borrowed ones for the call; a shared slice of them drops none.
+        let values = unsafe { std::slice::from_raw_parts(first.as_ptr().cast::<Object<'py>>(), all) };
         Self { py, values, positional, keywords }
     }
 

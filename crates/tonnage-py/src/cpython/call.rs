@@ -1,5 +1,6 @@
 //! Calls of Python callables with few arguments and no tuple.
 
+use std::ffi::c_int;
 use std::ptr;
 
 use pyo3::ffi;
@@ -13,6 +14,30 @@ use super::slots::Object;
 pub(crate) fn no_args<'py>(callable: &Object<'py>) -> PyResult<Object<'py>> {
     // SAFETY: `callable` is bound; there are no arguments.
     let result = unsafe { ffi::PyObject_Vectorcall(callable.as_ptr(), ptr::null(), 0, ptr::null_mut()) };
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(callable.py(), result) }
+}
+
+/// `callable()`, of what is a function of C without arguments, or else of anything.
+#[inline]
+pub(crate) fn builtin<'py>(callable: &Object<'py>) -> PyResult<Object<'py>> {
+    const KINDS: c_int = ffi::METH_VARARGS | ffi::METH_KEYWORDS | ffi::METH_NOARGS | ffi::METH_O;
+    const OTHERS: c_int = ffi::METH_FASTCALL | ffi::METH_METHOD;
+    // SAFETY: `callable` is a valid object.
+    if unsafe { ffi::PyCFunction_CheckExact(callable.as_ptr()) } == 0 {
+        return no_args(callable);
+    }
+    // SAFETY: it is a built-in function, and so has this layout.
+    let function = unsafe { &*callable.as_ptr().cast::<ffi::PyCFunctionObject>() };
+    // SAFETY: the definition of a function lives as long as the function.
+    let definition = unsafe { &*function.m_ml };
+    if definition.ml_flags & (KINDS | OTHERS) != ffi::METH_NOARGS {
+        return no_args(callable);
+    }
+    // SAFETY: the flags say that it is this variant.
+    let call = unsafe { definition.ml_meth.PyCFunction };
+    // SAFETY: called as CPython calls such a function: with what it is bound to, and no argument.
+    let result = unsafe { call(function.m_self, ptr::null_mut()) };
     // SAFETY: a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), result) }
 }

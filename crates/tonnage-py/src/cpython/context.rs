@@ -32,24 +32,29 @@ pub(crate) fn is_context(object: &Object<'_>) -> bool {
 /// Runs `work` in `context`, as `context.run` does.
 #[inline]
 pub(crate) fn run<'py, R>(context: &Object<'py>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
-    let py = context.py();
-    // SAFETY: `context` is bound; anything but a context is refused with an exception.
-    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
-        return Err(PyErr::fetch(py));
-    }
-    let exit = Exit(context);
+    let entered = enter(context)?;
     let result = work();
-    drop(exit);
+    drop(entered);
     result
 }
 
-/// Leaves the context also when the work panics.
-struct Exit<'a, 'py>(&'a Object<'py>);
+/// Enters `context`, until what is returned is dropped, which must be before it is entered again or another left.
+#[inline]
+pub(crate) fn enter<'a, 'py>(context: &'a Object<'py>) -> PyResult<Entered<'a, 'py>> {
+    // SAFETY: `context` is bound; anything but a context is refused with an exception.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
+        return Err(PyErr::fetch(context.py()));
+    }
+    Ok(Entered(context))
+}
 
-impl Drop for Exit<'_, '_> {
+/// Leaves the context also when the work panics.
+pub(crate) struct Entered<'a, 'py>(&'a Object<'py>);
+
+impl Drop for Entered<'_, '_> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: entered by `run` on this thread, and still the current one: whoever enters another
+        // SAFETY: entered by `enter` on this thread, and still the current one: whoever enters another
         // leaves it before we get here.
         if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } < 0 {
             // Python code left our context itself; there is nobody to tell but the unraisable hook.

@@ -131,10 +131,11 @@ pub(crate) fn sent(step: Step<'_>) -> PyResult<Object<'_>> {
 #[inline(always)]
 pub(crate) fn resume<'py>(coro: &Object<'py>) -> PyResult<Step<'py>> {
     let py = coro.py();
-    let none = py.None();
+    // SAFETY: None lives for ever.
+    let none = unsafe { ffi::Py_None() };
     let mut result = ptr::null_mut();
-    // SAFETY: `coro` and `none` are bound, so both outlive the call; `py` proves that we are attached.
-    let sent = unsafe { ffi::PyIter_Send(coro.as_ptr(), none.as_ptr(), &raw mut result) };
+    // SAFETY: `coro` is bound, so it outlives the call; `py` proves that we are attached.
+    let sent = unsafe { ffi::PyIter_Send(coro.as_ptr(), none, &raw mut result) };
     if sent == ffi::PySendResult::PYGEN_ERROR {
         return Err(PyErr::fetch(py));
     }

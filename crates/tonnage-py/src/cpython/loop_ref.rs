@@ -12,8 +12,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::args::borrowed;
-use super::native_class::Visit;
 use super::slots::Object;
+use super::visit::Visit;
 use crate::event_loop::EventLoop;
 
 const NATIVE: usize = 1;
@@ -141,14 +141,23 @@ impl LoopRef {
 
     #[inline]
     pub(crate) fn get<'a, 'py>(&'a self, py: Python<'py>) -> LoopOf<'a, 'py> {
-        let Some(object) = self.address() else { return LoopOf::None };
-        if !self.is_native() {
-            return self.get_bound(py).map_or(LoopOf::None, LoopOf::Foreign);
+        match self.get_native(py) {
+            Some(native) => LoopOf::Native(native),
+            None => self.get_bound(py).map_or(LoopOf::None, LoopOf::Foreign),
         }
+    }
+
+    /// The loop, if it is one of ours.
+    #[inline]
+    pub(crate) fn get_native(&self, py: Python<'_>) -> Option<&EventLoop> {
+        if !self.is_native() {
+            return None;
+        }
+        let object = self.address()?;
         // SAFETY: the bit was set after the type was checked, and the object is alive as long as `self`.
         let event_loop: &EventLoop = unsafe { borrowed::<EventLoop>(py, &object) }.get();
         // SAFETY: the value lives in the object, not in the place that was borrowed.
-        LoopOf::Native(unsafe { &*ptr::from_ref(event_loop) })
+        Some(unsafe { &*ptr::from_ref(event_loop) })
     }
 
     pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {

@@ -6,7 +6,7 @@
 //! before its object is tracked or seen by Python, and dropped once; a subclass in Rust begins with
 //! its base's value (`repr(C)`), so that an object of the subclass is one of the base.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
 use std::marker::PhantomData;
 use std::mem::offset_of;
@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicIsize, AtomicPtr, Ordering};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::PyType;
 
 use super::args::Args;
@@ -24,9 +23,15 @@ use super::methods;
 use super::owned::Owned;
 use super::slots::{Object, Slots};
 use super::trash;
+use super::visit::Visit;
 
 /// How many dead objects of a class are kept for the next ones.
 const FREE_MAX: usize = 256;
+
+unsafe extern "C" {
+    /// Makes an object that is complete but for its count of references one with one reference.
+    fn _Py_NewReference(object: *mut ffi::PyObject);
+}
 
 #[repr(C)]
 pub(super) struct NativeObject<T> {
@@ -165,7 +170,8 @@ pub(crate) trait NativeClass: NativeLayout {
     fn needs_finalizer(&self, _py: Python<'_>) -> bool {
         false
     }
-    /// May it have run? Asked before the value is dropped, so that those who know spare CPython the question.
+    /// May it have run, if there is one? Asked before the value is dropped, so that those who know spare CPython the
+    /// question.
     fn may_be_finalized(&self, _py: Python<'_>) -> bool {
         true
     }
@@ -176,57 +182,6 @@ pub(crate) trait NativeClass: NativeLayout {
     fn traverse(&self, visit: &Visit<'_>) -> c_int;
     /// Drops what may be part of a cycle.
     fn clear(&self, py: Python<'_>);
-}
-
-/// The collector's visitor.
-pub(crate) enum Visit<'a> {
-    /// As a slot of a native class gets it.
-    Slot { visit: ffi::visitproc, arg: *mut c_void },
-    /// As a class of PyO3 gets it.
-    Class { visit: &'a PyVisit<'a>, stopped: RefCell<Option<PyTraverseError>> },
-}
-
-impl<'a> Visit<'a> {
-    pub(crate) fn of_class(visit: &'a PyVisit<'a>) -> Self {
-        Self::Class { visit, stopped: RefCell::new(None) }
-    }
-
-    /// As `call`, for a reference that the fence keeps as a pointer.
-    pub(super) fn pointer(&self, object: *mut ffi::PyObject) -> c_int {
-        match self {
-            // SAFETY: the pair was handed to `tp_traverse`, in which we are, and `object` is alive.
-            Self::Slot { visit, arg } => unsafe { visit(object, *arg) },
-            Self::Class { .. } => 0,
-        }
-    }
-
-    /// Shows one reference; the result is to be returned at once if it is not 0.
-    #[inline]
-    pub(crate) fn call<T>(&self, object: &Py<T>) -> c_int {
-        match self {
-            Self::Slot { .. } => self.pointer(object.as_ptr()),
-            Self::Class { visit, stopped } => match visit.call(object) {
-                Ok(()) => 0,
-                Err(stop) => {
-                    stopped.replace(Some(stop));
-                    -1
-                }
-            },
-        }
-    }
-
-    #[inline]
-    pub(crate) fn option<T>(&self, object: Option<&Py<T>>) -> c_int {
-        object.map_or(0, |object| self.call(object))
-    }
-
-    /// The result of `__traverse__` of a class of PyO3.
-    pub(crate) fn end(self) -> Result<(), PyTraverseError> {
-        match self {
-            Self::Class { stopped, .. } => stopped.into_inner().map_or(Ok(()), Err),
-            Self::Slot { .. } => Ok(()),
-        }
-    }
 }
 
 /// Access to the value of a native object.
@@ -275,7 +230,18 @@ pub(crate) fn is_exact<T: NativeClass>(object: &Bound<'_, PyAny>) -> bool {
     actual == T::cell().type_ptr(object.py())
 }
 
+/// The object as a `T`, if it is exactly one.
+#[inline]
+pub(crate) fn exact<'a, 'py, T: NativeClass>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, T>> {
+    if !is_exact::<T>(object) {
+        return None;
+    }
+    // SAFETY: it is of T's own type.
+    Some(unsafe { object.cast_unchecked() })
+}
+
 /// Were attributes set on the object itself?
+#[inline]
 pub(crate) fn has_instance_dict<T: NativeClass>(object: &Bound<'_, T>) -> bool {
     // SAFETY: the object is alive, and of T's layout.
     let extras = unsafe { extras::<T>(object.as_ptr()) };
@@ -323,8 +289,12 @@ pub(crate) fn create_with<T: NativeClass>(
     let type_object = T::cell().type_ptr(py);
     let reused = T::cell().free.with(py, Vec::pop);
     let object = match reused {
-        // SAFETY: a freed object of this very type, whose memory was kept and which nobody sees.
-        Some(object) => unsafe { ffi::PyObject_Init(object, type_object) },
+        Some(object) => {
+            // SAFETY: a freed object of this very type, whose memory and reference to the type were kept, and
+            // which nobody sees.
+            unsafe { _Py_NewReference(object) };
+            object
+        }
         None => {
             let object = if T::IS_COLLECTED {
                 // SAFETY: the type object is complete, has no items, and its objects have a collector's head.
@@ -460,8 +430,11 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
             return; // It was resurrected.
         }
     }
-    // SAFETY: as above.
-    let may_be_finalized = T::IS_COLLECTED && unsafe { &*value_ptr::<T>(object) }.may_be_finalized(py);
+    // SAFETY: a type is valid as long as its objects.
+    let has_finalizer = unsafe { (*type_object).tp_finalize }.is_some();
+    // SAFETY: the value is alive.
+    let may_be_finalized =
+        T::IS_COLLECTED && has_finalizer && unsafe { &*value_ptr::<T>(object) }.may_be_finalized(py);
     if T::IS_COLLECTED {
         // SAFETY: the object is one with a collector's head; untracking twice is allowed.
         unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
@@ -489,14 +462,14 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
             }
             room
         });
-    if !kept {
-        // SAFETY: the type's own function frees what its own allocator made.
-        let free = unsafe { (*type_object).tp_free }.expect("each type has tp_free");
-        // SAFETY: as above.
-        unsafe { free(object.cast()) };
+    if kept {
+        return; // With its reference to the type.
     }
-    // SAFETY: an object of a heap type owns a reference to its type; `PyObject_Init` takes a new
-    // one when the memory is used again.
+    // SAFETY: the type's own function frees what its own allocator made.
+    let free = unsafe { (*type_object).tp_free }.expect("each type has tp_free");
+    // SAFETY: as above.
+    unsafe { free(object.cast()) };
+    // SAFETY: an object of a heap type owns a reference to its type.
     unsafe { ffi::Py_DECREF(type_object.cast()) };
 }
 

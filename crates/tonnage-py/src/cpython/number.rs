@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use super::slots::Object;
 
 /// A time or a number of seconds. CPython makes a float of an int first; this does not.
-#[inline]
+#[inline(always)]
 pub(crate) fn seconds(object: &Object<'_>) -> PyResult<f64> {
     // SAFETY: `object` is a valid object.
     if unsafe { ffi::PyLong_CheckExact(object.as_ptr()) } == 0 {

@@ -1,6 +1,6 @@
 //! The methods of the loop that Python calls.
 
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -9,13 +9,14 @@ use pyo3::types::{PyDict, PySet, PyString, PyTuple, PyType};
 use tonnage_core::reactor::Reactor;
 use tonnage_core::timers::Timers;
 
+use super::flags::{Flag, Flags};
 use super::pending::Pending;
 use super::sources::Sources;
 use super::task_factory::TaskFactory;
-use super::{EventLoop, Flags, NO_HASH, NOT_ASKED, VecDeque};
+use super::{EventLoop, NO_HASH, NOT_ASKED, VecDeque};
 use crate::cpython::{Guarded, Native, Object, Visit};
 use crate::transports::SocketTransport;
-use crate::{errors, names};
+use crate::{errors, names, running};
 
 /// The methods that we call without a look-up by name, unless they are overridden. The names are interned:
 /// CPython's cache of methods would keep each new string.
@@ -46,6 +47,8 @@ impl EventLoop {
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let reactor = Reactor::new().map_err(errors::os_error)?;
+        let flags = Flags::none();
+        flags.set(Flag::Overridden, !is_plain(class)?);
         Ok(Self {
             ready: Guarded::new(VecDeque::new()),
             timers: Guarded::new(Timers::new()),
@@ -58,13 +61,8 @@ impl EventLoop {
             unflushed: Guarded::new(vec![]),
             thread: AtomicU64::new(0),
             hash: AtomicIsize::new(NO_HASH),
-            flags: Flags {
-                plain: AtomicBool::new(is_plain(class)?),
-                debug: AtomicBool::new(false),
-                closed: AtomicBool::new(false),
-                stopping: AtomicBool::new(false),
-                turn_ns: AtomicU64::new(NOT_ASKED),
-            },
+            turn_ns: AtomicU64::new(NOT_ASKED),
+            flags,
         })
     }
 
@@ -90,6 +88,7 @@ impl EventLoop {
     #[setter(_task_factory)]
     fn store_task_factory(&self, py: Python<'_>, factory: Option<Object<'_>>) -> PyResult<()> {
         let factory = factory.map(TaskFactory::new).transpose()?;
+        self.flags.set(Flag::HasTaskFactory, factory.is_some());
         drop(self.task_factory.with(py, |slot| std::mem::replace(slot, factory)));
         Ok(())
     }
@@ -108,7 +107,7 @@ impl EventLoop {
 
     /// Have the loop return at the end of its turn.
     fn stop(&self) {
-        self.flags.stopping.store(true, Ordering::Relaxed);
+        self.flags.set(Flag::Stopping, true);
     }
 
     /// Return True in debug mode.
@@ -123,7 +122,7 @@ impl EventLoop {
 
     #[setter(_debug)]
     fn set_debug_attribute(&self, value: &Object<'_>) -> PyResult<()> {
-        self.flags.debug.store(value.is_truthy()?, Ordering::Relaxed);
+        self.flags.set(Flag::Debug, value.is_truthy()?);
         Ok(())
     }
 
@@ -134,17 +133,17 @@ impl EventLoop {
 
     #[setter(_closed)]
     fn set_closed_attribute(&self, value: bool) {
-        self.flags.closed.store(value, Ordering::Relaxed);
+        self.flags.set(Flag::Closed, value);
     }
 
     #[getter(_stopping)]
     fn stopping_attribute(&self) -> bool {
-        self.flags.stopping.load(Ordering::Relaxed)
+        self.flags.has(Flag::Stopping)
     }
 
     #[setter(_stopping)]
     fn set_stopping_attribute(&self, value: bool) {
-        self.flags.stopping.store(value, Ordering::Relaxed);
+        self.flags.set(Flag::Stopping, value);
     }
 
     #[getter(_thread_id)]
@@ -156,15 +155,16 @@ impl EventLoop {
     }
 
     #[setter(_thread_id)]
-    fn set_thread_attribute(&self, value: Option<u64>) {
-        self.thread.store(value.unwrap_or(0), Ordering::Relaxed);
+    fn set_thread_attribute(slf: &Bound<'_, Self>, value: Option<u64>) {
+        running::forget(slf);
+        slf.get().thread.store(value.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// An attribute is set on the object itself: it may override a method.
     fn _note_attribute(&self, name: &Bound<'_, PyString>) -> PyResult<()> {
         for method in called_directly(name.py()) {
             if name.as_any().eq(method)? {
-                self.flags.plain.store(false, Ordering::Relaxed);
+                self.flags.set(Flag::Overridden, true);
             }
         }
         Ok(())
@@ -198,7 +198,7 @@ impl EventLoop {
 
     /// Ends the loop: nothing runs any more, and the reactor is gone.
     fn _close(&self, py: Python<'_>) {
-        self.flags.closed.store(true, Ordering::Relaxed);
+        self.flags.set(Flag::Closed, true);
         let ready = self.ready.with(py, std::mem::take);
         drop(ready);
         let timers = self.timers.with(py, Timers::drain);
@@ -224,21 +224,23 @@ impl EventLoop {
     /// In a forked child: lets go of the parent's reactor without touching it. A loop that did not run
     /// gets a reactor of its own, so that a program can make a loop and then become a daemon; one that
     /// ran is the parent's for good.
-    fn _leave_parent_after_fork(&self, py: Python<'_>) -> PyResult<()> {
-        drop(self.poller.with(py, Option::take));
+    fn _leave_parent_after_fork(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, native) = (slf.py(), slf.get());
+        running::forget(slf);
+        drop(native.poller.with(py, Option::take));
         // The parent sends what was written in this turn.
-        let unflushed = self.unflushed.with(py, std::mem::take);
+        let unflushed = native.unflushed.with(py, std::mem::take);
         unflushed.iter().for_each(|transport| SocketTransport::forget_held(transport.bind(py)));
         drop(unflushed);
-        if self.is_running() {
-            drop(self.sources.with(py, Sources::close));
+        if native.is_running() {
+            drop(native.sources.with(py, Sources::close));
             return Ok(());
         }
         let reactor = Reactor::new().map_err(errors::os_error)?;
         let waker = reactor.waker();
-        drop(self.waker.with(py, |slot| std::mem::replace(slot, waker)));
-        drop(self.sources.with(py, |sources| sources.reopen(reactor.registry)));
-        drop(self.poller.with(py, |slot| slot.replace(reactor.poller)));
+        drop(native.waker.with(py, |slot| std::mem::replace(slot, waker)));
+        drop(native.sources.with(py, |sources| sources.reopen(reactor.registry)));
+        drop(native.poller.with(py, |slot| slot.replace(reactor.poller)));
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 
 mod call_args;
 mod class;
+mod flags;
 mod handle;
 mod io;
 mod pending;
@@ -19,7 +20,7 @@ mod timer;
 mod timer_handle;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -37,6 +38,7 @@ use crate::cpython::{Guarded, Native, Object, Owned, current, native_loop, threa
 use crate::errors;
 use crate::task::{KeptAt, Task};
 use crate::transports::SocketTransport;
+use flags::{Flag, Flags};
 use pending::Pending;
 use sources::Sources;
 use task_factory::TaskFactory;
@@ -61,21 +63,13 @@ pub(crate) struct EventLoop {
     /// The thread that runs the loop; 0: none.
     thread: AtomicU64,
     hash: AtomicIsize,
+    /// When the network was looked at last, if somebody asks (`time_turns`); `NOT_ASKED`, `NOT_LOOKED`.
+    turn_ns: AtomicU64,
     flags: Flags,
 }
 
 /// No object has this hash.
 const NO_HASH: isize = -1;
-
-struct Flags {
-    /// Is no scheduling method overridden, so that we may skip the call by name?
-    plain: AtomicBool,
-    debug: AtomicBool,
-    closed: AtomicBool,
-    stopping: AtomicBool,
-    /// When the network was looked at last, if somebody asks (`time_turns`); `NOT_ASKED`, `NOT_LOOKED`.
-    turn_ns: AtomicU64,
-}
 
 /// Nobody asks when the network was looked at last: the clock is not read.
 const NOT_ASKED: u64 = 0;
@@ -86,7 +80,7 @@ impl EventLoop {
     /// The native loop behind `object`, if it is one whose scheduling nobody overrides.
     #[inline]
     pub(crate) fn of<'a>(object: &'a Object<'_>) -> Option<&'a Self> {
-        Self::of_any(object).filter(|event_loop| event_loop.flags.plain.load(Ordering::Relaxed))
+        Self::of_any(object).filter(|event_loop| event_loop.is_plain())
     }
 
     /// The native loop behind `object`.
@@ -98,56 +92,55 @@ impl EventLoop {
     /// As `of`, as an object.
     #[inline]
     pub(crate) fn bound<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, Self>> {
-        native_loop(object).filter(|event_loop| event_loop.get().flags.plain.load(Ordering::Relaxed))
+        native_loop(object).filter(|event_loop| event_loop.get().is_plain())
+    }
+
+    /// Does nobody override its scheduling?
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.flags.has(Flag::Overridden)
     }
 
     #[inline]
     pub(crate) fn debug(&self) -> bool {
-        self.flags.debug.load(Ordering::Relaxed)
+        self.flags.has(Flag::Debug)
     }
 
     /// May tasks and futures be made without asking Python code anything?
     #[inline]
     pub(crate) fn is_plain_and_quiet(&self) -> bool {
-        self.flags.plain.load(Ordering::Relaxed) && !self.debug()
-    }
-
-    /// Is no scheduling method overridden?
-    pub(crate) fn is_plain(&self) -> bool {
-        self.flags.plain.load(Ordering::Relaxed)
+        !self.flags.has_any([Flag::Overridden, Flag::Debug])
     }
 
     /// Has the program set what makes its tasks?
-    pub(crate) fn has_task_factory(&self, py: Python<'_>) -> bool {
-        self.task_factory.with(py, |factory| factory.is_some())
+    pub(crate) fn has_task_factory(&self) -> bool {
+        self.flags.has(Flag::HasTaskFactory)
     }
 
     /// May a task be made without a call of `create_task` by name?
     #[inline]
     pub(crate) fn spawns_directly(&self, py: Python<'_>) -> bool {
-        self.is_plain_and_quiet()
-            && !self.is_closed()
-            && self.task_factory.with(py, |factory| factory.is_none())
+        !self.flags.has_any([Flag::Overridden, Flag::Debug, Flag::Closed, Flag::HasTaskFactory])
             && self.pending.with(py, |pending| pending.is_below_bounds())
     }
 
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
-        self.flags.closed.load(Ordering::Relaxed)
+        self.flags.has(Flag::Closed)
     }
 
     /// Notes from here on when the network was looked at last.
     #[inline]
     pub(crate) fn time_turns(&self) {
-        if self.flags.turn_ns.load(Ordering::Relaxed) == NOT_ASKED {
-            self.flags.turn_ns.store(NOT_LOOKED, Ordering::Relaxed);
+        if self.turn_ns.load(Ordering::Relaxed) == NOT_ASKED {
+            self.turn_ns.store(NOT_LOOKED, Ordering::Relaxed);
         }
     }
 
     /// When the network was looked at last: what came from it since has waited for the loop.
     #[inline]
     pub(crate) fn turn_began_ns(&self) -> Option<u64> {
-        Some(self.flags.turn_ns.load(Ordering::Relaxed)).filter(|turn_ns| *turn_ns > NOT_LOOKED)
+        Some(self.turn_ns.load(Ordering::Relaxed)).filter(|turn_ns| *turn_ns > NOT_LOOKED)
     }
 
     #[inline]
@@ -164,21 +157,26 @@ impl EventLoop {
     /// Puts something at the end of the ready queue.
     #[inline]
     pub(crate) fn schedule(&self, py: Python<'_>, ready: Ready) -> PyResult<()> {
-        if self.is_closed() {
-            return Err(errors::loop_is_closed());
-        }
-        if self.debug() {
-            self.check_thread()?;
+        if self.flags.has_any([Flag::Closed, Flag::Debug]) {
+            self.check_ready()?;
         }
         self.ready.with(py, |queue| queue.push_back(ready));
         Ok(())
+    }
+
+    #[cold]
+    fn check_ready(&self) -> PyResult<()> {
+        if self.is_closed() {
+            return Err(errors::loop_is_closed());
+        }
+        self.check_thread()
     }
 
     /// Puts the step of a task at the end of the ready queue, or hands the task back where `schedule` has something
     /// to say. Runs no Python code.
     #[inline]
     pub(crate) fn schedule_step(&self, py: Python<'_>, task: Owned<Task>) -> Result<(), Owned<Task>> {
-        if self.is_closed() || self.debug() {
+        if self.flags.has_any([Flag::Closed, Flag::Debug]) {
             return Err(task);
         }
         self.ready.with(py, |queue| queue.push_back(Ready::Step(task)));
@@ -252,15 +250,18 @@ impl EventLoop {
     }
 
     /// Makes `task` the running one. It stays so until another runs, or something that is no task.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter_task(&self, event_loop: &Object<'_>, task: &Bound<'_, Task>) -> PyResult<()> {
-        let py = task.py();
-        if self.current.with(py, |current| current.as_ref().is_some_and(|current| current.is(task))) {
-            return Ok(());
-        }
+        let runs =
+            |current: &mut Option<Owned<Task>>| current.as_ref().is_some_and(|current| current.is(task));
+        if self.current.with(task.py(), runs) { Ok(()) } else { self.change_task(event_loop, task) }
+    }
+
+    #[inline(never)]
+    fn change_task(&self, event_loop: &Object<'_>, task: &Bound<'_, Task>) -> PyResult<()> {
         current::enter_hashed(event_loop, task.as_any(), self.hash(event_loop)?)?;
-        let task = Owned::from(task);
-        drop(self.current.with(py, |current| current.replace(task)));
+        let entered = Owned::from(task);
+        drop(self.current.with(task.py(), |current| current.replace(entered)));
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use tonnage_core::clock;
 use tonnage_core::reactor::Poller;
 
 use super::call_args::CallArgs;
+use super::flags::Flag;
 use super::{DoneCallback, EventLoop, Handle, NOT_ASKED, Ready, handle};
 use crate::cpython::Object;
 use crate::event_loop::sources::Watcher;
@@ -42,7 +43,7 @@ pub(super) fn run(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     let mut polled = Polled { passes: PASSES_MAX, at_coarse_ns: 0 };
     let ran = loop {
         let ran = pass(slf, &mut polled);
-        if ran.is_err() || slf.get().flags.stopping.load(Ordering::Relaxed) {
+        if ran.is_err() || slf.get().flags.has(Flag::Stopping) {
             break ran;
         }
     };
@@ -57,6 +58,7 @@ pub(super) fn run_once(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     ran.and(ended)
 }
 
+#[inline(always)]
 fn pass(slf: &Bound<'_, EventLoop>, polled: &mut Polled) -> PyResult<()> {
     let py = slf.py();
     let event_loop = slf.get();
@@ -96,7 +98,7 @@ impl EventLoop {
         self.leave_task(slf.as_any())?;
         // A signal that came while no bytecode ran would not end the wait: its handler runs now.
         py.check_signals()?;
-        let stopping = self.flags.stopping.load(Ordering::Relaxed);
+        let stopping = self.flags.has(Flag::Stopping);
         let has_work = has_work || self.ready.with(py, |queue| !queue.is_empty());
         let timeout_ns = if has_work || stopping { Some(0) } else { self.until_next_timer(py) };
         // The memory of a burst goes back.
@@ -109,8 +111,8 @@ impl EventLoop {
             return Err(errors::lost_reactor());
         };
         let waited = py.detach(|| poller.wait(timeout_ns));
-        if self.flags.turn_ns.load(Ordering::Relaxed) != NOT_ASKED {
-            self.flags.turn_ns.store(clock::now_ns(), Ordering::Relaxed);
+        if self.turn_ns.load(Ordering::Relaxed) != NOT_ASKED {
+            self.turn_ns.store(clock::now_ns(), Ordering::Relaxed);
         }
         let collected = waited.map_err(errors::os_error).map(|_| self.collect(py, &poller));
         // A callback may have closed the loop, but not while the poller was ours: nothing ran.

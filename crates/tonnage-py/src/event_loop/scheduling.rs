@@ -8,6 +8,7 @@ use tonnage_core::clock;
 use tonnage_core::timers::TimerKey;
 
 use super::call_args::CallArgs;
+use super::flags::Flag;
 use super::pending::{Admission, Pending};
 use super::{EventLoop, Handle, Ready, Timer, TimerHandle};
 use crate::cpython::{Args, Methods, Native, Object, Owned, Parameters, compat, number};
@@ -68,6 +69,7 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
 const NS_PER_S: f64 = 1e9;
 
 /// The first nanosecond of the clock at which `loop.time()` is not less than `when`.
+#[inline(always)]
 fn deadline_ns(when: f64) -> u64 {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, which is wanted")]
     let mut deadline = (when * NS_PER_S) as u64;
@@ -151,6 +153,7 @@ impl EventLoop {
     }
 
     /// Has the timeout expire at `when`. If that is past, it stands in the ready queue at once, and has no key.
+    #[inline(always)]
     pub(crate) fn expire_at(
         &self,
         py: Python<'_>,
@@ -158,13 +161,13 @@ impl EventLoop {
         timeout: &Bound<'_, DeadlineBlock>,
     ) -> PyResult<Option<TimerKey>> {
         self.check_scheduling(None)?;
-        let deadline = deadline_ns(when);
-        if clock::is_past(deadline) && !when.is_nan() {
-            self.schedule(py, Ready::Expire(timeout.into()))?;
-            return Ok(None);
-        }
         if when.is_nan() {
             return Err(PyValueError::new_err("a timeout needs a time, got nan"));
+        }
+        let deadline = deadline_ns(when);
+        if clock::is_past(deadline) {
+            self.schedule(py, Ready::Expire(timeout.into()))?;
+            return Ok(None);
         }
         let timer = Timer::Expire(timeout.into());
         Ok(Some(self.timers.with(py, |timers| timers.insert(deadline, timer))))
@@ -191,10 +194,7 @@ impl EventLoop {
     /// callback is one.
     #[inline]
     fn check_scheduling(&self, callback: Option<(&Object<'_>, &str)>) -> PyResult<()> {
-        if self.is_closed() {
-            return Err(errors::loop_is_closed());
-        }
-        if self.debug() { self.check_in_debug_mode(callback) } else { Ok(()) }
+        if self.flags.has_any([Flag::Closed, Flag::Debug]) { self.check_callback(callback) } else { Ok(()) }
     }
 
     /// May one more task be made? If not, its coroutine is closed.
@@ -208,7 +208,10 @@ impl EventLoop {
     }
 
     #[cold]
-    fn check_in_debug_mode(&self, callback: Option<(&Object<'_>, &str)>) -> PyResult<()> {
+    fn check_callback(&self, callback: Option<(&Object<'_>, &str)>) -> PyResult<()> {
+        if self.is_closed() {
+            return Err(errors::loop_is_closed());
+        }
         match callback {
             None => self.check_thread(),
             Some((callback, method)) => check_callback(callback, method),

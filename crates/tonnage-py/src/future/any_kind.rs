@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use super::{Future, Outcome};
-use crate::cpython::native_class::{is_exact, upcast};
+use crate::cpython::native_class::{exact, is_exact, upcast};
 use crate::cpython::{Mark, Native, Object};
 use crate::structured::GatheringFuture;
 use crate::task::Task;
@@ -19,16 +19,13 @@ pub(crate) fn is_ours(object: &Object<'_>) -> bool {
 /// The future behind `object`, if it is one of ours. Each class is met exactly, which spares a walk through bases.
 #[inline(always)]
 pub(crate) fn ours<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, Future>> {
-    if is_exact::<Future>(object) {
-        return object.cast().ok();
+    if let Some(future) = exact::<Future>(object) {
+        return Some(future);
     }
-    if is_exact::<Task>(object) {
-        return object.cast().ok().map(Task::as_future);
+    if let Some(task) = exact::<Task>(object) {
+        return Some(Task::as_future(task));
     }
-    if is_exact::<GatheringFuture>(object) {
-        return object.cast::<GatheringFuture>().ok().map(upcast);
-    }
-    None
+    exact::<GatheringFuture>(object).map(upcast)
 }
 
 /// `asyncio.isfuture(object)`.

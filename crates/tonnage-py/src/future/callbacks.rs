@@ -77,7 +77,16 @@ impl Callbacks {
         mem::replace(self, Self::None)
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, callback: Callback) {
+        if matches!(self, Self::None) {
+            *self = Self::One(callback);
+        } else {
+            self.push_second(callback);
+        }
+    }
+
+    fn push_second(&mut self, callback: Callback) {
         *self = match self.take() {
             Self::None => Self::One(callback),
             Self::One(first) => Self::Many(Box::new(vec![first, callback])),
@@ -185,25 +194,15 @@ pub(super) fn add(
     }
 }
 
-/// Registers a task of a native loop as one that waits. Says whether the future was still pending.
-pub(crate) fn add_waiting_task(future: &Bound<'_, Future>, task: &Bound<'_, Task>) -> bool {
-    push(future, Callback::Wakeup(task.into()))
-}
-
 /// Registers a parent that is told when its child is done. Says whether the child was still pending.
 pub(crate) fn add_parent(future: &Bound<'_, Future>, parent: &Object<'_>, key: u32) -> bool {
-    push(future, Callback::Report { parent: parent.into(), key })
-}
-
-fn push(future: &Bound<'_, Future>, callback: Callback) -> bool {
-    let refused = future.value().state.with(future.py(), |state| {
-        if !state.is_pending() {
-            return Some(callback);
+    future.value().state.with(future.py(), |state| {
+        let pending = state.is_pending();
+        if pending {
+            state.callbacks.push(Callback::Report { parent: parent.into(), key });
         }
-        state.callbacks.push(callback);
-        None
-    });
-    refused.is_none()
+        pending
+    })
 }
 
 /// Takes the report to `parent` back.

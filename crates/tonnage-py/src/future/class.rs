@@ -402,11 +402,17 @@ fn get_loop<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
 }
 
 /// `loop.create_future()`.
+#[inline]
 pub(crate) fn create_native<'py>(event_loop: &Bound<'py, EventLoop>) -> PyResult<Bound<'py, Future>> {
-    let py = event_loop.py();
     if event_loop.get().is_plain_and_quiet() {
-        return create_with(py, || Future::of_native_loop(event_loop));
+        return create_with(event_loop.py(), || Future::of_native_loop(event_loop));
     }
+    create_initialised(event_loop)
+}
+
+#[cold]
+fn create_initialised<'py>(event_loop: &Bound<'py, EventLoop>) -> PyResult<Bound<'py, Future>> {
+    let py = event_loop.py();
     let future = create(py, Future::empty())?;
     future.value().initialise(py, Some(event_loop.clone().into_any()), &future.get_type())?;
     Ok(future)

@@ -21,15 +21,16 @@ pub(crate) use any_kind::{
 };
 pub(crate) use awaiting::{FutureIter, resume};
 pub(crate) use callbacks::{
-    Callback, Callbacks, add_parent, add_waiting_task, key_of_parent, parents, remove_parent,
-    run as run_callback, waiting_tasks, who_waits,
+    Callback, Callbacks, add_parent, key_of_parent, parents, remove_parent, run as run_callback,
+    waiting_tasks, who_waits,
 };
 pub(crate) use class::{CANCEL, create_native, named_repr, receiver_of_set_result, to_bool};
 pub(crate) use finalizer::{add_source_traceback, report_unretrieved};
 
-use crate::cpython::{Extras, Guarded, LoopOf, LoopRef, Mark, Native, Object, Owned};
+use crate::cpython::{Extras, Guarded, LoopRef, Mark, Native, Object, Owned};
 use crate::event_loop::EventLoop;
-use crate::{errors, names};
+use crate::task::Task;
+use crate::{errors, names, structured};
 
 #[repr(C)]
 pub(crate) struct Future {
@@ -217,39 +218,63 @@ pub(crate) fn add_callback(future: &Bound<'_, Future>, callback: Object<'_>) -> 
     callbacks::add(future, callback, None)
 }
 
+/// Who is to be told that a future is done.
+enum Told {
+    /// Nobody, or a task that stands in its loop's ready queue already, as that of most futures.
+    All,
+    Parent(Owned, u32),
+    Others(Callbacks, LoopRef),
+    /// It was done before.
+    Refused(Outcome),
+}
+
 /// Sets the outcome, if there is none yet, and schedules the callbacks. Returns whether it did.
 pub(crate) fn settle(future: &Bound<'_, Future>, outcome: Outcome) -> PyResult<bool> {
     let py = future.py();
     let failed = matches!(outcome, Outcome::Exception(_));
-    let taken = future.value().state.with(py, |state| {
+    let told = future.value().state.with(py, |state| {
         if !state.is_pending() {
-            return Err(outcome);
+            return Told::Refused(outcome);
         }
         state.outcome = outcome;
         // Before a parent is told, which may look at the exception at once.
         state.event_loop.mark(Mark::LogTraceback, failed);
-        Ok(match (state.callbacks.take(), state.event_loop.get(py)) {
-            (Callbacks::None, _) => None,
+        match state.callbacks.take() {
+            Callbacks::None => Told::All,
             // Told at once, whatever the loop is.
-            (callbacks @ Callbacks::One(Callback::Report { .. }), _) => Some((callbacks, LoopRef::NONE)),
-            // Most futures: a task of a loop of ours waits, and nobody else.
-            (Callbacks::One(Callback::Wakeup(task)), LoopOf::Native(native)) => {
-                let refused = native.schedule_step(py, task).err();
-                refused.map(|task| (Callbacks::One(Callback::Wakeup(task)), state.event_loop.share(py)))
-            }
-            (callbacks, _) => Some((callbacks, state.event_loop.share(py))),
-        })
+            Callbacks::One(Callback::Report { parent, key }) => Told::Parent(parent, key),
+            Callbacks::One(Callback::Wakeup(task)) => match schedule_step(&state.event_loop, task, py) {
+                None => Told::All,
+                Some(task) => {
+                    Told::Others(Callbacks::One(Callback::Wakeup(task)), state.event_loop.share(py))
+                }
+            },
+            callbacks => Told::Others(callbacks, state.event_loop.share(py)),
+        }
     });
-    match taken {
-        Ok(None) => Ok(true),
-        Ok(Some((callbacks, event_loop))) => {
+    match told {
+        Told::All => Ok(true),
+        Told::Parent(parent, key) => {
+            structured::child_done(parent.bind(py), key, future)?;
+            Ok(true)
+        }
+        Told::Others(callbacks, event_loop) => {
             callbacks::schedule(future, callbacks, &event_loop)?;
             Ok(true)
         }
-        Err(refused) => {
-            drop(refused);
+        Told::Refused(outcome) => {
+            drop(outcome);
             Ok(false)
         }
+    }
+}
+
+/// Hands the task back where its loop is not ours, or has something to say. Runs no Python code.
+#[inline]
+fn schedule_step(event_loop: &LoopRef, task: Owned<Task>, py: Python<'_>) -> Option<Owned<Task>> {
+    match event_loop.get_native(py) {
+        Some(native) => native.schedule_step(py, task).err(),
+        None => Some(task),
     }
 }
 

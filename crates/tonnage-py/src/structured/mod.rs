@@ -56,9 +56,10 @@ pub(crate) use turn::Turn;
 pub(crate) use wait::{WaitCoroutine, Waiting};
 pub(crate) use wait_for::WaitForCoroutine;
 
-use crate::cpython::native_class::is_exact;
+use crate::cpython::native_class::{exact, is_exact};
 use crate::cpython::{Native, Object, add_function, recursion};
 use crate::future::{self, Future};
+use crate::task::Task;
 use crate::waiter::Waiter;
 
 /// Adds the functions to the module.
@@ -146,7 +147,25 @@ fn add_deadlines(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// Tells `parent` that the child it knows by `key` is done. A failure is told in the next turn, as asyncio does
 /// it: who is ready in this turn still runs before a group cancels it.
+#[inline]
 pub(crate) fn child_done(parent: &Object<'_>, key: u32, child: &Bound<'_, Future>) -> PyResult<()> {
+    if !child.value().has_failed(child.py()) && key != shield::OUTER {
+        // Most children by far. These two tell no other parent, so that no stack can grow.
+        if let Some(group) = exact::<TaskGroup>(parent)
+            && is_exact::<Task>(child)
+        {
+            return group::child_ended(group, key, child.as_any());
+        }
+        if let Some(gather) = exact::<GatheringFuture>(parent)
+            && gather::count(gather, child)
+        {
+            return Ok(());
+        }
+    }
+    report(parent, key, child)
+}
+
+fn report(parent: &Object<'_>, key: u32, child: &Bound<'_, Future>) -> PyResult<()> {
     if child.value().has_failed(child.py()) && parent.is_instance_of::<TaskGroup>() {
         return future::add_callback(child, ChildDone::create(parent, key)?);
     }
@@ -160,8 +179,8 @@ fn tell(parent: &Object<'_>, key: u32, child: &Object<'_>) -> PyResult<()> {
             return shield::outer_done(parent, child);
         }
         // Has no subclass, so this one test is cheap also for all others.
-        if is_exact::<GatheringFuture>(parent) {
-            return gather::report(parent.cast()?, key, child);
+        if let Some(gather) = exact::<GatheringFuture>(parent) {
+            return gather::report(gather, key, child);
         }
         if let Ok(group) = parent.cast::<TaskGroup>() {
             return group::child_done(group, key, child);

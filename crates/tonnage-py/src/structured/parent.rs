@@ -7,7 +7,7 @@
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use crate::cpython::native_class::{has_instance_dict, is_exact};
+use crate::cpython::native_class::{exact, has_instance_dict, is_exact};
 use crate::cpython::{Native, Object, Owned, Visit};
 use crate::task::{self, Task};
 use crate::{future, names, running};
@@ -20,7 +20,7 @@ pub(super) struct Parent {
 
 impl Parent {
     /// The current task of `event_loop`, or nothing outside of a task.
-    #[inline]
+    #[inline(always)]
     pub(super) fn current(event_loop: &Object<'_>) -> PyResult<Option<Self>> {
         let Some(task) = running::task(event_loop)? else { return Ok(None) };
         let depth = task.cast::<Task>().map_or(0, |task| task.value().shield_depth(task.py()));
@@ -48,25 +48,26 @@ impl Parent {
 
     #[inline]
     fn native<'a, 'py>(&'a self, py: Python<'py>) -> Option<&'a Bound<'py, Task>> {
-        let task = self.task.bind(py);
-        if !is_exact::<Task>(task) {
-            return None;
-        }
         // A program may have put methods of its own on the instance.
-        task.cast::<Task>().ok().filter(|task| !has_instance_dict(task))
+        exact::<Task>(self.task.bind(py)).filter(|task| !has_instance_dict(task))
     }
 
     /// How many requests to cancel it are open; 0 if it does not count.
-    #[inline]
+    #[inline(always)]
     pub(super) fn cancelling(&self, py: Python<'_>) -> PyResult<u32> {
         match self.native(py) {
             Some(task) => Ok(task.value().cancelling_now(py)),
-            None if !self.counts(py)? => Ok(0),
-            None => {
-                let requests: u32 = self.task.bind(py).call_method0(names::cancelling(py))?.extract()?;
-                Ok(requests.saturating_sub(self.held(py)))
-            }
+            None => self.foreign_cancelling(py),
         }
+    }
+
+    #[cold]
+    fn foreign_cancelling(&self, py: Python<'_>) -> PyResult<u32> {
+        if !self.counts(py)? {
+            return Ok(0);
+        }
+        let requests: u32 = self.task.bind(py).call_method0(names::cancelling(py))?.extract()?;
+        Ok(requests.saturating_sub(self.held(py)))
     }
 
     /// Takes one request back, and returns how many are left.

@@ -19,6 +19,7 @@ impl Timeout {
     }
 
     /// A timeout that ends `delay_s` from now, for the running loop.
+    #[inline(always)]
     pub(super) fn after<'py>(py: Python<'py>, delay_s: Option<f64>) -> PyResult<Bound<'py, Self>> {
         create(py, Self::new(deadline_block::after(py, delay_s)?))
     }

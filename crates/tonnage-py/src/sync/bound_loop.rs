@@ -16,10 +16,10 @@ impl BoundLoop {
     /// The running loop, to which `owner` is bound from the first call on.
     ///
     /// Same text as asyncio: CPython 3.15, Lib/asyncio/mixins.py.
+    #[inline]
     pub(crate) fn get<'py>(&self, owner: &Object<'py>) -> PyResult<Object<'py>> {
         let py = owner.py();
-        let running = running::event_loop_or_none(py)?;
-        let Some(running) = running else { return running::event_loop(py) };
+        let running = running::event_loop(py)?;
         let is_it = self.0.with(py, |bound| match bound {
             Some(bound) => bound.is(&running),
             None => {
@@ -27,10 +27,7 @@ impl BoundLoop {
                 true
             }
         });
-        if is_it {
-            return Ok(running);
-        }
-        Err(PyRuntimeError::new_err(format!("{} is bound to a different event loop", owner.repr()?)))
+        if is_it { Ok(running) } else { Err(other_loop(owner)) }
     }
 
     /// The loop, or None while there is none.
@@ -51,6 +48,14 @@ impl BoundLoop {
 
     pub(crate) fn clear(&self, py: Python<'_>) {
         drop(self.0.with(py, Option::take));
+    }
+}
+
+#[cold]
+fn other_loop(owner: &Object<'_>) -> PyErr {
+    match owner.repr() {
+        Ok(repr) => PyRuntimeError::new_err(format!("{repr} is bound to a different event loop")),
+        Err(error) => error,
     }
 }
 

@@ -80,6 +80,7 @@ impl Gate {
         self.slots.with(py, |slots| slots.free == 0 && slots.woken == 0)
     }
 
+    #[inline]
     pub(super) fn waiting(&self, py: Python<'_>) -> usize {
         self.line.len(py)
     }
@@ -131,12 +132,14 @@ impl Gate {
     }
 
     /// Hands the free slots to those who wait.
+    #[inline]
     fn serve(&self, py: Python<'_>) -> PyResult<()> {
         while self.free(py) > 0 && self.serve_first(py)? {}
         Ok(())
     }
 
     /// The end of a wait. Was a slot given?
+    #[inline(always)]
     fn leave(&self, py: Python<'_>, place: &Place) -> PyResult<bool> {
         let was_given = self.line.leave(py, place)? == Left::Woken;
         if was_given {
@@ -175,14 +178,17 @@ impl<T: Gated> Acquire<T> {
         self.owner.bind(py)
     }
 
+    /// Takes a slot, or else waits for one.
     fn begin<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
+        if self.owner.value().gate().take(py) { Ok(self.end(py)) } else { self.wait(py) }
+    }
+
+    #[inline(always)]
+    fn wait<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
         let gate = self.owner.value().gate();
-        if gate.take(py) {
-            return Ok(self.end(py));
-        }
         let event_loop = gate.bound_loop.get(self.owner.bind(py).as_any())?;
         let waiter = Waiter::create(&event_loop)?;
-        // A loop of another kind has run Python code, which may have freed a slot.
+        // Python code may have run, of a loop of another kind or of the collector, and have freed a slot.
         if gate.take(py) {
             return Ok(self.end(py));
         }
@@ -209,7 +215,8 @@ impl<T: Gated> Body for Acquire<T> {
     }
 
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
-        let Some(place) = self.place.take() else { return self.begin(py) };
+        // `at_once` has found no slot.
+        let Some(place) = self.place.take() else { return self.wait(py) };
         let gate = self.owner.value().gate();
         let was_given = gate.leave(py, &place)?;
         match awaited {

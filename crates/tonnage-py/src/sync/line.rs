@@ -33,11 +33,13 @@ impl Line {
         Self(Guarded::new(Waiters::new()))
     }
 
+    #[inline]
     pub(crate) fn len(&self, py: Python<'_>) -> usize {
         self.0.with(py, |waiters| waiters.len())
     }
 
     /// Lets a task stand at the end of the line, and wait.
+    #[inline(always)]
     pub(crate) fn join<'py>(&self, py: Python<'py>, waiter: Waiter) -> (Place, Next<'py>) {
         let next = waiter.wait(py);
         let shared = waiter.share(py);
@@ -46,6 +48,7 @@ impl Line {
     }
 
     /// The end of a wait, whatever ended it.
+    #[inline(always)]
     pub(crate) fn leave(&self, py: Python<'_>, place: &Place) -> PyResult<Left> {
         let waited_still = self.0.with(py, |waiters| waiters.remove(place.ticket)).is_some();
         Ok(if !waited_still && place.waiter.was_woken(py)? { Left::Woken } else { Left::GaveUp })

@@ -276,7 +276,7 @@ fn start<'py>(
     if eager_start && is_running(event_loop)? {
         return start_eagerly(task, event_loop);
     }
-    step::wake(task, event_loop)?;
+    step::wake(task, step::On::of(event_loop))?;
     Task::register(task, event_loop)
 }
 
@@ -340,7 +340,7 @@ fn start_eagerly<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>) -> PyRe
         None => current::enter(event_loop, task.as_any())?,
     }
     let stepped = crate::cpython::recursion::checked(py, c" while starting a task eagerly", || {
-        step::resume::<true>(task, event_loop)
+        step::resume::<true>(task, step::On::of(event_loop))
     });
     let restored = match (native, previous) {
         (Some(native), previous) => native.restore_task(event_loop, previous),

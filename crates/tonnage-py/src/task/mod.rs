@@ -159,14 +159,4 @@ impl Task {
             None => names::register_task(py)?.call1((task,)).map(drop),
         }
     }
-
-    /// The opposite, when the task is done.
-    fn unregister(task: &Bound<'_, Self>, event_loop: &Object<'_>) {
-        let py = task.py();
-        let (kept_at, _bounds) =
-            task.value().state.with(py, |state| (state.kept_at.take(), state.bounds.take()));
-        if let (Some(at), Some(native)) = (kept_at, EventLoop::of(event_loop)) {
-            drop(native.forget(py, at));
-        }
-    }
 }

@@ -103,7 +103,7 @@ pub(crate) fn start_parked(task: &Bound<'_, Task>) -> PyResult<()> {
         task.value().state.with(py, |state| state.kept_at = Some(at));
         return Ok(());
     }
-    step::wake(task, &event_loop)?;
+    step::wake(task, step::On::of(&event_loop))?;
     Task::register(task, &event_loop)
 }
 

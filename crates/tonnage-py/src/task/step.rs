@@ -4,91 +4,146 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{Standing, Task, TaskWakeup, cancel};
-use crate::cpython::native_class::is_exact;
+use super::bounds::Bounds;
+use super::{KeptAt, Standing, Task, TaskState, TaskWakeup, cancel};
+use crate::cpython::native_class::exact;
 use crate::cpython::{Mark, Native, Object, Owned, Step, context, coroutine, current};
 use crate::event_loop::{EventLoop, Ready};
-use crate::future::{self, Future, Outcome, Polled};
+use crate::future::{self, Callback, Future, Outcome, Polled};
 use crate::{errors, names, structured};
+
+/// The loop of a step, and its native part if it is one of ours.
+#[derive(Clone, Copy)]
+pub(super) struct On<'a, 'py> {
+    event_loop: &'a Object<'py>,
+    native: Option<&'a EventLoop>,
+}
+
+impl<'a, 'py> On<'a, 'py> {
+    #[inline]
+    pub(super) fn of(event_loop: &'a Object<'py>) -> Self {
+        Self { event_loop, native: EventLoop::of_any(event_loop) }
+    }
+}
 
 /// Runs one step of a task of `event_loop`, which is ours. Only what must leave the loop
 /// (KeyboardInterrupt, SystemExit) comes back as an error.
 #[inline]
 pub(crate) fn step_on<'py>(task: &Bound<'py, Task>, event_loop: &Bound<'py, EventLoop>) -> PyResult<()> {
-    event_loop.get().enter_task(event_loop.as_any(), task)?;
-    resume::<true>(task, event_loop.as_any())
+    let native = event_loop.get();
+    native.enter_task(event_loop.as_any(), task)?;
+    resume::<true>(task, On { event_loop: event_loop.as_any(), native: Some(native) })
 }
 
 /// Runs one step from a callback that is run in the task's context, on a loop of any kind.
 pub(crate) fn step(task: &Bound<'_, Task>) -> PyResult<()> {
     let py = task.py();
     let event_loop = task.value().future.event_loop(py)?;
-    if let Some(native) = EventLoop::of(&event_loop) {
+    let on = On::of(&event_loop);
+    if let Some(native) = on.native.filter(|native| native.is_plain()) {
         native.enter_task(&event_loop, task)?;
-        return resume::<false>(task, &event_loop);
+        return resume::<false>(task, on);
     }
     current::enter(&event_loop, task.as_any())?;
-    let stepped = resume::<false>(task, &event_loop);
+    let stepped = resume::<false>(task, on);
     current::leave(&event_loop)?;
     stepped
 }
 
 /// What stands between two steps: taken at once, before Python code can run.
 struct Due<'py> {
-    coro: Option<Object<'py>>,
-    context: Option<Object<'py>>,
+    coro: Object<'py>,
+    context: Object<'py>,
     waiter: Option<Owned>,
     must_cancel: bool,
 }
 
 /// Resumes the coroutine; the running task is set already. It `ENTERS` the task's context, unless that was entered
 /// already, as by the handle of a foreign loop.
-pub(super) fn resume<'py, const ENTERS: bool>(
-    task: &Bound<'py, Task>,
-    event_loop: &Object<'py>,
-) -> PyResult<()> {
+#[inline(always)]
+pub(super) fn resume<'py, const ENTERS: bool>(task: &Bound<'py, Task>, on: On<'_, 'py>) -> PyResult<()> {
     let py = task.py();
-    let due = task.value().state.with(py, |state| Due {
-        coro: state.coro.as_ref().map(|coro| coro.get_bound(py)),
-        context: state.context.as_ref().map(|context| context.get_bound(py)),
-        waiter: state.waiter.take(),
-        must_cancel: std::mem::take(&mut state.must_cancel),
+    let due = task.value().state.with(py, |state| {
+        let (Some(coro), Some(context)) = (&state.coro, &state.context) else { return None };
+        Some(Due {
+            coro: coro.get_bound(py),
+            context: context.get_bound(py),
+            waiter: state.waiter.take(),
+            must_cancel: std::mem::take(&mut state.must_cancel),
+        })
     });
-    let (Some(coro), Some(in_context)) = (due.coro, due.context) else {
+    let Some(Due { coro, context, waiter, must_cancel }) = due else {
         return Err(errors::not_initialised("Task"));
     };
-    let (pending, throw) =
-        task.value().future.state.with(py, |state| {
-            (state.is_pending(), state.rare.as_mut().and_then(|rare| rare.throw_next.take()))
-        });
+    let (pending, throws) = task.value().future.state.with(py, |state| {
+        (state.is_pending(), state.rare.as_ref().is_some_and(|rare| rare.throw_next.is_some()))
+    });
     if !pending {
-        let repr = task.repr()?;
-        return Err(errors::invalid_state(py, format!("__step(): already done: {repr}, None")));
+        return Err(already_done(task));
     }
-    let mut throw = match (throw, due.waiter) {
+    let throw = if throws || must_cancel || waiter.as_ref().is_some_and(|waiter| may_have_failed(waiter, py))
+    {
+        what_to_throw(task, waiter.as_ref(), must_cancel)
+    } else {
+        None
+    };
+    drop(waiter);
+    let entered = if ENTERS { Some(context::enter(&context)?) } else { None };
+    let came_back = match throw {
+        None => coroutine::resume(&coro),
+        Some(error) => coroutine::throw(&coro, &error),
+    };
+    let acted = match came_back {
+        Ok(Step::Yielded(value)) => yielded(task, on, &value),
+        Ok(Step::Returned(value)) => returned(task, on, value),
+        Err(error) => raised(task, on, error),
+    };
+    drop(entered);
+    acted
+}
+
+#[cold]
+fn already_done(task: &Bound<'_, Task>) -> PyErr {
+    match task.repr() {
+        Ok(repr) => errors::invalid_state(task.py(), format!("__step(): already done: {repr}, None")),
+        Err(error) => error,
+    }
+}
+
+/// Is there an error of what the task waited for, maybe?
+#[inline]
+fn may_have_failed(waiter: &Owned, py: Python<'_>) -> bool {
+    match future::ours(waiter.bind(py)) {
+        Some(ours) => ours
+            .value()
+            .state
+            .with(py, |state| matches!(state.outcome, Outcome::Cancelled | Outcome::Exception(_))),
+        None => true,
+    }
+}
+
+/// The error to raise in the coroutine: that of a failed wait, or of a cancel.
+#[cold]
+fn what_to_throw<'py>(
+    task: &Bound<'py, Task>,
+    waiter: Option<&Owned>,
+    must_cancel: bool,
+) -> Option<Object<'py>> {
+    let py = task.py();
+    let throw_next = task
+        .value()
+        .future
+        .state
+        .with(py, |state| state.rare.as_mut().and_then(|rare| rare.throw_next.take()));
+    let throw = match (throw_next, waiter) {
         (Some(error), _) => Some(error.into_bound(py)),
         (None, Some(waiter)) => error_of(waiter.bind(py)),
         (None, None) => None,
     };
-    if due.must_cancel {
-        let is_cancel = throw.as_ref().is_some_and(errors::is_cancelled_error);
-        if !is_cancel {
-            throw = Some(task.value().future.cancelled_error(py).into_value(py).into_bound(py).into_any());
-        }
+    if must_cancel && !throw.as_ref().is_some_and(errors::is_cancelled_error) {
+        return Some(task.value().future.cancelled_error(py).into_value(py).into_bound(py).into_any());
     }
-    let work = || {
-        let came_back = match &throw {
-            None => coroutine::resume(&coro),
-            Some(error) => coroutine::throw(&coro, error),
-        };
-        drop(throw);
-        match came_back {
-            Ok(Step::Yielded(value)) => yielded(task, event_loop, &value),
-            Ok(Step::Returned(value)) => returned(task, event_loop, value),
-            Err(error) => raised(task, event_loop, error),
-        }
-    };
-    if ENTERS { context::run(&in_context, work) } else { work() }
+    throw
 }
 
 /// The error of a native future that the task waited for, to be raised where it waits.
@@ -111,24 +166,48 @@ fn error_of<'py>(waiter: &Object<'py>) -> Option<Object<'py>> {
     }
 }
 
-#[inline]
-fn returned<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: Object<'py>) -> PyResult<()> {
-    let py = task.py();
-    let future = Task::as_future(task);
-    Task::unregister(task, event_loop);
-    if task.value().state.with(py, |state| std::mem::take(&mut state.must_cancel)) {
-        // Cancelled right before the coroutine returned.
-        future::settle(future, Outcome::Cancelled)?;
-    } else {
-        future::settle(future, Outcome::Result(value.into()))?;
-    }
-    Ok(())
+#[inline(always)]
+fn returned<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -> PyResult<()> {
+    let (kept, must_cancel) = task
+        .value()
+        .state
+        .with(task.py(), |state| (Kept::take(state), std::mem::take(&mut state.must_cancel)));
+    let_go(task, kept, on);
+    // Cancelled right before the coroutine returned.
+    let outcome = if must_cancel { Outcome::Cancelled } else { Outcome::Result(value.into()) };
+    future::settle(Task::as_future(task), outcome).map(drop)
 }
 
-fn raised(task: &Bound<'_, Task>, event_loop: &Object<'_>, error: PyErr) -> PyResult<()> {
+/// What a task that is done needs no longer.
+struct Kept {
+    /// By the loop.
+    at: Option<KeptAt>,
+    /// Few tasks have any.
+    bounds: Option<Box<Bounds>>,
+}
+
+impl Kept {
+    #[inline]
+    fn take(state: &mut TaskState) -> Self {
+        Self { at: state.kept_at.take(), bounds: state.bounds.take() }
+    }
+}
+
+/// The loop keeps a task that is done no longer, and no block holds it to a deadline.
+#[inline]
+fn let_go(task: &Bound<'_, Task>, kept: Kept, on: On<'_, '_>) {
+    if let (Some(at), Some(native)) = (kept.at, on.native) {
+        drop(native.forget(task.py(), at));
+    }
+    drop(kept.bounds);
+}
+
+#[cold]
+fn raised(task: &Bound<'_, Task>, on: On<'_, '_>, error: PyErr) -> PyResult<()> {
     let py = task.py();
     let future = Task::as_future(task);
-    Task::unregister(task, event_loop);
+    let kept = task.value().state.with(py, Kept::take);
+    let_go(task, kept, on);
     if errors::is_cancelled(py, &error) {
         let error = Owned::from(error.into_value(py).into_bound(py).into_any());
         drop(future.value().state.with(py, |state| state.rare().cancelled_error.replace(error)));
@@ -142,87 +221,149 @@ fn raised(task: &Bound<'_, Task>, event_loop: &Object<'_>, error: PyErr) -> PyRe
 }
 
 #[inline(always)]
-fn yielded<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Object<'py>) -> PyResult<()> {
-    let py = task.py();
+fn yielded<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: &Object<'py>) -> PyResult<()> {
     if value.is_none() {
-        return wake(task, event_loop);
+        return wake(task, on);
     }
-    match wait_for(task, event_loop, value) {
-        Ok(()) => cancel::deliver(task, value),
-        Err(error) if errors::is_exit(py, &error) => Err(error),
-        // The awaited object itself failed, so nobody would ever wake the task: it is told where it waits.
-        // asyncio tells only the exception handler, and the task hangs.
-        Err(error) => throw_soon(task, event_loop, error),
+    let waiting = match future::ours(value) {
+        Some(ours) => wait_for_native(task, on, ours),
+        None => wait_for_other(task, on.event_loop, value),
+    };
+    match waiting {
+        Ok(Cancel::No) => Ok(()),
+        Ok(Cancel::Due) => cancel::deliver(task, value),
+        Err(error) => not_waiting(task, on.event_loop, error),
     }
 }
 
+/// Does a cancel that was requested while the task ran meet what it waits for?
+enum Cancel {
+    No,
+    Due,
+}
+
+/// The awaited object itself failed, so nobody would ever wake the task: it is told where it waits.
+/// asyncio tells only the exception handler, and the task hangs.
+#[cold]
+fn not_waiting(task: &Bound<'_, Task>, event_loop: &Object<'_>, error: PyErr) -> PyResult<()> {
+    if errors::is_exit(task.py(), &error) { Err(error) } else { throw_soon(task, event_loop, error) }
+}
+
 /// Makes the task wait for the object, which it awaits.
-fn wait_for<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>, value: &Object<'py>) -> PyResult<()> {
+fn wait_for_other<'py>(
+    task: &Bound<'py, Task>,
+    event_loop: &Object<'py>,
+    value: &Object<'py>,
+) -> PyResult<Cancel> {
     let py = task.py();
-    if let Some(ours) = future::ours(value) {
-        return wait_for_native(task, event_loop, ours);
-    }
     let blocking = value.getattr_opt(names::_asyncio_future_blocking(py))?;
     match blocking {
-        Some(blocking) if !blocking.is_none() => wait_for_foreign(task, event_loop, value, &blocking),
-        _ if coroutine::is_generator(value) => Err(PyRuntimeError::new_err(format!(
-            "yield was used instead of yield from for generator in task {} with {}",
-            task.repr()?,
-            value.repr()?
-        ))),
-        _ => Err(PyRuntimeError::new_err(format!("Task got bad yield: {}", value.repr()?))),
+        Some(blocking) if !blocking.is_none() => wait_for_foreign(task, event_loop, value, &blocking)?,
+        _ if coroutine::is_generator(value) => {
+            return Err(PyRuntimeError::new_err(format!(
+                "yield was used instead of yield from for generator in task {} with {}",
+                task.repr()?,
+                value.repr()?
+            )));
+        }
+        _ => return Err(PyRuntimeError::new_err(format!("Task got bad yield: {}", value.repr()?))),
     }
+    Ok(Cancel::Due)
+}
+
+/// Why a task does not stand among those who wait for a future of ours.
+enum Stands {
+    Waits,
+    IsDone,
+    /// It would wait for a task that stands in the line of a group.
+    InLine,
+    /// Its loop is not ours.
+    Foreign,
+    OtherLoop,
+    NotAwaited,
+    Itself,
 }
 
 #[inline]
 fn wait_for_native<'py>(
     task: &Bound<'py, Task>,
-    event_loop: &Object<'py>,
+    on: On<'_, 'py>,
     future: &Bound<'py, Future>,
-) -> PyResult<()> {
+) -> PyResult<Cancel> {
     let py = task.py();
     let value = future.as_any();
-    let (same_loop, blocking, native) = future.value().state.with(py, |state| {
-        let same = state.event_loop.is(event_loop);
-        let blocking = state.event_loop.has(Mark::Blocking);
-        if same && blocking && !value.is(task) {
-            state.event_loop.mark(Mark::Blocking, false);
+    let stands = future.value().state.with(py, |state| {
+        if !state.event_loop.is(on.event_loop) {
+            return Stands::OtherLoop;
         }
-        (same, blocking, state.event_loop.is_native())
+        if !state.event_loop.has(Mark::Blocking) {
+            return Stands::NotAwaited;
+        }
+        if value.is(task) {
+            return Stands::Itself;
+        }
+        state.event_loop.mark(Mark::Blocking, false);
+        if !state.event_loop.is_native() {
+            return Stands::Foreign;
+        }
+        if !state.is_pending() {
+            return Stands::IsDone;
+        }
+        if is_in_line(value) {
+            return Stands::InLine;
+        }
+        state.callbacks.push(Callback::Wakeup(task.into()));
+        Stands::Waits
     });
-    if !same_loop {
-        return Err(other_loop(task, value)?);
-    }
-    if !blocking {
-        return Err(not_awaited(task, value)?);
-    }
-    if value.is(task) {
-        return Err(awaits_itself(task)?);
-    }
-    if is_exact::<Task>(value)
-        && let Ok(awaited) = value.cast::<Task>()
-        && awaited.value().is_in_line(py)
-    {
-        structured::seek(awaited, value)?;
-    }
     let waiter = Owned::from(value);
-    let (replaced, seeks) = task
-        .value()
-        .state
-        .with(py, |state| (state.waiter.replace(waiter), state.standing == Standing::Seeks));
-    drop(replaced);
-    if native {
-        if !future::add_waiting_task(future, task) {
-            wake(task, event_loop)?;
+    match stands {
+        Stands::Waits => {}
+        Stands::IsDone => wake(task, on)?,
+        Stands::InLine => wait_in_line(task, on, future)?,
+        Stands::Foreign => {
+            seek(value)?;
+            add_wakeup(task, value)?;
         }
-    } else if let Err(error) = add_wakeup(task, value) {
-        drop(task.value().state.with(py, |state| state.waiter.take()));
-        return Err(error);
+        Stands::OtherLoop => return Err(other_loop(task, value)?),
+        Stands::NotAwaited => return Err(not_awaited(task, value)?),
+        Stands::Itself => return Err(awaits_itself(task)?),
     }
+    let (replaced, must_cancel, seeks) = task.value().state.with(py, |state| {
+        (state.waiter.replace(waiter), state.must_cancel, state.standing == Standing::Seeks)
+    });
+    drop(replaced);
     if seeks {
         structured::suspended(task);
     }
-    Ok(())
+    Ok(if must_cancel { Cancel::Due } else { Cancel::No })
+}
+
+#[inline]
+fn is_in_line(value: &Object<'_>) -> bool {
+    exact::<Task>(value).is_some_and(|awaited| awaited.value().is_in_line(value.py()))
+}
+
+/// The task waits for one that waits for a slot of a group, maybe for its own.
+#[cold]
+fn wait_in_line<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, future: &Bound<'py, Future>) -> PyResult<()> {
+    seek(future.as_any())?;
+    let pending = future.value().state.with(task.py(), |state| {
+        let pending = state.is_pending();
+        if pending {
+            state.callbacks.push(Callback::Wakeup(task.into()));
+        }
+        pending
+    });
+    if pending { Ok(()) } else { wake(task, on) }
+}
+
+/// The running task is about to wait for `value`.
+#[cold]
+fn seek(value: &Object<'_>) -> PyResult<()> {
+    match exact::<Task>(value).filter(|_| is_in_line(value)) {
+        Some(awaited) => structured::seek(awaited, value),
+        None => Ok(()),
+    }
 }
 
 fn wait_for_foreign<'py>(
@@ -283,15 +424,15 @@ pub(crate) fn throw_soon(task: &Bound<'_, Task>, event_loop: &Object<'_>, error:
     let py = task.py();
     let error = Owned::from(error.into_value(py).into_bound(py).into_any());
     drop(task.value().future.state.with(py, |state| state.rare().throw_next.replace(error)));
-    wake(task, event_loop)
+    wake(task, On::of(event_loop))
 }
 
 /// Schedules a step.
 #[inline]
-pub(super) fn wake(task: &Bound<'_, Task>, event_loop: &Object<'_>) -> PyResult<()> {
-    match EventLoop::of(event_loop) {
-        Some(native) => native.schedule(task.py(), Ready::Step(task.into())),
-        None => call_soon(task, event_loop),
+pub(super) fn wake<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>) -> PyResult<()> {
+    match on.native {
+        Some(native) if native.is_plain() => native.schedule(task.py(), Ready::Step(task.into())),
+        _ => call_soon(task, on.event_loop),
     }
 }
 

@@ -28,45 +28,57 @@ impl Alarm {
 }
 
 /// Has the block expire at `when`; if that is past, in the loop's next turn.
-pub(super) fn set_alarm(this: &Bound<'_, DeadlineBlock>, event_loop: &Object<'_>, when: f64) -> PyResult<()> {
+#[inline(always)]
+pub(super) fn set_alarm(this: &Bound<'_, DeadlineBlock>, event_loop: Object<'_>, when: f64) -> PyResult<()> {
     let py = this.py();
-    let alarm = match EventLoop::of(event_loop) {
+    let alarm = match EventLoop::of(&event_loop) {
         Some(native) => match native.expire_at(py, when, this)? {
             Some(key) => Alarm::Timer(event_loop.into(), key),
             None => Alarm::Due,
         },
-        None => {
-            let expire = this.getattr(names::_on_timeout(py))?;
-            let past = when <= now(event_loop)?;
-            let handle = if past {
-                event_loop.call_method1(names::call_soon(py), (expire,))?
-            } else {
-                event_loop.call_method1(names::call_at(py), (when, expire))?
-            };
-            Alarm::Handle(handle.into())
-        }
+        None => Alarm::Handle(foreign_alarm(this, &event_loop, when)?.into()),
     };
     drop(this.value().state.with(py, |state| std::mem::replace(&mut state.alarm, alarm)));
     Ok(())
 }
 
-pub(super) fn stop_alarm(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
+#[cold]
+fn foreign_alarm<'py>(
+    this: &Bound<'py, DeadlineBlock>,
+    event_loop: &Object<'py>,
+    when: f64,
+) -> PyResult<Object<'py>> {
     let py = this.py();
-    match this.value().state.with(py, |state| std::mem::replace(&mut state.alarm, Alarm::None)) {
-        Alarm::None => {}
-        Alarm::Due => this.value().state.with(py, |state| state.stopped += 1),
-        Alarm::Timer(event_loop, key) => {
-            if let Some(native) = EventLoop::of_any(event_loop.bind(py)) {
-                let removed = native.remove_timer(py, key);
-                if removed.is_none() {
-                    // It was due in this turn.
-                    this.value().state.with(py, |state| state.stopped += 1);
-                }
-            }
-        }
+    let expire = this.getattr(names::_on_timeout(py))?;
+    if when <= now(event_loop)? {
+        event_loop.call_method1(names::call_soon(py), (expire,))
+    } else {
+        event_loop.call_method1(names::call_at(py), (when, expire))
+    }
+}
+
+pub(super) fn stop_alarm(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
+    let alarm = this.value().state.with(this.py(), |state| std::mem::replace(&mut state.alarm, Alarm::None));
+    stop(this, alarm)
+}
+
+/// As `stop_alarm`, of the alarm that was taken out.
+#[inline(always)]
+pub(super) fn stop(this: &Bound<'_, DeadlineBlock>, alarm: Alarm) -> PyResult<()> {
+    let py = this.py();
+    let is_queued = match alarm {
+        Alarm::None => false,
+        Alarm::Due => true,
+        // Or else it was due in this turn.
+        Alarm::Timer(event_loop, key) => EventLoop::of_any(event_loop.bind(py))
+            .is_some_and(|native| native.remove_timer(py, key).is_none()),
         Alarm::Handle(handle) => {
             handle.bind(py).call_method0(names::cancel(py))?;
+            false
         }
+    };
+    if is_queued {
+        this.value().state.with(py, |state| state.stopped += 1);
     }
     Ok(())
 }
@@ -121,5 +133,5 @@ fn look_again(this: &Bound<'_, DeadlineBlock>, event_loop: &Object<'_>) -> PyRes
     const LATER: f64 = 0.1;
     let now = now(event_loop)?;
     let when = this.value().state.with(this.py(), |state| state.when).unwrap_or(now);
-    set_alarm(this, event_loop, now + SOON_S + LATER * (now - when))
+    set_alarm(this, event_loop.clone(), now + SOON_S + LATER * (now - when))
 }

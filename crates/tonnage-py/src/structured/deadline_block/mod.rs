@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 pub(crate) use expiry::expire;
-use expiry::{Alarm, set_alarm, stop_alarm};
+use expiry::{Alarm, set_alarm, stop, stop_alarm};
 
 use super::deadline;
 use super::errors::explain_timeout;
@@ -138,7 +138,7 @@ impl DeadlineBlock {
 }
 
 /// The time of the running loop in `delay_s` from now.
-#[inline]
+#[inline(always)]
 pub(super) fn after(py: Python<'_>, delay_s: Option<f64>) -> PyResult<Option<f64>> {
     let event_loop = running::event_loop(py)?;
     match delay_s {
@@ -148,24 +148,33 @@ pub(super) fn after(py: Python<'_>, delay_s: Option<f64>) -> PyResult<Option<f64
 }
 
 /// `event_loop.time()`.
+#[inline(always)]
 pub(super) fn now(event_loop: &Object<'_>) -> PyResult<f64> {
     match EventLoop::of(event_loop) {
         Some(_) => Ok(EventLoop::now()),
-        None => event_loop.call_method0(names::time(event_loop.py()))?.extract(),
+        None => foreign_now(event_loop),
     }
 }
 
+#[cold]
+fn foreign_now(event_loop: &Object<'_>) -> PyResult<f64> {
+    event_loop.call_method0(names::time(event_loop.py()))?.extract()
+}
+
 /// The one argument of a function: seconds, or None.
-#[inline]
+#[inline(always)]
 pub(super) fn seconds_or_none(args: &Args<'_, '_>, parameters: &Parameters<1>) -> PyResult<Option<f64>> {
     let seconds = match args.single() {
         Some(seconds) => seconds.clone(),
-        None => {
-            let [seconds] = args.parse(parameters)?;
-            seconds.expect("required")
-        }
+        None => parse(args, parameters)?,
     };
     if seconds.is_none() { Ok(None) } else { number::seconds(&seconds).map(Some) }
+}
+
+#[cold]
+fn parse<'py>(args: &Args<'_, 'py>, parameters: &Parameters<1>) -> PyResult<Object<'py>> {
+    let [seconds] = args.parse(parameters)?;
+    Ok(seconds.expect("required"))
 }
 
 impl NativeClass for DeadlineBlock {
@@ -292,7 +301,7 @@ pub(super) fn enter(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
     });
     drop(replaced);
     let Some(when) = when else { return Ok(()) };
-    set_alarm(this, &event_loop, when).or_else(|error| {
+    set_alarm(this, event_loop, when).or_else(|error| {
         let (parent, outer) = this.value().state.with(py, |state| (state.parent.take(), state.outer.take()));
         parent.map_or(Ok(()), |parent| deadline::unlink(this, parent.bind(py), outer))?;
         Err(error)
@@ -318,7 +327,7 @@ fn reschedule(this: &Bound<'_, DeadlineBlock>, when: Option<f64>) -> PyResult<()
     });
     stop_alarm(this)?;
     match when {
-        Some(when) => set_alarm(this, &running::event_loop(py)?, when),
+        Some(when) => set_alarm(this, running::event_loop(py)?, when),
         None => Ok(()),
     }
 }
@@ -327,16 +336,21 @@ fn reschedule(this: &Bound<'_, DeadlineBlock>, when: Option<f64>) -> PyResult<()
 /// that can do so.
 pub(super) fn exit(this: &Bound<'_, DeadlineBlock>, error: &Object<'_>) -> PyResult<Option<bool>> {
     let py = this.py();
-    stop_alarm(this)?;
-    let (kind, phase, parent, outer, requests) = this.value().state.with(py, |state| {
+    if this.value().state.with(py, |state| matches!(state.alarm, Alarm::Handle(_))) {
+        // Before the state changes: what it calls may raise.
+        stop_alarm(this)?;
+    }
+    let (alarm, kind, phase, parent, outer, requests) = this.value().state.with(py, |state| {
         let phase = state.phase;
         state.phase = match phase {
             Phase::Entered => Phase::Exited,
             Phase::Expiring => Phase::Expired,
             other => other,
         };
-        (state.kind, phase, state.parent.take(), state.outer.take(), state.requests)
+        let alarm = std::mem::replace(&mut state.alarm, Alarm::None);
+        (alarm, state.kind, phase, state.parent.take(), state.outer.take(), state.requests)
     });
+    stop(this, alarm)?;
     if let Some(parent) = &parent {
         deadline::unlink(this, parent.bind(py), outer)?;
     }

@@ -9,7 +9,8 @@ use std::mem;
 
 use pyo3::prelude::*;
 
-use super::start::{Repeated, keep_quiet_when_lost};
+use super::repeated::Repeated;
+use super::start::keep_quiet_when_lost;
 use super::{Gathering, GatheringFuture, Wish, watch};
 use crate::cpython::{Native, Object, Owned, Visit, context};
 use crate::structured::ensure_future::{self, Kind};

@@ -6,6 +6,8 @@
 //! was asked, as asyncio looks at them a turn later. With `limit=`, a child that is not there yet is None.
 
 mod bounded;
+mod coroutines;
+mod repeated;
 mod start;
 
 use std::ffi::CStr;
@@ -18,12 +20,13 @@ use pyo3::types::{PyList, PyString};
 use super::limit;
 use super::{call_graph, child_done, ensure_future};
 use crate::cpython::native_class::{create, upcast};
-use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit};
+use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, coroutine};
 use crate::event_loop::EventLoop;
-use crate::future::{self, Ended, Future};
+use crate::future::{self, Ended, Future, Outcome};
 use crate::{errors, names, running, task};
 use bounded::Bounded;
-use start::{call_off, repeated, start};
+use repeated::repeated;
+use start::{call_off, start};
 
 #[repr(C)]
 pub(crate) struct GatheringFuture {
@@ -88,11 +91,18 @@ pub(super) fn gather<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     let event_loop = running::event_loop_or_none(py)?;
     let caller = event_loop.as_ref().map(running::task).transpose()?.flatten();
     let repeated = repeated(args.positional())?;
+    let gathering = Gathering { return_exceptions, caller: caller.map(Owned::from), ..Gathering::empty() };
     if let Some(limit) = limit {
-        let gathering =
-            Gathering { return_exceptions, caller: caller.map(Owned::from), ..Gathering::empty() };
         let objects = (args.positional(), repeated);
         return bounded::gather(objects, event_loop, gathering, &limit).map(Bound::into_any);
+    }
+    if let Some(event_loop) = &event_loop
+        && let Some(native) = EventLoop::bound(event_loop)
+        && native.get().spawns_directly(py)
+        && repeated.is_none()
+        && args.positional().iter().all(coroutine::is_coroutine_object)
+    {
+        return coroutines::gather(native, args.positional(), gathering).map(Bound::into_any);
     }
     let started = match &repeated {
         None => start(args.positional().iter(), event_loop),
@@ -110,9 +120,7 @@ pub(super) fn gather<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
         unfinished: started.children.len(),
         children: started.children,
         order: repeated.map(|repeated| repeated.order.into_boxed_slice()),
-        return_exceptions,
-        caller: caller.map(Owned::from),
-        ..Gathering::empty()
+        ..gathering
     };
     let Some(event_loop) = started.event_loop else {
         // The first argument was refused.
@@ -207,6 +215,29 @@ enum Report {
     },
 }
 
+/// Counts a child that has ended with a result, and is not the last of them; false: there is more to do.
+#[inline]
+pub(super) fn count(outer: &Bound<'_, GatheringFuture>, child: &Bound<'_, Future>) -> bool {
+    let py = outer.py();
+    if call_graph::is_kept_by_asyncio() && !future::is_ours(child) {
+        return false;
+    }
+    let has_result = child.value().state.with(py, |state| matches!(state.outcome, Outcome::Result(_)));
+    if !has_result || !outer.value().future.is_pending(py) {
+        return false;
+    }
+    outer.value().state.with(py, |state| {
+        let counts = state.unfinished > 1
+            && state.held_back.is_none()
+            && state.wish != Wish::Nothing
+            && state.bounded.is_none();
+        if counts {
+            state.unfinished -= 1;
+        }
+        counts
+    })
+}
+
 /// A child has ended.
 pub(super) fn report(outer: &Bound<'_, GatheringFuture>, key: u32, child: &Object<'_>) -> PyResult<()> {
     let py = outer.py();
@@ -294,7 +325,7 @@ fn finish(outer: &Bound<'_, GatheringFuture>) -> PyResult<()> {
         None => PyList::new(py, outcomes)?,
         Some(order) => PyList::new(py, order.iter().map(|place| &outcomes[*place as usize]))?,
     };
-    future::settle(upcast(outer), future::Outcome::Result(results.into_any().into())).map(drop)
+    future::settle(upcast(outer), Outcome::Result(results.into_any().into())).map(drop)
 }
 
 /// The result, or the exception as a value.

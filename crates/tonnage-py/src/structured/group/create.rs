@@ -45,11 +45,9 @@ pub(super) fn create_child<'py>(
     coro: &Object<'py>,
     options: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Object<'py>> {
-    let py = group.py();
-    let event_loop = event_loop_for(group, coro)?;
-    let answer = group.value().state.with(py, |state| state.bounded.as_mut().map(|bounded| bounded.ask()));
-    match answer {
-        None => make_child(group, &event_loop, (coro, options)).map(|(task, _)| task),
+    let (event_loop, next) = place_for(group, coro)?;
+    match ask(group) {
+        None => make_child(group, &event_loop, (coro, options), next).map(|(task, _)| task),
         Some(Answer::Slot) => start_child(group, &event_loop, (coro, options)).or_else(|error| {
             bounded::slot_unused(group)?;
             Err(error)
@@ -59,23 +57,31 @@ pub(super) fn create_child<'py>(
     }
 }
 
+/// Nothing, if the group has no limit.
+#[inline]
+fn ask(group: &Bound<'_, TaskGroup>) -> Option<Answer> {
+    group.value().state.with(group.py(), |state| state.bounded.as_mut().map(|bounded| bounded.ask()))
+}
+
 /// A child for which a slot was taken.
 pub(super) fn start_child<'py>(
     group: &Bound<'py, TaskGroup>,
     event_loop: &Object<'py>,
     what: (&Object<'py>, Option<&Bound<'py, PyDict>>),
 ) -> PyResult<Object<'py>> {
-    let (task, index) = bounded::while_making(group, || make_child(group, event_loop, what))?;
+    let expected = group.value().state.with(group.py(), |state| state.children.next_key());
+    let (task, index) = bounded::while_making(group, || make_child(group, event_loop, what, expected))?;
     bounded::hold(group, &task, index);
     Ok(task)
 }
 
-/// A task of the loop, which is a child under the key that comes with it.
+/// A task of the loop, which is a child under the index that comes with it: most likely the `expected` one.
 #[inline]
 fn make_child<'py>(
     group: &Bound<'py, TaskGroup>,
     event_loop: &Object<'py>,
     (coro, options): (&Object<'py>, Option<&Bound<'py, PyDict>>),
+    expected: u32,
 ) -> PyResult<(Object<'py>, u32)> {
     let task = match options {
         Some(options) => spawn_child_with(event_loop, coro, options)?,
@@ -83,7 +89,7 @@ fn make_child<'py>(
             if let Some(native) = EventLoop::bound(event_loop)
                 && native.get().spawns_directly(group.py())
             {
-                return create_plain_child(group, native, coro);
+                return create_plain_child(group, native, (coro, expected));
             }
             spawn_child(event_loop, coro)?
         }
@@ -113,15 +119,14 @@ fn overloaded(
     Ok(errors::overloaded(py, &text, Refusal::Full, None, name.as_deref()))
 }
 
-/// A task of a loop of ours, which is made as a child.
+/// A task of a loop of ours, which is made as a child: the group is to know it by the `expected` index.
 fn create_plain_child<'py>(
     group: &Bound<'py, TaskGroup>,
     event_loop: &Bound<'py, EventLoop>,
-    coro: &Object<'py>,
+    (coro, expected): (&Object<'py>, u32),
 ) -> PyResult<(Object<'py>, u32)> {
     let py = group.py();
     let deadline = deadline::of_creator(event_loop.as_any())?;
-    let expected = group.value().state.with(py, |state| state.children.next_key());
     let key = Key { index: expected, daemon: false }.pack();
     let report = Callback::Report { parent: group.as_any().into(), key };
     let task = task::create_plain(event_loop, coro, Callbacks::One(report))?;
@@ -143,11 +148,16 @@ fn create_plain_child<'py>(
 }
 
 /// The loop of the group, if it takes children; else `coro` is closed.
-#[inline]
 pub(super) fn event_loop_for<'py>(
     group: &Bound<'py, TaskGroup>,
     coro: &Object<'py>,
 ) -> PyResult<Object<'py>> {
+    place_for(group, coro).map(|(event_loop, _)| event_loop)
+}
+
+/// As `event_loop_for`, and the index of the next child.
+#[inline]
+fn place_for<'py>(group: &Bound<'py, TaskGroup>, coro: &Object<'py>) -> PyResult<(Object<'py>, u32)> {
     let py = group.py();
     let open = group.value().state.with(py, |state| {
         let is_open = match state.phase {
@@ -155,11 +165,11 @@ pub(super) fn event_loop_for<'py>(
             Phase::Exiting => state.members() > 0,
             Phase::Created | Phase::CancelledEarly | Phase::Clearing | Phase::Left => false,
         };
-        let is_open = is_open && state.abort == Abort::No;
-        state.event_loop.as_ref().filter(|_| is_open).map(|event_loop| event_loop.get_bound(py))
+        let event_loop = state.event_loop.as_ref().filter(|_| is_open && state.abort == Abort::No)?;
+        Some((event_loop.get_bound(py), state.children.next_key()))
     });
     match open {
-        Some(event_loop) => Ok(event_loop),
+        Some(open) => Ok(open),
         None => Err(refuse(group, coro)?),
     }
 }

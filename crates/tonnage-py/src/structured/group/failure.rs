@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+use super::start::Starting;
 use super::{Abort, Key, OnError, TaskGroup, abort_with_parent, bounded, report};
 use crate::cpython::{Mark, Native, Object, compat};
 use crate::future::{self, Future, Outcome};
@@ -11,33 +12,13 @@ use crate::{errors, names};
 /// Tells the group that the child with this key is done.
 pub(crate) fn child_done(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<'_>) -> PyResult<()> {
     let py = group.py();
-    let key = Key::unpack(key);
-    let (gone, left, waiter, starting) = group.value().state.with(py, |state| {
-        let gone = state.children.remove(key.index);
-        let left = match &mut state.bounded {
-            Some(bounded) if gone.is_some() => Some(bounded.leave(key.index)),
-            _ => None,
-        };
-        if gone.is_some() && key.daemon {
-            state.daemons -= 1;
-        }
-        let waiter = if state.is_quiet() { state.waiter.take() } else { None };
-        (gone, left, waiter, state.starting.remove(&key.index))
-    });
-    if gone.is_none() {
-        // The group was cleared meanwhile.
-        return Ok(());
-    }
-    drop(gone);
-    if let Some(waiter) = waiter {
-        waiter.wake(&py.None().into_bound(py))?;
-    }
+    let Some(left) = let_go(group, key)? else { return Ok(()) };
     if !child.is_instance_of::<Task>()
         && let Some(discard) = compat::discard_from_awaited_by(py)?
     {
         discard.call1((child, super::parent_task(group)))?;
     }
-    let heard = match starting {
+    let heard = match left.starting {
         // Who waits in `start()` finds out how it ended.
         Some(starting) => starting.wake(py),
         None => match exception_of(child)? {
@@ -46,9 +27,51 @@ pub(crate) fn child_done(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<
         },
     };
     // After an abort, which leaves nobody in the line.
-    let Some(left) = left else { return heard };
-    drop(left);
-    heard.and(bounded::child_left(group, child))
+    if left.of_bounded { heard.and(bounded::child_left(group, child)) } else { heard }
+}
+
+/// As `child_done`, of a task of ours that has not failed.
+#[inline]
+pub(crate) fn child_ended(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<'_>) -> PyResult<()> {
+    let Some(left) = let_go(group, key)? else { return Ok(()) };
+    let told = left.starting.map_or(Ok(()), |starting| starting.wake(group.py()));
+    if left.of_bounded { told.and(bounded::child_left(group, child)) } else { told }
+}
+
+/// What is to be done when a child has left its group.
+struct Left {
+    /// Its `start()` waits still.
+    starting: Option<Starting>,
+    /// The group has a limit: somebody may be next.
+    of_bounded: bool,
+}
+
+/// The child is one no longer; nothing: the group was cleared meanwhile.
+#[inline]
+fn let_go(group: &Bound<'_, TaskGroup>, key: u32) -> PyResult<Option<Left>> {
+    let py = group.py();
+    let key = Key::unpack(key);
+    let (gone, left_line, waiter, left) = group.value().state.with(py, |state| {
+        let gone = state.children.remove(key.index);
+        if gone.is_some() && key.daemon {
+            state.daemons -= 1;
+        }
+        let (left_line, of_bounded) = match &mut state.bounded {
+            Some(bounded) if gone.is_some() => (bounded.leave(key.index), true),
+            _ => (None, false),
+        };
+        let waiter = if state.is_quiet() { state.waiter.take() } else { None };
+        let starting = if state.starting.is_empty() { None } else { state.starting.remove(&key.index) };
+        (gone, left_line, waiter, Left { starting, of_bounded })
+    });
+    if gone.is_none() {
+        return Ok(None);
+    }
+    drop((gone, left_line));
+    if let Some(waiter) = waiter {
+        waiter.wake(&py.None().into_bound(py))?;
+    }
+    Ok(Some(left))
 }
 
 /// The exception of a task that is done, which counts as retrieved; none if it was cancelled or returned.

@@ -25,7 +25,7 @@ use tonnage_core::slab::Slab;
 use bounded::Bounded;
 pub(crate) use bounded::leave_line;
 pub(crate) use exit::ExitCoroutine;
-pub(crate) use failure::child_done;
+pub(crate) use failure::{child_done, child_ended};
 pub(crate) use lending::{seek, seek_by_callback, suspended};
 pub(crate) use postponed::PostponedCoroutine;
 pub(crate) use start::{StartCoroutine, TaskStatus};

@@ -48,7 +48,7 @@ pub(super) fn park<'py>(
 fn makes_its_own_tasks(event_loop: &Object<'_>) -> PyResult<bool> {
     let py = event_loop.py();
     if let Some(native) = EventLoop::of_any(event_loop) {
-        return Ok(!native.is_plain() || native.has_task_factory(py));
+        return Ok(!native.is_plain() || native.has_task_factory());
     }
     match event_loop.call_method0(names::get_task_factory(py)) {
         Ok(factory) => Ok(!factory.is_none()),

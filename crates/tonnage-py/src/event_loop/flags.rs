@@ -1,0 +1,41 @@
+//! Flags: what is true of a loop, in one word, so that who schedules or spawns asks about all of it at once.
+//!
+//! Nothing of it is true of most loops most of the time.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+#[derive(Clone, Copy)]
+pub(super) enum Flag {
+    /// A scheduling method is overridden: it is to be called by name.
+    Overridden = 1,
+    Debug = 2,
+    Closed = 4,
+    Stopping = 8,
+    HasTaskFactory = 16,
+}
+
+pub(super) struct Flags(AtomicU8);
+
+impl Flags {
+    pub(super) const fn none() -> Self {
+        Self(AtomicU8::new(0))
+    }
+
+    #[inline]
+    pub(super) fn has(&self, flag: Flag) -> bool {
+        self.0.load(Ordering::Relaxed) & flag as u8 != 0
+    }
+
+    #[inline]
+    pub(super) fn has_any<const N: usize>(&self, flags: [Flag; N]) -> bool {
+        let mask = flags.iter().fold(0, |mask, flag| mask | *flag as u8);
+        self.0.load(Ordering::Relaxed) & mask != 0
+    }
+
+    /// Changed under the interpreter's lock, so that it needs no locked instruction.
+    pub(super) fn set(&self, flag: Flag, on: bool) {
+        let flags = self.0.load(Ordering::Relaxed);
+        let flags = if on { flags | flag as u8 } else { flags & !(flag as u8) };
+        self.0.store(flags, Ordering::Relaxed);
+    }
+}
