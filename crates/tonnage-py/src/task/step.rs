@@ -177,7 +177,7 @@ fn returned<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -
 }
 
 /// The loop keeps a task that is done no longer.
-#[inline]
+#[inline(always)]
 fn let_go(task: &Bound<'_, Task>, kept_at: Option<KeptAt>, on: On<'_, '_>) {
     if let (Some(at), Some(native)) = (kept_at, on.native) {
         drop(native.forget(task.py(), at));
