@@ -40,7 +40,7 @@ impl<T> Guarded<T> {
     }
 
     /// Calls `visit` with the state. `visit` must not run Python code.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with<R>(&self, _py: Python<'_>, visit: impl FnOnce(&mut T) -> R) -> R {
         let _entered = Entered::enter(&self.entered)
             .expect("guarded state is entered once at a time: no Python code runs inside `with`");

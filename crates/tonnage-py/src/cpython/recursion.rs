@@ -24,18 +24,21 @@ pub(crate) fn checked<R>(
     place: &'static CStr,
     work: impl FnOnce() -> PyResult<R>,
 ) -> PyResult<R> {
-    if DEPTH.get() >= DEPTH_MAX {
-        return Err(too_deep(place));
-    }
-    // SAFETY: `py` proves that we are attached; the text lives for ever.
-    if unsafe { ffi::Py_EnterRecursiveCall(place.as_ptr()) } != 0 {
-        return Err(PyErr::fetch(py));
-    }
-    DEPTH.set(DEPTH.get() + 1);
-    let leave = Leave;
-    let outcome = work();
-    drop(leave);
-    outcome
+    // Found once: each look at a place of the thread is a call.
+    DEPTH.with(|depth| {
+        if depth.get() >= DEPTH_MAX {
+            return Err(too_deep(place));
+        }
+        // SAFETY: `py` proves that we are attached; the text lives for ever.
+        if unsafe { ffi::Py_EnterRecursiveCall(place.as_ptr()) } != 0 {
+            return Err(PyErr::fetch(py));
+        }
+        depth.set(depth.get() + 1);
+        let leave = Leave(depth);
+        let outcome = work();
+        drop(leave);
+        outcome
+    })
 }
 
 #[cold]
@@ -45,11 +48,12 @@ fn too_deep(place: &CStr) -> PyErr {
 }
 
 /// Leaves the level also when the work panics.
-struct Leave;
+struct Leave<'a>(&'a Cell<u32>);
 
-impl Drop for Leave {
+impl Drop for Leave<'_> {
+    #[inline]
     fn drop(&mut self) {
-        DEPTH.set(DEPTH.get() - 1);
+        self.0.set(self.0.get() - 1);
         // SAFETY: made by `checked` after it entered, on this thread.
         unsafe { ffi::Py_LeaveRecursiveCall() };
     }

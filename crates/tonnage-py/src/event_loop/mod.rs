@@ -216,7 +216,7 @@ impl EventLoop {
     }
 
     /// Keeps a pending task alive.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn keep(&self, py: Python<'_>, task: &Bound<'_, Task>) -> KeptAt {
         let task = Owned::from(task);
         KeptAt::of(self.pending.with(py, |pending| pending.insert(task)))

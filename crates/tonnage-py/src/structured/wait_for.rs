@@ -32,8 +32,11 @@ enum Phase {
 pub(super) fn wait_for<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     const PARAMETERS: Parameters<2> =
         Parameters { function: "wait_for", names: ["fut", "timeout"], positional: 2, required: 2 };
-    let [awaitable, timeout] = args.parse(&PARAMETERS)?.map(|given| given.expect("both are required"));
-    let body = WaitFor { awaitable: awaitable.into(), timeout: timeout.into(), phase: Phase::Begun };
+    let [awaitable, timeout] = match args.positional() {
+        [awaitable, timeout] if !args.has_keywords() => [awaitable.into(), timeout.into()],
+        _ => args.parse(&PARAMETERS)?.map(|given| Owned::from(given.expect("both are required"))),
+    };
+    let body = WaitFor { awaitable, timeout, phase: Phase::Begun };
     Coroutine::create(args.py(), body)
 }
 

@@ -81,10 +81,12 @@ impl TaskState {
 pub(crate) struct KeptAt(NonZeroU32);
 
 impl KeptAt {
+    #[inline]
     pub(crate) fn of(key: u32) -> Self {
         Self(NonZeroU32::MIN.saturating_add(key))
     }
 
+    #[inline]
     pub(crate) fn key(self) -> u32 {
         self.0.get() - 1
     }

@@ -194,7 +194,7 @@ impl Kept {
 }
 
 /// The loop keeps a task that is done no longer, and no block holds it to a deadline.
-#[inline]
+#[inline(always)]
 fn let_go(task: &Bound<'_, Task>, kept: Kept, on: On<'_, '_>) {
     if let (Some(at), Some(native)) = (kept.at, on.native) {
         drop(native.forget(task.py(), at));
