@@ -18,7 +18,7 @@ use super::keys::Keys;
 use super::refusal::Counts;
 use super::serve::{self, Payload};
 use super::{acquire, alarm, config, permit, stats};
-use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Slots, Visit};
+use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit};
 use crate::event_loop::EventLoop;
 use crate::sync::BoundLoop;
 use crate::{errors, names, running};
@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) keys: Keys,
     pub(super) alarm: Alarm,
     pub(super) refused: Counts,
+    /// A loop of ours on which something was acquired.
+    pub(super) seen_loop: Option<Owned<EventLoop>>,
     /// When a deadlock is looked for.
     pub(super) look: Option<Look>,
     /// Of an AdaptiveLimiter.
@@ -215,7 +217,8 @@ impl NativeClass for Limiter {
             let line = state.admission.take();
             let of_others =
                 (state.holders.drain(), std::mem::take(&mut state.borrowers), state.adaptive.take());
-            (line, of_others, std::mem::take(&mut state.keys), std::mem::take(&mut state.alarm))
+            let of_loops = (state.seen_loop.take(), std::mem::take(&mut state.alarm));
+            (line, of_others, std::mem::take(&mut state.keys), of_loops)
         });
         drop(gone);
         self.event_loop.clear(py);
@@ -228,7 +231,8 @@ impl State {
             let entries = admission.line().iter().map(|entry| entry.waiter.traverse(visit));
             entries.into_iter().find(|shown| *shown != 0).unwrap_or(0)
         });
-        let rest: [&dyn Fn() -> i32; 5] = [
+        let rest: [&dyn Fn() -> i32; 6] = [
+            &|| visit.option(self.seen_loop.as_deref()),
             &|| self.holders.traverse(visit),
             &|| self.borrowers.traverse(visit),
             &|| self.keys.traverse(visit),
