@@ -1614,6 +1614,7 @@ class PriorityQueue(Queue[SupportsRichComparisonT], asyncio.PriorityQueue[Suppor
         maxsize: int = 0,
         *,
         overflow: Literal["wait", "raise", "drop_newest"] = "wait",
+        target_delay: None = None,
         on_drop: Callable[[SupportsRichComparisonT, str], object] | None = None,
     ) -> None: ...
 
