@@ -269,12 +269,15 @@ pub(super) fn forget_the_dead(this: &Bound<'_, Limiter>) -> PyResult<bool> {
 
 /// Binds the limiter to the running loop, for somebody who is to wait. Where nobody waits, it may be another loop
 /// than before.
-pub(super) fn bind_loop<'py>(this: &Bound<'py, Limiter>) -> PyResult<Object<'py>> {
-    let is_free = Limiter::admission(this, |admission| admission.line().is_empty())?;
-    if is_free {
-        let event_loop = running::event_loop(this.py())?;
+pub(super) fn bind_loop<'py>(
+    this: &Bound<'py, Limiter>,
+    running: Option<Object<'py>>,
+) -> PyResult<Object<'py>> {
+    let Some(running) = running else { return running::event_loop(this.py()) };
+    if Limiter::admission(this, |admission| admission.line().is_empty())? {
         alarm::stop(this)?;
-        this.value().event_loop.set(&event_loop);
+        this.value().event_loop.set(&running);
+        return Ok(running);
     }
     this.value().event_loop.get(this.as_any())
 }
