@@ -12,6 +12,8 @@ use super::refusal::{self, Cause, check_most};
 use super::serve::{self, Payload};
 use super::{adaptive, alarm, deadline, deadlock, permit};
 use crate::cpython::Object;
+use crate::event_loop::EventLoop;
+use crate::running;
 
 /// A permit, if the tokens are there and nobody is before; else nothing, and the caller may wait (`acquire_later`).
 pub(crate) fn try_acquire<'py>(
@@ -30,16 +32,19 @@ pub(crate) fn acquire_later(
     request: Request,
     payload: impl FnOnce(&Object<'_>) -> PyResult<Payload>,
 ) -> PyResult<Asked> {
-    may_join(this, &request)?;
-    let event_loop = limiter::bind_loop(this)?;
+    let running = running::event_loop_or_none(this.py())?;
+    let now_ns = limiter::time_on(running.as_ref())?;
+    may_join(this, &request, running.as_ref(), now_ns)?;
+    let event_loop = limiter::bind_loop(this, running)?;
     let payload = payload(&event_loop)?;
-    // A loop of another kind has run Python code, which may have changed all.
-    if try_take(this, &request)? {
-        drop(payload);
-        return Ok(Asked::Taken);
+    if EventLoop::of(&event_loop).is_none() {
+        // A loop of another kind has run Python code, which may have changed all.
+        if try_take(this, &request)? {
+            drop(payload);
+            return Ok(Asked::Taken);
+        }
+        may_join(this, &request, Some(&event_loop), now_ns)?;
     }
-    may_join(this, &request)?;
-    let now_ns = limiter::now_ns(this.py())?;
     let ticket = Limiter::admission(this, |admission| admission.join(now_ns, request, payload))?;
     deadlock::look_again(this);
     match alarm::set(this, now_ns) {
@@ -103,10 +108,14 @@ pub(super) fn must_wait(this: &Bound<'_, Limiter>, request: &Request) -> PyResul
     refusal::of_cause(this, cause, request)
 }
 
-/// Raises if the request may not wait.
-fn may_join(this: &Bound<'_, Limiter>, request: &Request) -> PyResult<()> {
-    let now_ns = limiter::now_ns(this.py())?;
-    let deadline_ns = deadline::deadline_of_waiter(this.py())?;
+/// Raises if the request may not wait, at a time of the running loop.
+fn may_join<'py>(
+    this: &Bound<'py, Limiter>,
+    request: &Request,
+    event_loop: Option<&Object<'py>>,
+    now_ns: u64,
+) -> PyResult<()> {
+    let deadline_ns = event_loop.map(deadline::deadline_of_waiter).transpose()?.flatten();
     let refused = Limiter::admission(this, |admission| {
         let refused = admission.may_join(now_ns, request, deadline_ns).err();
         refused.map(|refused| Cause::Refused(refused, admission.wait_ns(now_ns, request)))

@@ -120,7 +120,7 @@ pub(super) fn release_on_behalf_of<'py>(
 pub(super) fn release<'py>(this: &Bound<'py, CapacityLimiter>) -> PyResult<Object<'py>> {
     let py = this.py();
     let limiter = upcast(this);
-    let holder = permit::holder(py)?;
+    let holder = permit::holder(limiter)?;
     let loan = limiter.value().state.with(py, |state| state.holders.newest(holder.as_ref()));
     match loan {
         Some(loan) if permit::end(limiter, loan, Outcome::Ok)? => Ok(py.None().into_bound(py)),

@@ -18,7 +18,7 @@ use super::keys::Keys;
 use super::refusal::Counts;
 use super::serve::{self, Payload};
 use super::{acquire, alarm, config, permit, stats};
-use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Slots, Visit};
+use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit};
 use crate::event_loop::EventLoop;
 use crate::sync::BoundLoop;
 use crate::{errors, names, running};
@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) keys: Keys,
     pub(super) alarm: Alarm,
     pub(super) refused: Counts,
+    /// A loop of ours on which something was acquired.
+    pub(super) seen_loop: Option<Owned<EventLoop>>,
     /// When a deadlock is looked for.
     pub(super) look: Option<Look>,
     /// Of an AdaptiveLimiter.
@@ -215,7 +217,8 @@ impl NativeClass for Limiter {
             let line = state.admission.take();
             let of_others =
                 (state.holders.drain(), std::mem::take(&mut state.borrowers), state.adaptive.take());
-            (line, of_others, std::mem::take(&mut state.keys), std::mem::take(&mut state.alarm))
+            let of_loops = (state.seen_loop.take(), std::mem::take(&mut state.alarm));
+            (line, of_others, std::mem::take(&mut state.keys), of_loops)
         });
         drop(gone);
         self.event_loop.clear(py);
@@ -228,7 +231,8 @@ impl State {
             let entries = admission.line().iter().map(|entry| entry.waiter.traverse(visit));
             entries.into_iter().find(|shown| *shown != 0).unwrap_or(0)
         });
-        let rest: [&dyn Fn() -> i32; 5] = [
+        let rest: [&dyn Fn() -> i32; 6] = [
+            &|| visit.option(self.seen_loop.as_deref()),
             &|| self.holders.traverse(visit),
             &|| self.borrowers.traverse(visit),
             &|| self.keys.traverse(visit),
@@ -265,12 +269,15 @@ pub(super) fn forget_the_dead(this: &Bound<'_, Limiter>) -> PyResult<bool> {
 
 /// Binds the limiter to the running loop, for somebody who is to wait. Where nobody waits, it may be another loop
 /// than before.
-pub(super) fn bind_loop<'py>(this: &Bound<'py, Limiter>) -> PyResult<Object<'py>> {
-    let is_free = Limiter::admission(this, |admission| admission.line().is_empty())?;
-    if is_free {
-        let event_loop = running::event_loop(this.py())?;
+pub(super) fn bind_loop<'py>(
+    this: &Bound<'py, Limiter>,
+    running: Option<Object<'py>>,
+) -> PyResult<Object<'py>> {
+    let Some(running) = running else { return running::event_loop(this.py()) };
+    if Limiter::admission(this, |admission| admission.line().is_empty())? {
         alarm::stop(this)?;
-        this.value().event_loop.set(&event_loop);
+        this.value().event_loop.set(&running);
+        return Ok(running);
     }
     this.value().event_loop.get(this.as_any())
 }

@@ -21,6 +21,7 @@ use crate::coroutine::Immediate;
 use crate::cpython::native_class::create;
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
 use crate::enter::error_of_block;
+use crate::event_loop::EventLoop;
 use crate::{future, names, running};
 
 pub(crate) struct Permit {
@@ -39,13 +40,29 @@ enum State {
     Released,
 }
 
-/// The task that runs, which holds what is acquired.
+/// The task that runs, which holds what is acquired. A loop that was seen before and runs in this thread is the
+/// running one, so asyncio need not be asked.
 #[inline]
-pub(super) fn holder(py: Python<'_>) -> PyResult<Option<Object<'_>>> {
-    match running::event_loop_or_none(py)? {
-        Some(event_loop) => running::task(&event_loop),
-        None => Ok(None),
+pub(super) fn holder<'py>(this: &Bound<'py, Limiter>) -> PyResult<Option<Object<'py>>> {
+    let py = this.py();
+    let task = this.value().state.with(py, |state| {
+        let seen = state.seen_loop.as_ref()?.bind(py).get();
+        if seen.is_own_thread() { seen.running_task(py) } else { None }
+    });
+    match task {
+        Some(task) => Ok(Some(task.into_any())),
+        None => look_up_holder(this),
     }
+}
+
+fn look_up_holder<'py>(this: &Bound<'py, Limiter>) -> PyResult<Option<Object<'py>>> {
+    let py = this.py();
+    let Some(event_loop) = running::event_loop_or_none(py)? else { return Ok(None) };
+    if let Some(native) = EventLoop::bound(&event_loop) {
+        let seen = Owned::from(native);
+        drop(this.value().state.with(py, |state| state.seen_loop.replace(seen)));
+    }
+    running::task(&event_loop)
 }
 
 /// The permit for tokens that were taken. It has the reference to the key that the caller has taken; if this fails,
@@ -53,7 +70,7 @@ pub(super) fn holder(py: Python<'_>) -> PyResult<Option<Object<'_>>> {
 #[inline]
 pub(super) fn lend<'py>(this: &Bound<'py, Limiter>, request: Request, kind: Kind) -> PyResult<Object<'py>> {
     let py = this.py();
-    let loan = match note(this, request, || holder(py), kind) {
+    let loan = match note(this, request, || holder(this), kind) {
         Ok(loan) => loan,
         Err(error) => {
             ask::untake(this, &request)?;
@@ -134,7 +151,7 @@ pub(super) fn exit_block<'py>(this: &Bound<'py, Limiter>, args: Args<'_, 'py>) -
     let py = this.py();
     let outcome = Outcome::of(this, &error_of_block(&args)?);
     if Limiter::admission(this, |admission| admission.is_lent())? {
-        let holder = holder(py)?;
+        let holder = holder(this)?;
         let record = this.value().state.with(py, |state| state.holders.end_block(holder.as_ref()));
         let record = match record {
             Some(record) => record,
