@@ -1193,13 +1193,16 @@ class Queue(asyncio.Queue[_T]):
             and `put_nowait()` raises QueueFull. With `"raise"` both raise it. `"drop_oldest"` drops the
             oldest item, `"drop_newest"` the one that is being put. A dropped item counts as done for
             `join()`.
-        on_drop: Called with each item dropped, and with the reason, which is `overflow`.
+        target_delay: Seconds for which items should wait at most. While the least wait of each 100 ms is
+            longer, the queue is overloaded, and drops what has waited for twice as long when it would be got:
+            what is got is worth the work still. The rule is CoDel, as in Meta's folly. Only for a Queue.
+        on_drop: Called with each item dropped, and with the reason, which is `overflow` or `"delay"`.
 
     Raises:
-        ValueError: `overflow` is none of these; a queue that refuses or drops has no bound; `on_drop` is
-            given to a queue that drops nothing; a PriorityQueue is to drop the oldest item, which it does not
-            know.
-        TypeError: `on_drop` cannot be called.
+        ValueError: `overflow` is none of these; a queue that drops has no bound; `on_drop` is given to a
+            queue that drops nothing; a PriorityQueue is to drop the oldest item, which it does not know;
+            `target_delay` is no positive number, or for a queue that is not first in, first out.
+        TypeError: `on_drop` cannot be called; a subclass with a storage of its own has a `target_delay`.
 
     Example:
         queue: tonnage.Queue[int] = tonnage.Queue(maxsize=10)
@@ -1220,6 +1223,7 @@ class Queue(asyncio.Queue[_T]):
         maxsize: int = 0,
         *,
         overflow: Literal["wait", "raise", "drop_oldest", "drop_newest"] = "wait",
+        target_delay: float | None = None,
         on_drop: Callable[[_T, str], object] | None = None,
     ) -> None: ...
     def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
@@ -1401,11 +1405,11 @@ class QueueStats:
 
     @property
     def dropped(self) -> int:
-        """The number of items that were dropped because the queue was full."""
+        """The number of items that were dropped: the queue was full, or they had waited for too long."""
 
     @property
     def delay(self) -> float:
-        """How long items wait in the queue, in seconds; 0.0 where that is not measured."""
+        """How long the oldest item has waited, in seconds; 0.0 without `target_delay`, which measures it."""
 
 # What as_completed() returns: both kinds of iterators.
 @type_check_only

@@ -7,6 +7,7 @@
 //! `tonnage-py` gives these mechanisms asyncio's meaning.
 
 pub mod clock;
+pub mod limits;
 pub mod reactor;
 pub mod slab;
 pub mod timers;

@@ -14,7 +14,7 @@ use crate::cpython::{Deques, Native, Object, Owned};
 /// The deque of the items, and how many there are.
 #[inline]
 fn deque<'a>(py: Python<'_>, state: &'a State, deques: &Deques) -> Option<(&'a Owned, usize)> {
-    if state.overridden != Overridden::NOTHING {
+    if state.overridden != Overridden::NOTHING || state.delays.is_some() {
         return None;
     }
     let deque = state.storage.as_ref()?;

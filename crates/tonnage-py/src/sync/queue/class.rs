@@ -7,6 +7,7 @@ use pyo3::types::{PyBool, PyString};
 use tonnage_core::waiters::Waiters;
 
 use super::super::bound_loop::{BoundLoop, LoopBound, loop_attributes};
+use super::delay::Delays;
 use super::lines::{self, Line, Side};
 use super::overflow::Overflow;
 use super::overridden::Overridden;
@@ -39,6 +40,9 @@ pub(super) struct State {
     pub(super) is_shutdown: bool,
     pub(super) overridden: Overridden,
     pub(super) overflow: Overflow,
+    /// Who is told what was dropped.
+    pub(super) on_drop: Option<Owned>,
+    pub(super) delays: Option<Delays>,
     pub(super) counted: Counted,
 }
 
@@ -62,6 +66,8 @@ impl State {
             is_shutdown: false,
             overridden: Overridden::NOTHING,
             overflow: Overflow::Wait,
+            on_drop: None,
+            delays: None,
             counted: Counted { peak: 0, dropped: 0 },
         }
     }
@@ -94,7 +100,8 @@ impl LoopBound for Queue {
 
 impl NativeClass for Queue {
     const NAME: &'static CStr = c"tonnage.Queue";
-    const DOC: &'static CStr = c"Queue(maxsize=0, *, overflow='wait', on_drop=None)\n--\n\n\
+    const DOC: &'static CStr =
+        c"Queue(maxsize=0, *, overflow='wait', target_delay=None, on_drop=None)\n--\n\n\
         Pass items between tasks, first in, first out.";
 
     fn empty() -> Option<Self> {
@@ -115,8 +122,8 @@ impl NativeClass for Queue {
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         let shown = self.state.traverse(0, |state| {
-            let objects = [state.storage.as_deref(), state.maxsize.as_deref(), state.overflow.on_drop()];
-            let objects = objects.into_iter().map(|object| visit.option(object));
+            let objects = [&state.storage, &state.maxsize, &state.on_drop];
+            let objects = objects.into_iter().map(|object| visit.option(object.as_deref()));
             let lines = [&state.getters.waiters, &state.putters.waiters, &state.joiners];
             let waiters = lines.into_iter().flat_map(Waiters::iter).map(|waiter| waiter.traverse(visit));
             objects.chain(waiters).find(|shown| *shown != 0).unwrap_or(0)
@@ -210,7 +217,8 @@ pub(crate) struct LifoQueue {
 
 impl NativeClass for LifoQueue {
     const NAME: &'static CStr = c"tonnage.LifoQueue";
-    const DOC: &'static CStr = c"LifoQueue(maxsize=0, *, overflow='wait', on_drop=None)\n--\n\n\
+    const DOC: &'static CStr =
+        c"LifoQueue(maxsize=0, *, overflow='wait', target_delay=None, on_drop=None)\n--\n\n\
         Pass items between tasks, last in, first out.";
 
     fn empty() -> Option<Self> {
@@ -238,7 +246,8 @@ pub(crate) struct PriorityQueue {
 
 impl NativeClass for PriorityQueue {
     const NAME: &'static CStr = c"tonnage.PriorityQueue";
-    const DOC: &'static CStr = c"PriorityQueue(maxsize=0, *, overflow='wait', on_drop=None)\n--\n\n\
+    const DOC: &'static CStr =
+        c"PriorityQueue(maxsize=0, *, overflow='wait', target_delay=None, on_drop=None)\n--\n\n\
         Pass items between tasks, the smallest first.";
 
     fn empty() -> Option<Self> {

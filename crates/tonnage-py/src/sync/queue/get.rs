@@ -6,6 +6,7 @@ use pyo3::types::PyList;
 
 use super::at_once;
 use super::class::Queue;
+use super::delay;
 use super::lines::{self, Place, Side, serve_after_error};
 use super::overridden::Overridden;
 use super::shutdown::{is_shutdown, shut_down};
@@ -59,6 +60,7 @@ pub(super) fn wait<'py>(
     awaited: PyResult<Object<'py>>,
 ) -> PyResult<Option<Next<'py>>> {
     place.leave(queue, awaited)?;
+    delay::shed(queue)?;
     if lines::has_item(queue)? {
         return Ok(None);
     }
@@ -94,6 +96,7 @@ fn take_native<'py>(queue: &Bound<'py, Queue>, overridden: Overridden) -> PyResu
 /// `queue.get_nowait()`.
 pub(super) fn get_nowait<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>> {
     let py = queue.py();
+    delay::shed(queue)?;
     if lines::has_item(queue)? {
         return take_native(queue, overridden(queue));
     }
@@ -137,10 +140,16 @@ impl Body for GetMany {
     }
 }
 
+/// Is there one more item that may be taken, and has not waited for too long?
+fn has_next(queue: &Bound<'_, Queue>) -> PyResult<bool> {
+    delay::shed(queue)?;
+    lines::has_item(queue)
+}
+
 fn take_many<'py>(queue: &Bound<'py, Queue>, limit: usize) -> PyResult<Object<'py>> {
     let py = queue.py();
     let items = PyList::new(py, [take(queue)?])?;
-    while items.len() < limit && lines::has_item(queue)? {
+    while items.len() < limit && has_next(queue)? {
         match take(queue) {
             Ok(item) => items.append(item)?,
             Err(error) if errors::is_exit(py, &error) => return Err(error),

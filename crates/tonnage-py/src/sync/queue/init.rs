@@ -5,6 +5,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
 use super::class::{Queue, State};
+use super::delay::Delays;
+use super::dropped;
 use super::lines::{self, Side};
 use super::overflow::Overflow;
 use super::overridden::Overridden;
@@ -12,22 +14,26 @@ use super::storage;
 use crate::cpython::{Args, Native, Object, Owned, Parameters};
 use crate::names;
 
-/// `Queue(maxsize=0, *, overflow="wait", on_drop=None)`.
+/// `Queue(maxsize=0, *, overflow="wait", target_delay=None, on_drop=None)`.
 pub(super) fn init(queue: &Bound<'_, Queue>, args: Args<'_, '_>) -> PyResult<()> {
-    const PARAMETERS: Parameters<3> = Parameters {
+    const PARAMETERS: Parameters<4> = Parameters {
         function: "Queue.__init__",
-        names: ["maxsize", "overflow", "on_drop"],
+        names: ["maxsize", "overflow", "target_delay", "on_drop"],
         positional: 1,
         required: 0,
     };
     let py = queue.py();
-    let [maxsize, overflow, on_drop] = args.parse(&PARAMETERS)?;
+    let [maxsize, overflow, target_delay, on_drop] = args.parse(&PARAMETERS)?;
     let maxsize = maxsize.unwrap_or_else(|| PyInt::new(py, 0).into_any());
     let capacity = capacity(&maxsize)?;
-    let overflow = Overflow::parse(overflow.as_ref(), on_drop)?;
+    let overflow = Overflow::parse(overflow.as_ref())?;
     overflow.check(queue.value().kind, &maxsize, capacity)?;
     let overridden = Overridden::by_class_of(queue)?;
-    let made = State { maxsize: Some((&maxsize).into()), capacity, overridden, overflow, ..State::new() };
+    let delays = Delays::parse(target_delay.as_ref(), queue.value().kind, overridden)?;
+    let on_drop = dropped::parse(on_drop, overflow, delays.is_some())?;
+    let maxsize_kept = Some((&maxsize).into());
+    let made =
+        State { maxsize: maxsize_kept, capacity, overridden, overflow, on_drop, delays, ..State::new() };
     drop(queue.value().state.with(py, |state| std::mem::replace(state, made)));
     if overridden.has(Overridden::INIT) {
         queue.call_method1(names::_init(py), (maxsize,)).map(drop)

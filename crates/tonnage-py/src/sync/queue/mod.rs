@@ -10,6 +10,8 @@
 
 mod at_once;
 mod class;
+mod delay;
+mod dropped;
 mod format;
 mod get;
 mod heap;

@@ -57,6 +57,11 @@ impl Overridden {
         self.0 & method.0 != 0
     }
 
+    /// Does the subclass store the items?
+    pub(super) fn stores(self) -> bool {
+        self.0 & (Self::INIT.0 | Self::PUT.0 | Self::GET.0 | Self::STORED.0) != 0
+    }
+
     /// Does the subclass say itself what is free? Then it may not know of promises.
     #[inline]
     pub(super) fn has_sizes(self) -> bool {

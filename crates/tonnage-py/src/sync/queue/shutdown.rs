@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 use super::class::Queue;
+use super::delay::Delays;
 use super::lines;
 use super::overridden::Overridden;
 use super::storage::{self, overrides};
@@ -43,6 +44,7 @@ fn drain(queue: &Bound<'_, Queue>) -> PyResult<()> {
         let storage = storage::storage(queue)?;
         let count = storage.len()?;
         storage.call_method0(names::clear(queue.py()))?;
+        queue.value().state.with(queue.py(), |state| state.delays.as_mut().map(Delays::cleared));
         return finish(queue, count);
     }
     loop {

@@ -1,8 +1,10 @@
 //! QueueStats: a queue's size and counters at one moment.
 
 use pyo3::prelude::*;
+use tonnage_core::clock::NS_PER_S;
 
 use super::class::Queue;
+use super::delay::Delays;
 use super::lines;
 use crate::cpython::{Native, Object};
 
@@ -20,9 +22,9 @@ pub(crate) struct QueueStats {
     getters: usize,
     /// The number of tasks that wait for a free place.
     putters: usize,
-    /// The number of items that were dropped because the queue was full.
+    /// The number of items that were dropped: the queue was full, or they had waited for too long.
     dropped: usize,
-    /// How long items wait in the queue, in seconds; 0.0 where that is not measured.
+    /// How long the oldest item has waited, in seconds; 0.0 without `target_delay`, which measures it.
     delay: f64,
 }
 
@@ -41,6 +43,8 @@ impl QueueStats {
 pub(super) fn stats<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>> {
     let py = queue.py();
     let size = lines::free_items(queue)?;
+    #[allow(clippy::cast_precision_loss, reason = "a delay is a few seconds")]
+    let delay_s = |delays: &Delays| delays.oldest_ns() as f64 / NS_PER_S as f64;
     let stats = queue.value().state.with(py, |state| QueueStats {
         size,
         maxsize: if state.capacity == usize::MAX { 0 } else { state.capacity },
@@ -49,7 +53,7 @@ pub(super) fn stats<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>> {
         putters: state.putters.waiters.len(),
         dropped: state.counted.dropped,
         // A reading of the clock for each item would cost more than the rest of `put()`.
-        delay: 0.0,
+        delay: state.delays.as_ref().map_or(0.0, delay_s),
     });
     Ok(Bound::new(py, stats)?.into_any())
 }

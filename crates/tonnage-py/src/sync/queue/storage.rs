@@ -9,6 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyList;
 
 use super::class::Queue;
+use super::delay::Delays;
 use super::heap;
 use super::overridden::Overridden;
 use crate::cpython::{Deques, Native, Object, Owned, call};
@@ -91,7 +92,9 @@ pub(super) fn put<'py>(
     if overridden.has(Overridden::PUT) {
         return queue.call_method1(names::_put(queue.py()), (item,)).map(drop);
     }
-    put_native(queue, item)
+    put_native(queue, item)?;
+    queue.value().state.with(queue.py(), |state| state.delays.as_mut().map(Delays::stored));
+    Ok(())
 }
 
 /// Takes the next item out, by the subclass's method if there is one.
@@ -100,7 +103,9 @@ pub(super) fn get<'py>(queue: &Bound<'py, Queue>, overridden: Overridden) -> PyR
     if overridden.has(Overridden::GET) {
         return queue.call_method0(names::_get(queue.py()));
     }
-    get_native(queue)
+    let item = get_native(queue)?;
+    queue.value().state.with(queue.py(), |state| state.delays.as_mut().map(Delays::taken));
+    Ok(item)
 }
 
 /// `_put`.

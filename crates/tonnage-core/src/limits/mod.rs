@@ -1,0 +1,3 @@
+//! Limits: how much may be under way, and what is refused.
+
+pub mod codel;
