@@ -26,6 +26,7 @@ NATIVE = {
     "gather100": {"asyncio": 16.0, "uvloop": 10.0},
     "sem": {"asyncio": 12.0, "uvloop": 7.0},
     "bounded": {"asyncio": 18.0, "uvloop": 12.0},
+    "amap": {"asyncio": 20.0, "uvloop": 13.0},
     "sem_free": {"asyncio": 4.5, "uvloop": 4.5},
     "sleep0": {"asyncio": 20.0, "uvloop": 11.0},
     "sleep0x100": {"asyncio": 10.0, "uvloop": 5.5},

@@ -53,7 +53,8 @@ class LoopChoice:
         own = importlib.import_module(self.names_module)
         found = {name: getattr(own, name, getattr(asyncio, name, None)) for name in NAMES}
         found = {name: value for name, value in found.items() if value is not None}
-        return SimpleNamespace(**found, has_limit=takes_limit(found.get("TaskGroup")))
+        amap = getattr(own, "amap", None)
+        return SimpleNamespace(**found, amap=amap, has_limit=takes_limit(found.get("TaskGroup")))
 
 
 def version(module: str) -> str:

@@ -134,6 +134,27 @@ async def bounded(names: SimpleNamespace, count: int) -> None:
             group.create_task(member())
 
 
+@operation("amap", count=4000)
+async def amap(names: SimpleNamespace, count: int) -> None:
+    """20 at once of 4000 items: gather and Semaphore(20), or amap(limit=20) where there is one."""
+    sleep = names.sleep
+
+    async def work(item: int) -> int:
+        await sleep(0)
+        return item
+
+    if names.amap is not None:
+        await names.amap(work, range(count), limit=20)
+        return
+    semaphore = names.Semaphore(20)
+
+    async def member(item: int) -> int:
+        async with semaphore:
+            return await work(item)
+
+    await names.gather(*[member(item) for item in range(count)])
+
+
 @operation("sem_free", count=1000)
 async def sem_free(names: SimpleNamespace, count: int) -> None:
     """Semaphore, free: acquire and release."""

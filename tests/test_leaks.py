@@ -428,6 +428,69 @@ async def timeout_that_expires(loop: Loop) -> None:
 
 
 @operation
+async def move_on(loop: Loop) -> None:
+    async with tonnage.move_on_after(60):
+        await asyncio.sleep(0)
+
+
+@operation
+async def move_on_that_expires(loop: Loop) -> None:
+    async with tonnage.move_on_after(0):
+        await park()
+
+
+@operation
+async def deadlines_left_in_any_order(loop: Loop) -> None:
+    blocks = [tonnage.timeout(60) for _ in range(3)]
+    for block in blocks:
+        await block.__aenter__()
+    for block in blocks:
+        await block.__aexit__(None, None, None)
+
+
+@operation
+async def deadline_never_left(loop: Loop) -> None:
+    await tonnage.move_on_after(None).__aenter__()
+    await tonnage.timeout(None).__aenter__()
+
+
+@operation
+async def deadline_inherited(loop: Loop) -> None:
+    async with tonnage.timeout(60), tonnage.TaskGroup() as tasks:
+        tasks.create_task(give())
+        await asyncio.gather(give())
+
+
+@operation
+async def shielded(loop: Loop) -> None:
+    task: Any = asyncio.current_task()
+    if isinstance(task, tonnage.Task):
+        async with tonnage.shield_scope(60), tonnage.shield_scope(60):
+            task.cancel("message")
+            await asyncio.sleep(0)
+            task.uncancel()
+
+
+@operation
+async def shielded_and_cancelled(loop: Loop) -> None:
+    async def child() -> None:
+        async with tonnage.shield_scope(60):
+            task.cancel("message")
+            await asyncio.sleep(0)
+        await park()
+
+    task: asyncio.Task[None] = tonnage.Task(child(), loop=loop)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@operation
+async def shield_never_left(loop: Loop) -> None:
+    task: asyncio.Task[Any] = tonnage.Task(tonnage.shield_scope(60).__aenter__(), loop=loop)
+    await task
+
+
+@operation
 async def group(loop: Loop) -> None:
     async with tonnage.TaskGroup() as tasks:
         for _ in range(3):

@@ -13,11 +13,13 @@ import asyncio
 import sys
 from asyncio.events import _TaskFactory
 from collections.abc import (
+    AsyncIterable,
     AsyncIterator,
     Awaitable,
     Callable,
     Coroutine,
     Generator,
+    Hashable,
     Iterable,
     Iterator,
     Mapping,
@@ -25,10 +27,23 @@ from collections.abc import (
 from contextvars import Context
 from socket import socket
 from types import FrameType, GenericAlias, TracebackType
-from typing import Any, Literal, Protocol, TextIO, TypeAlias, TypeVar, overload, type_check_only
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    NoReturn,
+    Protocol,
+    TextIO,
+    TypeAlias,
+    TypeVar,
+    overload,
+    type_check_only,
+)
 
 from _typeshed import SupportsRichComparisonT
-from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base, final
+from typing_extensions import ParamSpec, Self, TypeVarTuple, Unpack, disjoint_base, final
+
+from tonnage.limit_algorithm import LimitAlgorithm as _LimitAlgorithm
 
 if sys.version_info >= (3, 11):
     from asyncio import Barrier as _AsyncioBarrier, TaskGroup as _AsyncioTaskGroup
@@ -42,20 +57,31 @@ else:
     class _AsyncioTaskGroup: ...
 
 __all__ = [
+    "AIMD",
     "BUILD_PROFILE",
+    "AdaptiveLimiter",
+    "AsyncMap",
     "Barrier",
     "BoundedSemaphore",
+    "Budget",
+    "CapacityLimiter",
     "Condition",
     "Event",
     "EventLoop",
     "Future",
     "FutureIter",
+    "Gradient",
     "Handle",
     "LifoQueue",
+    "Limiter",
+    "LimiterStats",
     "Lock",
+    "MoveOn",
+    "Permit",
     "PriorityQueue",
     "Queue",
     "QueueStats",
+    "RateLimiter",
     "Semaphore",
     "SocketTransport",
     "Task",
@@ -64,13 +90,18 @@ __all__ = [
     "Timeout",
     "TimerHandle",
     "__version__",
+    "amap",
     "as_completed",
     "create_task",
     "ensure_future",
     "future_add_to_awaited_by",
     "future_discard_from_awaited_by",
     "gather",
+    "move_on_after",
+    "move_on_at",
+    "race",
     "shield",
+    "shield_scope",
     "sleep",
     "timeout",
     "timeout_at",
@@ -82,6 +113,7 @@ __version__: str
 # "debug" or "release".
 BUILD_PROFILE: str
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 _T1 = TypeVar("_T1")
 _T2 = TypeVar("_T2")
@@ -89,6 +121,7 @@ _T3 = TypeVar("_T3")
 _T4 = TypeVar("_T4")
 _T5 = TypeVar("_T5")
 _T6 = TypeVar("_T6")
+_R = TypeVar("_R")
 _FT = TypeVar("_FT", bound=asyncio.Future[Any])
 _Ts = TypeVarTuple("_Ts")
 _Coro: TypeAlias = Generator[Any, None, _T] | Coroutine[Any, Any, _T]
@@ -502,8 +535,13 @@ class EventLoop:
             kwargs: For the task factory; without one there is nothing more to say.
 
         Raises:
+            Overloaded: The loop runs, and as many tasks are pending as its `Policy` allows. The
+                coroutine is closed.
             RuntimeError: The loop is closed.
         """
+
+    def _create_unbounded_task(self, coro: _Coro[_T], **kwargs: Any) -> Task[_T]:
+        """Run a coroutine as a task of this loop, however many there are."""
 
     def set_task_factory(self, factory: _TaskFactory | None) -> None:
         """Set what `create_task()` makes tasks with; None is tonnage's own Task.
@@ -537,6 +575,9 @@ class EventLoop:
     def _note_attribute(self, name: str) -> None: ...
     def _pending_tasks(self) -> set[asyncio.Task[Any]]:
         """The pending tasks of this loop."""
+
+    def _bound_tasks(self, max_tasks: int | None, warn_tasks: int | None) -> None:
+        """Sets how many tasks may be pending, and how many without a warning; None is any number."""
 
     def _let_tasks_go(self) -> None:
         """Keeps no pending task alive any more."""
@@ -725,7 +766,16 @@ class TaskGroup(_AsyncioTaskGroup):
     If the task that entered the group is cancelled, the tasks of the group are cancelled and waited for, and
     the CancelledError goes on.
 
+    With a limit, at most so many tasks of the group run at once. The others are made, but make no step: they
+    stand in a line, first come first served. The first of it begins when a task has ended. A member that awaits
+    a task of the line lends it its slot, so that it begins at once; by way of `gather`, `wait` and their like
+    it lends it to one after the other. If the member goes on before that one has ended, both run until one
+    of them has. When the group is aborted, the tasks of the line end cancelled without having run, and a note
+    on the group's error tells their number.
+
     Args:
+        limit: How many tasks may run at once; None is no limit. Daemons do not count.
+        max_pending: How many tasks may stand in the line.
         on_error: What the failure of a task does. `"cancel"` cancels the others, as asyncio does. With
             `"collect"` the others go on, and all errors leave in one group at the exit. With `"report"` the
             others go on, and each error goes to the loop's exception handler at once and is not kept, so that
@@ -733,7 +783,8 @@ class TaskGroup(_AsyncioTaskGroup):
         name: What its repr shows.
 
     Raises:
-        ValueError: `on_error` is none of these.
+        TypeError: `limit` or `max_pending` is no int.
+        ValueError: `on_error` is none of these, `limit` is less than 1, or `max_pending` less than 0.
 
     Example:
         async with tonnage.TaskGroup() as group:
@@ -745,6 +796,8 @@ class TaskGroup(_AsyncioTaskGroup):
     def __init__(
         self,
         *,
+        limit: int | None = None,
+        max_pending: int = 10000,
         on_error: Literal["cancel", "collect", "report"] = "cancel",
         name: str | None = None,
     ) -> None: ...
@@ -764,24 +817,55 @@ class TaskGroup(_AsyncioTaskGroup):
     ) -> Task[_T]:
         """Start a coroutine as a task of the group.
 
-        A coroutine that is refused is closed.
+        If the group has a limit and all slots are taken, the task waits in the line before it makes a step. It
+        is a Task of tonnage then, on a loop of any kind; where the loop has a task factory, it is the factory's,
+        and waits in its first step. A coroutine that is refused is closed.
 
         Args:
             coro: The coroutine.
             name: The task's name.
             context: Where to run it; by default a copy of the current context.
-            eager_start: Run the first step at once.
+            eager_start: Run the first step at once, if there is a slot.
             daemon: The group does not wait for it: it is cancelled when the block and all other tasks have
-                ended.
+                ended. It takes no slot.
             kwargs: For the loop's task factory.
 
         Raises:
             RuntimeError: The group was not entered yet, or is shutting down, or has ended.
+            Overloaded: All slots are taken, and `max_pending` tasks stand in the line.
 
         Example:
             async with tonnage.TaskGroup() as group:
                 group.create_task(tonnage.sleep(3600), daemon=True)
                 await tonnage.sleep(0.1)
+        """
+
+    async def submit(self, func: Callable[_P, _Coro[_T]], /, *args: _P.args, **kwargs: _P.kwargs) -> Task[_T]:
+        """Wait for a slot, then start a task that runs what `func` returns.
+
+        `func` is called when there is a slot, so that what waits is the caller, and no coroutine. Callers stand
+        in one line with the tasks that `create_task` has put there; `max_pending` does not count them. If the
+        wait is cancelled, nothing was called. If the group is aborted, the wait ends with CancelledError.
+
+        A member of the group that calls this does not wait: it could wait for its own slot. The task may stand
+        in the line then. In a group without a limit nobody waits.
+
+        Args:
+            func: A coroutine function.
+            args: Its arguments.
+            kwargs: Its arguments by name.
+
+        Returns:
+            The task.
+
+        Raises:
+            RuntimeError: The group was not entered yet, or is shutting down, or has ended.
+            Overloaded: A member of the group called it, and `max_pending` tasks stand in the line.
+
+        Example:
+            async with tonnage.TaskGroup(limit=10) as group:
+                for number in range(1_000):
+                    await group.submit(tonnage.sleep, 0, number)
         """
 
     async def start(self, func: Callable[..., _Coro[Any]], /, *args: Any, name: str | None = None) -> Any:
@@ -790,6 +874,9 @@ class TaskGroup(_AsyncioTaskGroup):
         `func` is called with `args` and with `task_status=`, and says so by `task_status.started(value)`.
         Until then an error of the task leaves here, and not from the group. If the wait is cancelled, so is
         the task, and it is waited for.
+
+        If the group has a limit, the task needs a slot, and this waits for it first, as `submit` does. A member
+        of the group does not wait: it lends its slot.
 
         Args:
             func: A coroutine function that takes `task_status`.
@@ -832,7 +919,11 @@ class TaskGroup(_AsyncioTaskGroup):
 
     @property
     def active(self) -> int:
-        """The number of tasks that the group waits for; a daemon does not count."""
+        """How many tasks the group waits for, those that wait for a slot included; no daemons."""
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a slot: tasks that have not begun, and callers of `submit` and `start`."""
 
     @property
     def name(self) -> str | None:
@@ -884,6 +975,161 @@ class Timeout:
 
     def expired(self) -> bool:
         """Return True once the deadline has passed inside the block."""
+
+@final
+class MoveOn:
+    """Cancel what runs in an `async with` block when a deadline passes, and go on after it.
+
+    `move_on_after()` and `move_on_at()` make it. The task is cancelled where it waits in the block, and the
+    exit swallows that CancelledError. A cancellation from elsewhere goes through as it is, and so does every
+    other error.
+
+    Example:
+        async with tonnage.move_on_after(0.1) as attempt:
+            await tonnage.sleep(3600)
+        print(attempt.cancelled_caught)
+    """
+
+    @property
+    def cancelled_caught(self) -> bool:
+        """Was the block left early because its deadline passed?
+
+        False while the block runs, and if it came to its end all the same.
+        """
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> bool: ...
+    def when(self) -> float | None:
+        """Return the current deadline, in the loop's time, or None.
+
+        In seconds.
+        """
+
+    def reschedule(self, when: float | None) -> None:
+        """Move the deadline to `when`, in the loop's time; None is never.
+
+        One that has passed cancels the block in the loop's next turn.
+
+        Args:
+            when: In seconds of the loop's clock; None is never.
+
+        Raises:
+            RuntimeError: The block was not entered yet, or its deadline has passed, or it has ended.
+        """
+
+    def expired(self) -> bool:
+        """Return True once the deadline has passed inside the block."""
+
+@disjoint_base
+class shield_scope:  # noqa: N801 - It is entered like a function of asyncio.
+    """Defer cancellations of the current task to the end of the block, for at most `timeout` seconds.
+
+    For cleanup that must not be torn apart. Inside, `task.cancel()` returns True and counts in `cancelling()`
+    as always, but nothing is raised in the block. When the block ends, the cancellation comes at the next
+    await that waits, with its message, as if `cancel()` had been called then; when the time is over first, it
+    comes inside the block at once. `task.uncancel()` takes a deferred one back, once the count is what it was
+    without it. What was on its way when the block was entered is deferred too.
+
+    The blocks inside work as ever: a `timeout()`, a `wait_for()`, a failing `TaskGroup` cancels what it is
+    for. Blocks outside are deferred, and so are the timeouts of other libraries, which cancel the task as
+    anybody does. Of nested scopes, none outlasts an outer one.
+
+    Args:
+        timeout: In seconds from entry: finite, and 0 or more.
+
+    Raises:
+        ValueError: `timeout` is no finite number, or negative.
+        RuntimeError: On entering: the task is not tonnage's but, as on asyncio's own loop, asyncio's; no task
+            is running; or the block was entered before.
+
+    Example:
+        task = asyncio.current_task()
+        async with tonnage.shield_scope(5):
+            task.cancel()
+            await tonnage.sleep(0.01, "this is not cut short")
+            print("closed properly")
+        try:
+            await tonnage.sleep(3600)
+        except asyncio.CancelledError:
+            print("cancelled after the block")
+            task.uncancel()
+    """
+
+    def __init__(self, timeout: float) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None: ...
+
+@final
+class AsyncMap(Generic[_T, _R]):
+    """What amap() returns: await it for a list, or enter it to have the results as they come.
+
+    Nothing runs before. Each is good for one use. Leaving the block early cancels the workers; whoever leaves it,
+    or awaits the map, waits until all of them have ended.
+
+    Example:
+        async def double(number):
+            return 2 * number
+
+        print(await tonnage.amap(double, range(10), limit=3))
+        async with tonnage.amap(double, range(10), limit=3) as results:
+            async for result in results:
+                print(result)
+    """
+
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+    def __await__(self) -> Generator[Any, None, list[_R]]: ...
+    # Raises TypeError, and says what to do instead.
+    def __aiter__(self) -> NoReturn: ...
+    async def __aenter__(self) -> AsyncIterator[_R]:
+        """Start the workers, and return their results.
+
+        Raises:
+            RuntimeError: The map was used before, or this is not inside a task.
+        """
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Cancel the workers, and wait for them.
+
+        An asynchronous source that has more items is closed.
+
+        Raises:
+            ExceptionGroup: What workers failed with, and what left the block, if the loop over the results has not
+                raised it already.
+        """
+
+    def pairs(self) -> AsyncMap[_T, tuple[_T, _R]]:
+        """Return a map whose results are pairs of an item and its result.
+
+        It takes the place of this one.
+
+        Raises:
+            RuntimeError: The map was used before.
+        """
+
+    async def drain(self) -> int:
+        """Run to the end, keep no result, and return the number of items.
+
+        If the wait is cancelled, so are the workers, and they are waited for.
+
+        Raises:
+            ExceptionGroup: What the function, or the source, has raised.
+            RuntimeError: The map was used before, or this is not inside a task.
+        """
 
 @disjoint_base
 class Lock(asyncio.Lock):
@@ -1371,6 +1617,159 @@ class PriorityQueue(Queue[SupportsRichComparisonT], asyncio.PriorityQueue[Suppor
         on_drop: Callable[[SupportsRichComparisonT, str], object] | None = None,
     ) -> None: ...
 
+class AdaptiveLimiter(Limiter):
+    """Lend as many tokens as an algorithm says, which learns from how long they are kept.
+
+    It protects a service whose capacity nobody knows: each permit that is released tells the algorithm how long it was
+    held, and whether what it was used for was refused or timed out. The default algorithm is `Gradient`, which needs
+    to know nothing about the service; `AIMD` keeps a latency that you know.
+
+    The outcome of a block is `"ok"` if it ends without an exception, `"dropped"` if one of `dropped` leaves it, and
+    else `"ignore"`, as for a cancellation: then the algorithm is not asked. `Permit.release()` can say it, too.
+
+    The latency is that of the loop's clock, from the permit to its release. What the loop itself was late is taken out
+    as far as it is known, on a loop of tonnage: the time since it last looked at the network. So work without an
+    `await` at the end of a block does not count.
+
+    Args:
+        algorithm: A `LimitAlgorithm` for this limiter alone. What its `update()` raises goes to the loop's exception
+            handler, and the limit stays.
+        min: The least limit.
+        max: The greatest limit. A request for more tokens is a ValueError; one for more than the limit waits until
+            nothing else is lent.
+        initial: The limit at first; as a rule 20, or the nearest that is allowed.
+        dropped: The exceptions that say that the service is overloaded; as a rule TimeoutError, `Overloaded` and
+            ConnectionError.
+        max_waiting: How many requests may wait; as a rule none, as a line hides an overload. None: no bound.
+        max_wait: How long one may wait, in seconds.
+        target_delay: How long one is meant to wait at most, in seconds, as in `CapacityLimiter`.
+        name: What it is called in errors and statistics.
+
+    Raises:
+        TypeError: The algorithm has no `update()`, or `dropped` has something in it that is no exception class.
+        ValueError: A number is out of its range, or the algorithm has a limiter already.
+
+    Example:
+        search = tonnage.AdaptiveLimiter(max=200, name="search")
+        async with search:
+            await tonnage.sleep(0.01)
+    """
+
+    def __init__(
+        self,
+        algorithm: _LimitAlgorithm | None = None,
+        *,
+        min: int = 1,  # noqa: A002
+        max: int = 1000,  # noqa: A002
+        initial: int = 20,
+        dropped: tuple[type[BaseException], ...] = ...,
+        max_waiting: int | None = 0,
+        max_wait: float | None = None,
+        target_delay: float | None = None,
+        name: str | None = None,
+    ) -> None: ...
+    @property
+    def limit(self) -> int:
+        """How many tokens may be lent at this moment."""
+
+class Gradient:
+    """Find how much may run by comparing latencies with that of the unloaded service.
+
+    The default of `AdaptiveLimiter`. From each window of time it takes the latency that `percentile` of the
+    outcomes do not exceed. While that is near the unloaded latency, the limit grows; when it is more than
+    `tolerance` above, the limit shrinks, down to what the service can do and a small line before it. A limit of
+    which less than half is in use stays as it is.
+
+    What runs beside at most `probe_limit` others tells the unloaded latency. If no such work comes by for
+    `probe_every` seconds, the limit is lowered to `probe_limit` until `probe_samples` have ended, at most for a
+    sixth of `probe_every`. So a service that becomes slower itself is taken as it is at the next probe.
+
+    It is the gradient controller of Envoy's adaptive concurrency filter, in smaller steps. Each limiter needs an object
+    of its own.
+
+    Args:
+        window: In seconds; it lasts longer if there are less than ten outcomes.
+        percentile: Which latency of a window counts, from 0 to 1.
+        tolerance: The part of the unloaded latency by which it may be exceeded.
+        probe_every: In seconds. More for a slow service: probes of calls that take seconds cost capacity.
+        probe_limit: How much may run in a probe.
+        probe_samples: How many outcomes make a measurement; at most 1024.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    Example:
+        limiter = tonnage.AdaptiveLimiter(tonnage.Gradient(tolerance=0.5))
+        async with limiter:
+            await tonnage.sleep(0.01)
+    """
+
+    def __init__(
+        self,
+        *,
+        window: float = 0.1,
+        percentile: float = 0.5,
+        tolerance: float = 0.25,
+        probe_every: float = 60.0,
+        probe_limit: int = 3,
+        probe_samples: int = 50,
+    ) -> None: ...
+    def update(self, now: float, latency: float, in_flight: int, dropped: bool) -> int:
+        """Take how one piece of work has ended, and return how much may run.
+
+        Without an `AdaptiveLimiter` it begins with 20, and stays between 1 and 1000.
+
+        Args:
+            now: When it ended, in seconds of any clock that never goes back.
+            latency: How long it took, in seconds.
+            in_flight: How much ran when it ended, itself included.
+            dropped: Was it refused or timed out? Its latency does not count then.
+
+        Raises:
+            ValueError: A number is negative, or is none.
+        """
+
+class AIMD:
+    """Find how much may run by a latency that is wanted.
+
+    If more than the rest of `percentile` of a window's outcomes took longer than `target_latency`, or if any was
+    dropped, the limit is multiplied by `backoff`; else it grows by one, if at least half of it was in use: additive
+    increase, multiplicative decrease, as TCP does. After a decrease it waits until what began before has ended.
+    Each limiter needs an object of its own.
+
+    Args:
+        target_latency: In seconds; two or three times what the unloaded service needs is a good choice.
+        window: In seconds.
+        percentile: Which latency of a window is compared with the target, from 0 to 1.
+        backoff: The factor of a decrease, between 0 and 1.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    Example:
+        limiter = tonnage.AdaptiveLimiter(tonnage.AIMD(0.2))
+        async with limiter:
+            await tonnage.sleep(0.01)
+    """
+
+    def __init__(
+        self, target_latency: float, *, window: float = 1.0, percentile: float = 0.9, backoff: float = 0.9
+    ) -> None: ...
+    def update(self, now: float, latency: float, in_flight: int, dropped: bool) -> int:
+        """Take how one piece of work has ended, and return how much may run.
+
+        Without an `AdaptiveLimiter` it begins with 20, and stays between 1 and 1000.
+
+        Args:
+            now: When it ended, in seconds of any clock that never goes back.
+            latency: How long it took, in seconds.
+            in_flight: How much ran when it ended, itself included.
+            dropped: Was it refused or timed out? Its latency does not count then.
+
+        Raises:
+            ValueError: A number is negative, or is none.
+        """
+
 @final
 class QueueStats:
     """What `Queue.stats()` returns.
@@ -1410,6 +1809,376 @@ class QueueStats:
     @property
     def delay(self) -> float:
         """How long the oldest item has waited, in seconds; 0.0 without `target_delay`, which measures it."""
+
+@overload
+def amap(
+    func: Callable[[_T], Awaitable[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    /,
+    *,
+    limit: int,
+    ordered: bool = True,
+    buffersize: int | None = None,
+    timeout: float | None = None,
+    return_exceptions: Literal[False] = False,
+) -> AsyncMap[_T, _R]:
+    """Call a function with each item of a source, at most `limit` at a time.
+
+    The workers share the source, and take the next item only when they can begin with it, so that memory does not
+    grow with the number of items. There is no task for each item: inside of the function,
+    `asyncio.current_task()` is the worker, which lives on after the item. But each item has a context of its own,
+    as a task would: a copy of the caller's, and of what the source has set there.
+
+    The first error cancels the items that run, and leaves when they have ended, in a group with what they raised
+    meanwhile. If the caller is cancelled, so are they, and they are waited for. An item that ends cancelled though
+    nobody has asked for it, ends the map with CancelledError, as it does a gather().
+
+    Args:
+        func: Called with one item; what it returns is awaited.
+        items: The source, which may be endless. It is asked for one item at a time. An asynchronous one that has
+            more items is closed at the end (`aclose()`).
+        limit: How many items run at once.
+        ordered: Results come in the order of the items; else in the order in which they are there.
+        buffersize: In an `async with` block: how many results may wait to be taken, beyond one that each worker
+            holds; by default as many as `limit`. A worker that finds no room takes no item.
+        timeout: In seconds, for each item; the item then fails with TimeoutError. By default for ever.
+        return_exceptions: Put errors among the results, and go on. CancelledError, KeyboardInterrupt and SystemExit
+            still end the map, and so do errors of the source.
+
+    Returns:
+        An object to be awaited, entered, or drained.
+
+    Raises:
+        TypeError: `func` is no function, `items` cannot be iterated, or `limit` is no int.
+        ValueError: `limit` is below 1.
+
+    Example:
+        async def fetch(number):
+            await tonnage.sleep(0.01)
+            return 2 * number
+
+        assert await tonnage.amap(fetch, range(100), limit=20) == [2 * number for number in range(100)]
+    """
+
+@overload
+def amap(
+    func: Callable[[_T], Awaitable[_R]],
+    items: Iterable[_T] | AsyncIterable[_T],
+    /,
+    *,
+    limit: int,
+    ordered: bool = True,
+    buffersize: int | None = None,
+    timeout: float | None = None,
+    return_exceptions: bool,
+) -> AsyncMap[_T, _R | BaseException]: ...
+
+@disjoint_base
+class Budget:
+    """Allow retries and hedges as a share of the requests.
+
+    Without it, retries multiply the load of what is overloaded already. Each request deposits, each retry or hedge
+    asks first. Within the window there are at most `ratio` of them for each request, and `min_per_second` beside
+    them, so that a program that has just begun may retry too. One budget is shared by all requests to one place.
+
+    Args:
+        ratio: How many retries each request pays for.
+        min_per_second: How many there may be in each second of the window without any request.
+        window: In seconds. It slides by a tenth of it.
+
+    Raises:
+        ValueError: A number is negative or not finite, or the window is 0.
+
+    Example:
+        budget = tonnage.Budget(0.2, min_per_second=0)
+        for _ in range(5):
+            budget.deposit()
+        assert budget.withdraw()
+        assert not budget.withdraw()
+    """
+
+    def __init__(self, ratio: float = 0.2, *, min_per_second: float = 10.0, window: float = 10.0) -> None: ...
+    def deposit(self) -> None:
+        """Count a request."""
+
+    def withdraw(self) -> bool:
+        """Return True if there may be one more retry, and count it."""
+
+@final
+class LimiterStats:
+    """What `Limiter.stats()` returns.
+
+    It is one moment of a limiter, and does not change when the limiter does. The counters only grow, so that two of
+    them can be subtracted.
+
+    Example:
+        limiter = tonnage.CapacityLimiter(20)
+        async with limiter:
+            print(limiter.stats().in_use, limiter.stats().limit)
+    """
+
+    @property
+    def limit(self) -> float:
+        """The tokens that may be in use at once; for a rate, its burst."""
+
+    @property
+    def in_use(self) -> int:
+        """The tokens that are in use; for a rate, those of its burst that are used up."""
+
+    @property
+    def waiting(self) -> int:
+        """The number of requests that wait."""
+
+    @property
+    def admitted(self) -> int:
+        """How many requests were served."""
+
+    @property
+    def refused(self) -> Mapping[Literal["full", "delay", "deadline", "closed"], int]:
+        """How many requests were refused, by reason."""
+
+    @property
+    def wait_seconds(self) -> tuple[tuple[float, int], ...]:
+        """How many of those who were served have waited for how long: upper bounds in seconds, and counts.
+
+        Each count is of the waits above the bound before and up to its own. The first bound is 0, for those who did
+        not wait; the last is infinity.
+        """
+
+    @property
+    def borrowers(self) -> tuple[object, ...]:
+        """Who holds tokens, the longest first."""
+
+@final
+class Permit:
+    """What was acquired from a limiter, until it is released.
+
+    It is a context manager, which releases it. That of an `async with` block is released at the end of the block. A
+    permit that is dropped unreleased gives its tokens back, with a ResourceWarning. One of a `CapacityLimiter` does so
+    when the task that has acquired it ends, since until then the limiter's own `release()` may be meant to do it. A
+    permit of a `RateLimiter` holds nothing, and need not be released.
+
+    Example:
+        limiter = tonnage.CapacityLimiter(20)
+        permit = await limiter.acquire(5)
+        with permit:
+            await tonnage.sleep(0.01)
+    """
+
+    def release(self, outcome: Literal["ok", "dropped", "ignore"] = "ok") -> None:
+        """Give the tokens back, and say how it went.
+
+        Any task may do so, from any thread. A block says it by itself: `"ok"`, or `"dropped"` if a TimeoutError, a
+        ConnectionError or Overloaded leaves it, or else `"ignore"`.
+
+        Args:
+            outcome: What limiters that adapt learn: what was used has answered (`"ok"`), it is overloaded or gone
+                (`"dropped"`), or it is not to be blamed (`"ignore"`).
+
+        Raises:
+            RuntimeError: It was released before.
+            ValueError: There is no such outcome.
+        """
+
+    def __enter__(self) -> Permit: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+
+class Limiter:
+    """What all limiters have; CapacityLimiter and RateLimiter are such.
+
+    Who comes when tokens are short waits in a line. A higher `priority` is served first; within a priority the keys
+    are served in turn, and the requests of one key first come, first served. Nobody overtakes: who is first and wants
+    many tokens makes all behind him wait, and is not starved by those who want few. The tokens are handed over at the
+    moment that they are there; a wait that is cancelled leaves nothing, and passes on what it was given.
+
+    The line can be bounded: `max_waiting` refuses who would be one too many, `max_wait` who waits too long. Who is
+    refused gets `Overloaded`, with the reason.
+
+    A limiter works on any loop, and belongs to the first on which somebody waits, as long as anybody does. Making one
+    needs no loop. Permits may be released from any thread.
+
+    As a decorator of an async function, it acquires one token for each call. Its block and its decorator cannot be
+    overridden by a subclass's `acquire()`.
+    """
+
+    def __call__(self, func: Callable[_P, Awaitable[_T]], /) -> Callable[_P, Coroutine[Any, Any, _T]]: ...
+    async def __aenter__(self) -> Permit: ...
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+    @property
+    def name(self) -> str:
+        """What it is called in errors and statistics."""
+
+    async def acquire(self, tokens: int = 1, *, key: Hashable = None, priority: int = 0) -> Permit:
+        """Wait until the tokens are there, take them, and return a Permit.
+
+        Tokens that are there are taken without a switch to another task. If the wait is cancelled, nothing is taken.
+
+        Args:
+            tokens: How many, from 1.
+            key: Who they are for: keys are served in turn. None is a key of its own, without a cap.
+            priority: Higher ones are served first.
+
+        Raises:
+            Overloaded: As many wait as may (`"full"`), or the wait was or would be too long (`"delay"`,
+                `"deadline"`), or the limiter is closed (`"closed"`).
+            RuntimeError: Tasks of another loop wait.
+            ValueError: There can never be as many tokens.
+        """
+
+    def acquire_nowait(self, tokens: int = 1, *, key: Hashable = None, priority: int = 0) -> Permit:
+        """Take the tokens and return a Permit, or raise Overloaded if that means waiting.
+
+        Args:
+            tokens: How many, from 1.
+            key: Who they are for.
+            priority: Those who wait with a lower one may be overtaken.
+
+        Raises:
+            Overloaded: It would have to wait (`"full"`), or the limiter is closed (`"closed"`). A `RateLimiter` says
+                after how long it need not wait, if nobody else comes: `retry_after`.
+            ValueError: There can never be as many tokens.
+        """
+
+    def close(self) -> None:
+        """Refuse all who wait, and all who come from now on.
+
+        They get `Overloaded` with the reason `"closed"`. What is held may be released as ever.
+        """
+
+    def stats(self) -> LimiterStats:
+        """Return what is in use and who waits, and the counters.
+
+        They are those of one moment.
+        """
+
+class CapacityLimiter(Limiter):
+    """Lend a number of tokens, and let others wait for them.
+
+    A drop-in for the class of this name in trio and anyio, but that tokens can be acquired more than one at a time
+    and more than once by a task, and that `acquire()` gives a `Permit`.
+
+    Args:
+        total_tokens: How many are lent at once: 1 or more, or `math.inf`.
+        per_key: How many of them one key may have. A key that has them waits, and others pass it.
+        max_waiting: How many requests may wait; 0: none.
+        max_wait: How long one may wait, in seconds.
+        target_delay: How long one is meant to wait at most, in seconds. If the least wait within 100 ms was longer,
+            the line does not drain: from then on those are refused, when their turn comes, who have waited for more
+            than twice as long, until the line drains again (CoDel).
+        name: What it is called in errors and statistics.
+
+    Raises:
+        TypeError: A number of tokens is no int.
+        ValueError: A number is too small.
+
+    Example:
+        database = tonnage.CapacityLimiter(20, max_waiting=100, name="database")
+        async with database:
+            await tonnage.sleep(0.01)
+    """
+
+    # Can be set while it is in use: raising it lets waiters in, lowering it takes nothing back.
+    total_tokens: float
+    def __init__(
+        self,
+        total_tokens: float,
+        *,
+        per_key: int | None = None,
+        max_waiting: int | None = None,
+        max_wait: float | None = None,
+        target_delay: float | None = None,
+        name: str | None = None,
+    ) -> None: ...
+    @property
+    def borrowed_tokens(self) -> int:
+        """How many tokens are lent."""
+
+    @property
+    def available_tokens(self) -> float:
+        """How many tokens can be lent.
+
+        Less than 0, if more are lent than a total that was lowered.
+        """
+
+    async def acquire_on_behalf_of(self, borrower: object, /) -> None:
+        """Wait until a token is there, and lend it to any object, which can hold one.
+
+        Raises:
+            Overloaded: As `acquire()` does.
+            RuntimeError: The borrower holds a token, or waits for one.
+        """
+
+    def acquire_on_behalf_of_nowait(self, borrower: object, /) -> None:
+        """Lend a token to any object, or raise Overloaded if that means waiting.
+
+        Raises:
+            Overloaded: As `acquire_nowait()` does.
+            RuntimeError: The borrower holds a token, or waits for one.
+        """
+
+    def release(self) -> None:
+        """Release what the current task has acquired last.
+
+        Raises:
+            RuntimeError: The task holds nothing.
+        """
+
+    def release_on_behalf_of(self, borrower: object, /) -> None:
+        """Take back the token that was lent to the borrower.
+
+        Raises:
+            RuntimeError: The borrower holds nothing.
+        """
+
+class RateLimiter(Limiter):
+    """Let `rate` tokens pass in `per` seconds, and let others wait for the next.
+
+    In any time t, at most `burst + rate / per * t` tokens pass (GCRA). Who waits is woken when his token is due.
+    Nothing is released: a block holds nothing.
+
+    Args:
+        rate: How many tokens, above 0.
+        per: In how many seconds, above 0.
+        burst: How many may pass at once after a pause. As a rule as many as come in a second, and at least 1; with 1
+            they are spread evenly.
+        max_waiting: How many requests may wait; 0: none.
+        max_wait: How long one may wait, in seconds. As the wait is known, who would wait longer is refused at once.
+        name: What it is called in errors and statistics.
+
+    Raises:
+        ValueError: A number is too small.
+
+    Example:
+        api = tonnage.RateLimiter(100, per=60, max_wait=5, name="api")
+        async with api:
+            print("at most 100 a minute, spread evenly")
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        per: float = 1.0,
+        *,
+        burst: int | None = None,
+        max_waiting: int | None = None,
+        max_wait: float | None = None,
+        name: str | None = None,
+    ) -> None: ...
+    @property
+    def rate(self) -> float:
+        """How many tokens pass in `per` seconds."""
+
+    @property
+    def per(self) -> float:
+        """The seconds that `rate` is counted in."""
+
+    @property
+    def burst(self) -> int:
+        """How many tokens may pass at once."""
 
 # What as_completed() returns: both kinds of iterators.
 @type_check_only
@@ -1465,6 +2234,28 @@ def create_task(
         print(await task)
     """
 
+def current_effective_deadline() -> float:
+    """Return by when what the current task does must end, in the loop's time; infinity is never.
+
+    It is the nearest deadline of the `timeout()` and `move_on_after()` blocks (and their `_at` twins) that the
+    task is inside of, of a `wait_for()` that runs its coroutine, and of what the task inherited: the children
+    of a `TaskGroup`, of `gather()` and of `as_completed()` are under the deadline that the task which started
+    them was under at that moment. A task that is made by `create_task()` alone has no owner, and inherits
+    nothing; neither does a task on asyncio's own loop. A deadline that has passed stays what it is, and what is
+    outside of a `shield_scope()` counts from the end of that scope on.
+
+    Returns:
+        Seconds of the loop's clock, as `loop.time()` returns them.
+
+    Raises:
+        RuntimeError: No loop is running.
+
+    Example:
+        async with tonnage.timeout(10):
+            left = tonnage.current_effective_deadline() - tonnage.get_running_loop().time()
+            print(f"{left:.0f} seconds left")
+    """
+
 @overload
 def ensure_future(coro_or_future: _FT, *, loop: asyncio.AbstractEventLoop | None = None) -> _FT:  # type: ignore[overload-overlap]
     """Wrap a coroutine or an awaitable in a future.
@@ -1491,7 +2282,11 @@ def ensure_future(
 # The overloads overlap as typeshed's do, to infer as much.
 @overload
 def gather(  # type: ignore[overload-overlap]
-    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: Literal[False] = False
+    coro_or_future1: _FutureLike[_T1],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1]]:
     """Run awaitables at once, and collect their results.
 
@@ -1499,16 +2294,21 @@ def gather(  # type: ignore[overload-overlap]
     and the others go on; a TaskGroup cancels them. If the gathering is cancelled, all that have not ended
     are. One that is cancelled by itself counts as one that raised CancelledError.
 
+    With a limit, a coroutine becomes a task only when there is a slot for it, in their order. After the first
+    error, or a cancellation, those that have not begun are closed and never run. Futures and tasks run already:
+    they are not counted.
+
     Args:
         coros_or_futures: The awaitables. The same one may be there twice.
         return_exceptions: Put errors among the results, and raise none.
+        limit: How many of the coroutines may run at once; None is no limit.
 
     Returns:
         A future whose result is the list of the results, typed as a tuple where their number is known.
 
     Raises:
-        TypeError: One of them cannot be awaited.
-        ValueError: They are futures of different loops.
+        TypeError: One of them cannot be awaited, or `limit` is no int.
+        ValueError: They are futures of different loops, or `limit` is less than 1.
 
     Example:
         print(await tonnage.gather(tonnage.sleep(0.2, "first"), tonnage.sleep(0.1, "second")))
@@ -1521,6 +2321,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -1530,6 +2331,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -1540,6 +2342,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -1551,6 +2354,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4, _T5]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -1563,18 +2367,24 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4, _T5, _T6]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
-    *coros_or_futures: _FutureLike[_T], return_exceptions: Literal[False] = False
+    *coros_or_futures: _FutureLike[_T], return_exceptions: Literal[False] = False, limit: int | None = None
 ) -> asyncio.Future[list[_T]]: ...
 @overload
 def gather(  # pyright: ignore[reportOverlappingOverload]
-    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: bool
+    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: bool, limit: int | None = None
 ) -> asyncio.Future[tuple[_T1 | BaseException]]: ...
 @overload
 def gather(
-    coro_or_future1: _FutureLike[_T1], coro_or_future2: _FutureLike[_T2], /, *, return_exceptions: bool
+    coro_or_future1: _FutureLike[_T1],
+    coro_or_future2: _FutureLike[_T2],
+    /,
+    *,
+    return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1 | BaseException, _T2 | BaseException]]: ...
 @overload
 def gather(
@@ -1584,6 +2394,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException]]: ...
 @overload
 def gather(
@@ -1594,6 +2405,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[
     tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException, _T4 | BaseException]
 ]: ...
@@ -1607,6 +2419,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[
     tuple[
         _T1 | BaseException,
@@ -1627,6 +2440,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
+    limit: int | None = None,
 ) -> asyncio.Future[
     tuple[
         _T1 | BaseException,
@@ -1639,8 +2453,78 @@ def gather(
 ]: ...
 @overload
 def gather(
-    *coros_or_futures: _FutureLike[_T], return_exceptions: bool
+    *coros_or_futures: _FutureLike[_T], return_exceptions: bool, limit: int | None = None
 ) -> asyncio.Future[list[_T | BaseException]]: ...
+def move_on_after(delay: float | None) -> MoveOn:
+    """Cancel the block after `delay` seconds, and go on after it; None is never.
+
+    When the time is over, the task is cancelled where it waits in the block, and goes on after the block.
+    `cancelled_caught` then says so.
+
+    Args:
+        delay: In seconds; None is no limit, until `reschedule()` sets one.
+
+    Raises:
+        RuntimeError: No loop is running; on entering, that no task is running.
+
+    Example:
+        answer = "none"
+        async with tonnage.move_on_after(0.1):
+            answer = await tonnage.sleep(3600, "late")
+        print(answer)
+    """
+
+def move_on_at(when: float | None) -> MoveOn:
+    """Cancel the block at the loop's time `when`, and go on after it; None is never.
+
+    It is `move_on_after()` with a time of the loop's clock.
+
+    Args:
+        when: In seconds of the loop's clock; None is no limit.
+
+    Raises:
+        RuntimeError: On entering, that no task is running.
+
+    Example:
+        deadline = tonnage.get_running_loop().time() + 0.1
+        for name in ["first", "second"]:
+            async with tonnage.move_on_at(deadline) as attempt:
+                await tonnage.sleep(0.06)
+            print(name, "late" if attempt.cancelled_caught else "in time")
+    """
+
+async def race(
+    *funcs: Callable[[], Awaitable[_T]], stagger: float | None = None, budget: Budget | None = None
+) -> _T:
+    """Call functions for one result: the first to succeed wins, the others are cancelled.
+
+    They are waited for too, so nothing of them runs when it returns. Of those that succeed in the same turn of the
+    loop, the first wins. A failure counts only if all have failed. What a loser raises because it is cancelled goes
+    to the loop's exception handler. If the caller is cancelled, all are cancelled, and waited for.
+
+    Args:
+        funcs: Each is called without arguments; what it returns runs in a task.
+        stagger: In seconds: each starts so much later than the one before, or as soon as one has failed. By
+            default all start at once.
+        budget: The first deposits there, and each further one starts only if it allows it. Once it refuses, no more
+            are started.
+
+    Returns:
+        The result of the winner.
+
+    Raises:
+        Exception: All have failed: the error, or an ExceptionGroup if there are several, in the order of the
+            functions. A note says how many the budget has refused.
+        ValueError: There are no functions, or `stagger` is negative.
+
+    Example:
+        async def ask(mirror, delay):
+            await tonnage.sleep(delay)
+            return mirror
+
+        print(await tonnage.race(lambda: ask("far", 3), lambda: ask("near", 0.1), stagger=0.05))
+    """
+
 def shield(arg: _FutureLike[_T]) -> asyncio.Future[_T]:
     """Wait for a future, shielding it from cancellation.
 

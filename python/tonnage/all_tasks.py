@@ -15,6 +15,8 @@ import gc
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
+from . import worker_ends
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -61,11 +63,14 @@ def hook() -> None:
         found.__class__ = ScheduledTasks
 
 
+worker_ends.register()
+
+
 @atexit.register
 def _let_tasks_go() -> None:
     # A loop and its tasks are a cycle. Left to the collector's last round, when the modules are gone, a
     # pending task could not say any more that it is lost. Registered early, this runs after the exit
-    # functions of the program.
+    # functions of the program, and before that of the workers: what those tasks waited for is then abandoned.
     for loop in list(live_loops):
         if not loop.is_running():
             loop._let_tasks_go()

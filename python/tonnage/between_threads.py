@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from contextlib import suppress
-from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tonnage._tonnage import ensure_future
+from tonnage.default_workers import workers_of_foreign_loop
+from tonnage.executor import Executing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -22,10 +23,16 @@ _T = TypeVar("_T")
 
 
 async def to_thread(func: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Run a function that blocks in a thread of the loop's default executor, and return its result.
+    """Run a function that blocks in a thread of the loop's own workers, and return its result.
 
-    The function sees the caller's context variables. If the wait is cancelled,
-    the thread goes on to its end, and its result is dropped.
+    At most 40 such calls run at once, and 1,000 wait in a line; a loop of
+    tonnage's has its `Policy` for these numbers. If the program has set a default
+    executor on it, that runs the function instead, and bounds nothing.
+
+    The function sees the caller's context variables. If the wait is cancelled, a
+    call that has not begun never does; one that has is abandoned: it runs on, keeps
+    its place among the 40 and can ask `check_cancelled()`, its result is dropped,
+    and what it raises goes to the loop's exception handler.
 
     Args:
         func: What to call.
@@ -33,15 +40,17 @@ async def to_thread(func: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwar
         **kwargs: Its keyword arguments.
 
     Raises:
-        RuntimeError: No loop is running.
+        Overloaded: As many calls wait as may.
+        RuntimeError: No loop is running, or its default executor was shut down.
 
     Example:
         async def main():
             text = await tonnage.to_thread(str.upper, "ahoy")
     """
     event_loop = asyncio.get_running_loop()
-    call = partial(copy_context().run, func, *args, **kwargs)
-    return await event_loop.run_in_executor(None, call)
+    if isinstance(event_loop, Executing):
+        return await event_loop._run_in_thread(func, args, kwargs)
+    return await workers_of_foreign_loop(event_loop).run(func, *args, **kwargs)
 
 
 def run_coroutine_threadsafe(

@@ -91,7 +91,8 @@ class Resolver:
             self._waiting[lookup] = None
             if len(self._threads) >= THREADS_MAX:
                 return
-            thread = threading.Thread(target=self._work, name="tonnage-dns")
+            # A lookup that hangs does not keep the process alive.
+            thread = threading.Thread(target=self._work, name="tonnage-dns", daemon=True)
             self._threads.add(thread)
         try:
             thread.start()

@@ -20,10 +20,12 @@ from typing import Any
 from . import _tonnage, call_graph
 from .all_tasks import hook, live_loops
 from .connection import Connecting
+from .default_workers import DefaultWorkers
 from .dns import Resolver, Resolving
 from .executor import Executing
 from .fork import watch_forks
 from .listen import Listening
+from .policy import Policy
 from .process import Spawning
 from .signals import Signalling
 from .sock import SocketOperations
@@ -70,13 +72,14 @@ class EventLoop(
         "_timer_cancelled_count",
         "_transports",
         "_unix_server_sockets",
+        "_workers",
         "slow_callback_duration",
     )
 
     # For inherited transports, which name the events that they wait for in their repr. None once closed.
     _selector: Any = functools.cached_property(WatchedDescriptors)
 
-    def __init__(self) -> None:
+    def __init__(self, *, policy: Policy | None = None) -> None:
         # Not the selector loop's: that would open a selector and a pair of sockets.
         base_events.BaseEventLoop.__init__(self)
         self._transports = weakref.WeakValueDictionary()
@@ -87,7 +90,14 @@ class EventLoop(
         self._child_watches = set()
         self._resolver = Resolver(self)
         self._old_agen_hooks: Any = None
+        self._obey(policy or Policy())
         live_loops.add(self)
+
+    def _obey(self, policy: Policy) -> None:
+        self._workers = DefaultWorkers(policy)
+        self._bound_tasks(
+            *(bound and min(bound, sys.maxsize) for bound in (policy.max_tasks, policy.warn_tasks))
+        )
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute of the loop itself, which may override a method."""
@@ -126,9 +136,22 @@ class EventLoop(
             self._close()
             self._selector = None
             self._executor_shutdown_called = True
+            self._workers.stop()
             executor, self._default_executor = self._default_executor, None
             if executor is not None:
                 executor.shutdown(wait=False)
+
+    async def shutdown_asyncgens(self) -> None:
+        """Close all async generators, and take no new ones."""
+        # The tasks that close them end the program, and are never refused.
+        self._bound_tasks(None, None)
+        await super().shutdown_asyncgens()
+
+    def _asyncgen_finalizer_hook(self, agen: Any) -> None:
+        # asyncio's own, but for the bound of tasks: a generator that is lost is closed all the same.
+        self._asyncgens.discard(agen)
+        if not self.is_closed():
+            self.call_soon_threadsafe(self._create_unbounded_task, agen.aclose())
 
     def _run_forever_setup(self) -> None:
         # The same order as asyncio's: CPython 3.15, Lib/asyncio/base_events.py, _run_forever_setup.
@@ -180,6 +203,10 @@ hook()
 call_graph.hook()
 
 
-def new_event_loop() -> EventLoop:
-    """Return a new event loop."""
-    return EventLoop()
+def new_event_loop(*, policy: Policy | None = None) -> EventLoop:
+    """Return a new event loop.
+
+    Args:
+        policy: The ceilings that the loop keeps; by default those of `Policy()`.
+    """
+    return EventLoop(policy=policy)

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tonnage
 from tonnage import runner
+from tonnage.event_loop import EventLoop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
     from types import ModuleType
+
+    from tonnage.policy import Policy
 
 _T = TypeVar("_T")
 
@@ -73,7 +76,15 @@ class Runner(runner.Runner):
     __doc__ = runner.Runner.__doc__
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
-        return asyncio.new_event_loop()
+        event_loop = asyncio.new_event_loop()
+        if self._policy is not None:
+            if not isinstance(event_loop, EventLoop):
+                event_loop.close()
+                raise TypeError(
+                    f"policy is for tonnage's loop, and the event loop policy made {event_loop!r}"
+                )
+            event_loop._obey(self._policy)
+        return event_loop
 
 
 def run(
@@ -81,11 +92,12 @@ def run(
     *,
     debug: bool | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    policy: Policy | None = None,
 ) -> _T:
     """Run `main` as tonnage does, in a loop that the event loop policy makes."""
     if asyncio._get_running_loop() is not None:
         raise RuntimeError("asyncio.run() cannot be called from a running event loop")
-    with Runner(debug=debug, loop_factory=loop_factory) as runner_:
+    with Runner(debug=debug, loop_factory=loop_factory, policy=policy) as runner_:
         return runner_.run(main)
 
 

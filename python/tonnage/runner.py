@@ -20,6 +20,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tonnage._tonnage import Task
+from tonnage.default_workers import shutdown_foreign_workers
 from tonnage.event_loop import EventLoop, new_event_loop
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
     from typing_extensions import Self
+
+    from tonnage.policy import Policy
 
 _T = TypeVar("_T")
 
@@ -51,6 +54,11 @@ class Runner:
         debug: Turn the loop's debug mode on or off; None leaves it as it is.
         loop_factory: Makes the loop; by default it is tonnage's, and the
             thread's current loop until `close()`.
+        policy: The ceilings that tonnage's loop keeps; by default those of
+            `Policy()`. A loop that `loop_factory` makes is given its own there.
+
+    Raises:
+        ValueError: Both `loop_factory` and `policy` are given.
 
     Example:
         with tonnage.Runner() as runner:
@@ -63,7 +71,14 @@ class Runner:
         *,
         debug: bool | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+        policy: Policy | None = None,
     ) -> None:
+        if loop_factory is not None and policy is not None:
+            raise ValueError(
+                "policy is for the loop that tonnage makes; with loop_factory, give it there: "
+                "new_event_loop(policy=...)"
+            )
+        self._policy = policy
         self._state = _State.CREATED
         self._debug = debug
         self._loop_factory = loop_factory
@@ -143,8 +158,10 @@ class Runner:
     def close(self) -> None:
         """Cancel all tasks, close async generators and the default executor, close the loop.
 
-        A second call does nothing. The executor's threads are waited for, for
-        300 seconds at most.
+        A second call does nothing. Calls of `to_thread()` and `run_in_executor()`
+        are waited for: those that were abandoned for 5 seconds at most, and the
+        others for 300. What is left is logged with its stack, and dies with the
+        process.
         """
         if self._state is not _State.INITIALIZED:
             return
@@ -162,7 +179,7 @@ class Runner:
             self._state = _State.CLOSED
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
-        return new_event_loop()
+        return new_event_loop(policy=self._policy)
 
     def _catch_interrupts(self, task: asyncio.Task[Any]) -> Callable[[int, FrameType | None], None] | None:
         """Take over Ctrl-C, unless the program handles it itself."""
@@ -198,6 +215,7 @@ def run(
     *,
     debug: bool | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    policy: Policy | None = None,
 ) -> _T:
     """Run `main`, any awaitable, in a loop of its own, and return its result.
 
@@ -205,10 +223,13 @@ def run(
         main: The program.
         debug: Turn the loop's debug mode on or off; None leaves it as it is.
         loop_factory: Makes the loop; by default it is tonnage's.
+        policy: The ceilings that tonnage's loop keeps; by default those of
+            `Policy()`.
 
     Raises:
         RuntimeError: A loop is running in this thread.
         TypeError: `main` cannot be awaited.
+        ValueError: Both `loop_factory` and `policy` are given.
         KeyboardInterrupt: Ctrl-C was pressed, and `main` ended cancelled, or
             it was pressed twice.
 
@@ -220,7 +241,7 @@ def run(
     """
     if asyncio._get_running_loop() is not None:
         raise RuntimeError("asyncio.run() cannot be called from a running event loop")
-    with Runner(debug=debug, loop_factory=loop_factory) as runner:
+    with Runner(debug=debug, loop_factory=loop_factory, policy=policy) as runner:
         return runner.run(main)
 
 
@@ -270,6 +291,7 @@ def _cancel_all_tasks(event_loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _shutdown_executor(event_loop: asyncio.AbstractEventLoop) -> None:
+    await shutdown_foreign_workers(event_loop, _JOIN_TIMEOUT_S)
     if _LOOPS_JOIN_WITH_TIMEOUT or isinstance(event_loop, EventLoop):
         await cast("EventLoop", event_loop).shutdown_default_executor(_JOIN_TIMEOUT_S)
     else:

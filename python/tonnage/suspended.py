@@ -9,7 +9,7 @@ loop that has async generators.
 from __future__ import annotations
 
 import gc
-from types import AsyncGeneratorType, FrameType
+from types import AsyncGeneratorType, CoroutineType, FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,8 +40,17 @@ def is_suspended(task: asyncio.Task[Any], block: object) -> bool:
             elif isinstance(held, FrameType) and held is _frame(holder):
                 # On Python 3.10 a coroutine holds its frame, and that the variables.
                 waiting.append((held, is_awaited))
+            elif _is_native(holder) and (isinstance(held, CoroutineType) or _is_native(held)):
+                # As wait_for() and the workers of amap(), which await it themselves.
+                waiting.append((held, is_awaited))
         waiting.extend((awaited, is_awaited) for awaited in _awaited(holder))
     return found
+
+
+def _is_native(holder: object) -> bool:
+    """Tell whether it is a coroutine that is written in Rust."""
+    kind = type(holder)
+    return kind.__name__ == "coroutine" and kind.__module__ == "tonnage._tonnage"
 
 
 def _frame(holder: object) -> object:

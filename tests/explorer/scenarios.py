@@ -1,5 +1,31 @@
 """Importing this registers all scenarios; there is one file for each kind of primitive."""
 
-from . import barriers, groups, locks, queues, tasks, timeouts, waiting
+from . import (
+    adaptive,
+    barriers,
+    bounded,
+    deadlines,
+    groups,
+    limiters,
+    locks,
+    maps,
+    queues,
+    tasks,
+    timeouts,
+    waiting,
+)
 
-__all__ = ["barriers", "groups", "locks", "queues", "tasks", "timeouts", "waiting"]
+__all__ = [
+    "adaptive",
+    "barriers",
+    "bounded",
+    "deadlines",
+    "groups",
+    "limiters",
+    "locks",
+    "maps",
+    "queues",
+    "tasks",
+    "timeouts",
+    "waiting",
+]

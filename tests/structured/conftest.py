@@ -26,8 +26,19 @@ def loop_factory(api: Implementation) -> Callable[[], asyncio.AbstractEventLoop]
     return api.loop_factory
 
 
+@pytest.fixture(scope="session")
+def made_once() -> None:
+    """Make what the first use makes for all others."""
+
+    async def leave() -> None:
+        async with tonnage.timeout(None):
+            pass
+
+    tonnage.run(leave())
+
+
 @pytest.fixture
-def nothing_left() -> Iterator[None]:
+def nothing_left(made_once: None) -> Iterator[None]:
     """No native object outlives the test."""
     gc.collect()
     before: dict[str, int] = tonnage._tonnage._live_objects()  # type: ignore[attr-defined]

@@ -48,3 +48,5 @@ def _all() -> list[Implementation]:
 
 
 IMPLEMENTATIONS = _all()
+# For what asyncio does not have.
+OURS = [implementation for implementation in IMPLEMENTATIONS if implementation.is_ours]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -72,3 +72,27 @@ def test_no_timer_is_left_when_nothing_can_be_thrown(
         assert await task == "slept"
 
     run(main())
+
+
+def test_timeout_of_a_generator_that_has_yielded_spares_what_is_waited_for(
+    api: Implementation, run: Run
+) -> None:
+    if not api.is_ours or "uvloop" in api.name:
+        pytest.skip("asyncio's timeout cancels it; uvloop does not tell whether there are generators")
+
+    async def ticks() -> AsyncIterator[int]:
+        async with api.timeout(0.001):
+            yield 1
+
+    async def work() -> str:
+        generator = ticks()
+        async for _ in generator:
+            await api.sleep(0.02)
+            break
+        await generator.aclose()  # type: ignore[attr-defined]
+        return "undisturbed"
+
+    async def main() -> Any:
+        return await api.wait_for(work(), 60)
+
+    assert run(main()) == "undisturbed"

@@ -101,6 +101,40 @@ async def wait_for(future: asyncio.Future[bool], task: tonnage.Task[bytes]) -> N
     assert_type(await tonnage.wait_for(tonnage.Queue[str]().get(), 1), str)
 
 
+async def move_on() -> None:
+    async with tonnage.move_on_after(1) as attempt:
+        assert_type(attempt, tonnage.MoveOn)
+        assert_type(attempt.cancelled_caught, bool)
+        assert_type(attempt.when(), float | None)
+        attempt.reschedule(None)
+    async with tonnage.move_on_at(1.5) as attempt:
+        assert_type(attempt.expired(), bool)
+
+
+async def shield_scope() -> None:
+    async with tonnage.shield_scope(5) as scope:
+        assert_type(scope, tonnage.shield_scope)
+    async with tonnage.shield_scope(timeout=1.5):
+        pass
+    tonnage.shield_scope()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    tonnage.shield_scope(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def shield_scope_swallows_nothing() -> int:
+    async with tonnage.shield_scope(1):
+        return 1
+
+
+def deadline() -> None:
+    assert_type(tonnage.current_effective_deadline(), float)
+    tonnage.current_effective_deadline(1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def move_on_may_not_return() -> int:  # type: ignore[return]  # pyright: ignore[reportReturnType]
+    async with tonnage.move_on_after(1):
+        return 1
+
+
 async def shield(future: asyncio.Future[bool], task: tonnage.Task[bytes]) -> None:
     assert_type(tonnage.shield(task), asyncio.Future[bytes])
     assert_type(await tonnage.shield(future), bool)
@@ -140,6 +174,8 @@ async def refused(future: asyncio.Future[int]) -> None:
     await tonnage.sleep("1")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     await tonnage.wait_for(future)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await tonnage.wait_for(1, 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    tonnage.move_on_after("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    tonnage.move_on_after()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await tonnage.gather(1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     await tonnage.gather([future])  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     await tonnage.gather(future, return_exceptions="yes")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]

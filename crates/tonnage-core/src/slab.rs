@@ -88,6 +88,13 @@ impl<T> Slab<T> {
         self.places.iter().flatten()
     }
 
+    /// The number of the first value that is wanted.
+    #[must_use]
+    pub fn position(&self, is_wanted: impl Fn(&T) -> bool) -> Option<u32> {
+        let place = self.places.iter().position(|place| place.as_ref().is_some_and(&is_wanted))?;
+        u32::try_from(place).ok()
+    }
+
     /// Takes all values out.
     #[must_use]
     pub fn drain(&mut self) -> Vec<T> {
@@ -109,6 +116,15 @@ mod tests {
         assert_eq!(slab.next_key(), a);
         assert_eq!(slab.insert("c"), a);
         assert_eq!((slab.get(a), slab.get(b), slab.len()), (Some(&"c"), Some(&"b"), 2));
+    }
+
+    #[test]
+    fn a_value_can_be_looked_for() {
+        let mut slab = Slab::new();
+        let (a, b) = (slab.insert("a"), slab.insert("b"));
+        assert_eq!(slab.remove(a), Some("a"));
+        assert_eq!(slab.position(|value| *value == "b"), Some(b));
+        assert_eq!(slab.position(|value| *value == "a"), None);
     }
 
     #[test]

@@ -16,7 +16,8 @@ use pyo3::types::PyString;
 
 use crate::cpython::native_class::{create, create_with};
 use crate::cpython::{
-    Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, Slots, Step, Visit, coroutine, recursion,
+    Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, Slots, Step, Visit, context, coroutine,
+    recursion,
 };
 use crate::{errors, future, names};
 
@@ -34,6 +35,17 @@ pub(crate) trait Body: Sized + Send + Sync + 'static {
     #[inline]
     fn at_once<'py>(&mut self, _py: Python<'py>) -> PyResult<Option<Object<'py>>> {
         Ok(None)
+    }
+
+    /// The context in which what it awaits runs; nothing: that of the task.
+    #[inline]
+    fn context(&self) -> Option<&Owned> {
+        None
+    }
+
+    /// An error was thrown before it began: it lets go of what it has, and ends.
+    fn refuse(&mut self, _py: Python<'_>) -> PyResult<()> {
+        Ok(())
     }
 
     /// Shows each reference of the body to the collector.
@@ -177,7 +189,7 @@ impl<B: Body> State<B> {
             None => Ok(py.None().into_bound(py)),
             Some(awaited) => {
                 let awaited = awaited.into_bound(py);
-                match step(&awaited) {
+                match within(self.body.as_ref(), py, || step(&awaited)) {
                     Ok(Step::Yielded(value)) => {
                         self.awaited = Some(awaited.into());
                         return Ok(Step::Yielded(value));
@@ -193,14 +205,16 @@ impl<B: Body> State<B> {
     fn throw<'py>(&mut self, py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
         if !self.begun || self.body.is_none() {
             self.begun = true;
+            let refused = self.body.as_mut().map_or(Ok(()), |body| body.refuse(py));
             self.body = None;
-            return Err(errors::of_coroutine(py, error));
+            return Err(errors::of_coroutine(py, refused.err().unwrap_or(error)));
         }
         let Some(awaited) = self.awaited.take() else { return self.run(py, Err(error)) };
         let awaited = awaited.into_bound(py);
         let is_ours = future::is_ours(&awaited);
         if error.is_instance_of::<PyGeneratorExit>(py) {
-            let closed = if is_ours { Ok(()) } else { close_awaited(&awaited) };
+            let closed =
+                if is_ours { Ok(()) } else { within(self.body.as_ref(), py, || close_awaited(&awaited)) };
             return self.run(py, Err(closed.err().unwrap_or(error)));
         }
         if is_ours {
@@ -209,7 +223,7 @@ impl<B: Body> State<B> {
         let step = match awaited.hasattr(names::throw(py)) {
             Ok(true) => {
                 let exception = errors::into_object(py, error);
-                deeper(py, || coroutine::throw(&awaited, &exception))
+                within(self.body.as_ref(), py, || deeper(py, || coroutine::throw(&awaited, &exception)))
             }
             Ok(false) => Err(error),
             Err(failed) => Err(failed),
@@ -231,7 +245,10 @@ impl<B: Body> State<B> {
         let ended = loop {
             match body.resume(py, outcome) {
                 Ok(Next::Await(object)) => {
-                    let (awaited, step) = begin_await(object);
+                    let (awaited, step) = match within(Some(&*body), py, || Ok(begin_await(object))) {
+                        Ok(begun) => begun,
+                        Err(error) => (None, Err(error)),
+                    };
                     outcome = match step {
                         Ok(Step::Yielded(value)) => {
                             self.awaited = awaited.map(Owned::from);
@@ -248,6 +265,15 @@ impl<B: Body> State<B> {
         };
         self.body = None;
         ended
+    }
+}
+
+/// Does a step of what the body awaits, in the context that the body has for it.
+#[inline(always)]
+fn within<B: Body, R>(body: Option<&B>, py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    match body.and_then(Body::context) {
+        Some(context) => context::run(context.bind(py), work),
+        None => work(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The extension module `tonnage._tonnage`: asyncio's meaning, on the mechanisms of `tonnage-core`.
 //!
-//! Dependencies point one way: cpython, names, errors → future → task → event_loop → structured, sync,
+//! Dependencies point one way: cpython, names, errors → future → task → event_loop → structured, sync, limits,
 //! transports → here. Two cycles are real: a task schedules itself, and the loop steps tasks (the hinge is
 //! `event_loop::Ready`); a future tells its parent, and parents wait for futures (`structured::child_done`).
 
@@ -10,6 +10,7 @@ mod enter;
 mod errors;
 mod event_loop;
 mod future;
+mod limits;
 mod names;
 mod running;
 mod structured;
@@ -37,6 +38,7 @@ fn _tonnage(module: &Bound<'_, PyModule>) -> PyResult<()> {
     cpython::add_classes(module)?;
     module.add_class::<event_loop::EventLoop>()?;
     module.add_class::<sync::QueueStats>()?;
+    module.add_class::<limits::LimiterStats>()?;
     module.add_function(wrap_pyfunction!(future::awaited_by::future_add_to_awaited_by, module)?)?;
     module.add_function(wrap_pyfunction!(future::awaited_by::future_discard_from_awaited_by, module)?)?;
     module.add_function(wrap_pyfunction!(_live_objects, module)?)?;

@@ -19,6 +19,7 @@ attribute_names!(
     _asyncio_future_blocking,
     _cancel_message,
     _log_destroy_pending,
+    _must_cancel,
     _loop,
     _make_cancelled_error,
     _source_traceback,
@@ -28,6 +29,10 @@ attribute_names!(
     __cause__,
     __context__,
     __notes__,
+    __aiter__,
+    __anext__,
+    __iter__,
+    __getitem__,
     _on_timeout,
     _asyncgens,
     exception,
@@ -64,7 +69,9 @@ attribute_names!(
     get_debug,
     get_loop,
     get_name,
+    get_task_factory,
     is_running,
+    is_closed,
     msg,
     name,
     daemon,
@@ -101,10 +108,18 @@ attribute_names!(
     peername,
     _call_connection_lost,
     _start_reading,
+    aclose,
+    deposit,
+    withdraw,
     acquire,
     release,
     locked,
+    update,
     wait,
+    setdefault,
+    call_soon_threadsafe,
+    _on_time,
+    _task_ended,
 );
 
 macro_rules! imported {
@@ -159,6 +174,11 @@ imported! {
     exc_info = "sys", "exc_info";
     broken_barrier_error = "tonnage.errors", "BrokenBarrierError";
     overloaded = "tonnage.errors", "Overloaded";
+    warn_of_tasks = "tonnage.policy", "warn_of_tasks";
+    limited = "tonnage.limited", "limited";
+    asyncio_timeout_error = "asyncio.exceptions", "TimeoutError";
+    mapping_proxy = "types", "MappingProxyType";
+    dict = "builtins", "dict";
     cancelled_error = "asyncio.exceptions", "CancelledError";
     invalid_state_error = "asyncio.exceptions", "InvalidStateError";
     queue_empty = "asyncio.queues", "QueueEmpty";

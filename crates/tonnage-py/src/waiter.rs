@@ -49,6 +49,11 @@ impl Waiter {
         self.0.get_bound(py)
     }
 
+    /// Is this the future?
+    pub(crate) fn is(&self, future: &Object<'_>) -> bool {
+        self.0.is(future)
+    }
+
     /// Ends the wait with `value`, unless the waiter gave up: then it says false.
     #[inline]
     pub(crate) fn wake(&self, value: &Object<'_>) -> PyResult<bool> {
@@ -63,6 +68,15 @@ impl Waiter {
         Ok(true)
     }
 
+    /// Ends the wait with CancelledError, as if its task were cancelled.
+    pub(crate) fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        let future = self.0.bind(py);
+        if is_exact::<Future>(future) {
+            return future::cancel(future.cast()?, None).map(drop);
+        }
+        future.call_method0(names::cancel(py)).map(drop)
+    }
+
     /// Was it woken? False if it still waits, or gave up.
     pub(crate) fn was_woken(&self, py: Python<'_>) -> PyResult<bool> {
         let future = self.0.bind(py);
@@ -71,6 +85,19 @@ impl Waiter {
             return Ok(future.value().state.with(py, |state| matches!(state.outcome, Outcome::Result(_))));
         }
         Ok(future::is_done(future)? && !future::is_cancelled(future)?)
+    }
+
+    /// What it was woken with; nothing if it still waits, or gave up.
+    pub(crate) fn woken_with<'py>(&self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
+        let future = self.0.bind(py);
+        if is_exact::<Future>(future) {
+            let future = future.cast::<Future>()?;
+            return Ok(future.value().state.with(py, |state| match &state.outcome {
+                Outcome::Result(value) => Some(value.get_bound(py)),
+                _ => None,
+            }));
+        }
+        if self.was_woken(py)? { future.call_method0(names::result(py)).map(Some) } else { Ok(None) }
     }
 
     pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {

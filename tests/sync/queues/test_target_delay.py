@@ -15,13 +15,15 @@ TARGET_S = 0.001
 INTERVAL_S = 0.11
 
 
-async def overload(queue: tonnage.Queue[int], items: int = 5) -> None:
+async def overload(queue: tonnage.Queue[int], items: int = 6) -> None:
     """Have the queue see a whole interval in which everything waited for longer than the target."""
     for item in range(items):
         await queue.put(item)
     time.sleep(5 * TARGET_S)
     assert await queue.get() == 0
     time.sleep(INTERVAL_S)
+    # Who opens the next interval is served; then the queue is known to be overloaded.
+    assert await queue.get() == 1
 
 
 def test_late_items_are_dropped_and_told_of(run: Callable[[Any], Any]) -> None:
@@ -34,13 +36,13 @@ def test_late_items_are_dropped_and_told_of(run: Callable[[Any], Any]) -> None:
         await overload(queue)
         getter = asyncio.ensure_future(queue.get())
         await asyncio.sleep(0)
-        assert dropped == [(item, "delay") for item in range(1, 5)]
+        assert dropped == [(item, "delay") for item in range(2, 6)]
         assert not getter.done()
         assert queue.stats().dropped == 4
         queue.put_nowait(7)
         assert await getter == 7
-        queue.task_done()
-        queue.task_done()
+        for _ in range(3):
+            queue.task_done()
         await queue.join()
 
     run(main())
@@ -64,15 +66,16 @@ def test_what_is_late_is_not_got_by_any_method(run: Callable[[Any], Any]) -> Non
 
 def test_dropped_items_make_room_for_who_waits_to_put(run: Callable[[Any], Any]) -> None:
     async def main() -> None:
-        queue: tonnage.Queue[int] = tonnage.Queue(5, target_delay=TARGET_S)
+        queue: tonnage.Queue[int] = tonnage.Queue(6, target_delay=TARGET_S)
         await overload(queue)
-        queue.put_nowait(5)
-        putter = asyncio.ensure_future(queue.put(6))
+        queue.put_nowait(6)
+        queue.put_nowait(7)
+        putter = asyncio.ensure_future(queue.put(8))
         await asyncio.sleep(0)
         assert not putter.done()
-        assert await queue.get() == 5
-        await putter
         assert await queue.get() == 6
+        await putter
+        assert await queue.get_many(2) == [7, 8]
 
     run(main())
 
@@ -111,7 +114,7 @@ def test_error_in_on_drop_is_reported_and_the_item_is_gone(
 
     async def main() -> None:
         queue: tonnage.Queue[int] = tonnage.Queue(target_delay=TARGET_S, on_drop=fail)
-        await overload(queue, items=2)
+        await overload(queue, items=3)
         with pytest.raises(asyncio.QueueEmpty):
             queue.get_nowait()
 

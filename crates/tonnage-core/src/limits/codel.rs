@@ -1,19 +1,16 @@
-//! CoDel: tells from how long things have waited whether a line serves or only grows.
+//! CoDel: tells a line that only smooths bursts from one that does not drain any more.
 //!
-//! The rule is folly's (Meta, `folly/executors/Codel.h`), after Nichols and Jacobson, "Controlling Queue
-//! Delay", ACM Queue 2012. A burst makes a few wait for long, and somebody soon waits for nearly nothing. In
-//! an overload even the least wait of an interval is long. Then whatever has waited for more than twice the
-//! target is dropped, so that what is served is served in time.
+//! The controlled delay of Nichols and Jacobson (RFC 8289), in the form that folly's `Codel` gave it for requests:
+//! if the least delay of an interval was above the target, the line is overloaded; and while it is, who has waited
+//! for more than twice the target is refused when its turn comes. Who is served is then served in time.
 
-use crate::clock::NS_PER_S;
+/// How long a line must not have drained to be overloaded: as folly's and the RFC's.
+pub const INTERVAL_NS: u64 = 100_000_000;
 
-/// How long one judgement holds: the interval of the paper, about the longest round trip.
-pub const INTERVAL_NS: u64 = NS_PER_S / 10;
-
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Codel {
     target_ns: u64,
-    /// The least wait since the interval began.
+    /// The least delay since the interval began.
     least_ns: u64,
     interval_ends_ns: u64,
     is_overloaded: bool,
@@ -21,22 +18,32 @@ pub struct Codel {
 
 impl Codel {
     #[must_use]
-    pub const fn new(target_ns: u64) -> Self {
-        Self { target_ns, least_ns: u64::MAX, interval_ends_ns: 0, is_overloaded: false }
+    pub fn new(target_ns: u64) -> Self {
+        Self { target_ns, least_ns: 0, interval_ends_ns: 0, is_overloaded: false }
     }
 
-    /// Is what comes to the head of the line after a wait of `waited_ns` to be dropped?
-    pub fn is_late(&mut self, now_ns: u64, waited_ns: u64) -> bool {
-        if now_ns >= self.interval_ends_ns {
-            // An interval in which nothing came says nothing of an overload.
-            let is_next = self.interval_ends_ns.saturating_add(INTERVAL_NS) > now_ns;
-            self.is_overloaded = is_next && self.least_ns != u64::MAX && self.least_ns > self.target_ns;
+    #[must_use]
+    pub fn target_ns(&self) -> u64 {
+        self.target_ns
+    }
+
+    /// The turn has come of somebody who waited for `delay_ns`: is it to be refused?
+    pub fn refuses(&mut self, now_ns: u64, delay_ns: u64) -> bool {
+        if now_ns > self.interval_ends_ns {
             self.interval_ends_ns = now_ns.saturating_add(INTERVAL_NS);
-            self.least_ns = waited_ns;
-        } else {
-            self.least_ns = self.least_ns.min(waited_ns);
+            self.is_overloaded = self.least_ns > self.target_ns;
+            self.least_ns = delay_ns;
+            // Nobody is refused on the word of one.
+            return false;
         }
-        self.is_overloaded && waited_ns > self.target_ns.saturating_mul(2)
+        self.least_ns = self.least_ns.min(delay_ns);
+        self.is_overloaded && delay_ns > self.target_ns.saturating_mul(2)
+    }
+
+    /// Somebody was served without a wait.
+    #[inline]
+    pub fn saw_no_delay(&mut self) {
+        self.least_ns = 0;
     }
 }
 
@@ -44,48 +51,36 @@ impl Codel {
 mod tests {
     use super::*;
 
-    const MS: u64 = NS_PER_S / 1000;
-    const TARGET: u64 = 5 * MS;
+    const MS: u64 = 1_000_000;
 
-    /// Items that come every `step_ns` from `start_ns` on, each of which has waited `waited_ns`.
-    fn count_late(
-        codel: &mut Codel,
-        start_ns: u64,
-        step_ns: u64,
-        waits_ns: impl Iterator<Item = u64>,
-    ) -> usize {
-        let times = (start_ns..).step_by(usize::try_from(step_ns).expect("small"));
-        times.zip(waits_ns).filter(|(now_ns, waited_ns)| codel.is_late(*now_ns, *waited_ns)).count()
+    #[test]
+    fn a_burst_that_drains_is_not_refused() {
+        let mut codel = Codel::new(10 * MS);
+        for turn in 0..1000 {
+            // Long waits, but each interval has a short one.
+            let delay = if turn % 10 == 0 { MS } else { 500 * MS };
+            assert!(!codel.refuses(turn * 10 * MS, delay));
+        }
     }
 
     #[test]
-    fn nothing_is_dropped_while_somebody_waits_for_less_than_the_target() {
-        let mut codel = Codel::new(TARGET);
-        let waits = (0..1000).map(|n| if n % 10 == 0 { TARGET } else { 50 * MS });
-        assert_eq!(count_late(&mut codel, 0, MS, waits), 0);
+    fn a_line_that_does_not_drain_is_overloaded_after_an_interval() {
+        let mut codel = Codel::new(10 * MS);
+        let refused: Vec<_> = (1..=30).filter(|turn| codel.refuses(turn * 10 * MS, 25 * MS)).collect();
+        // The first interval ends after 100 ms; who opens the next is served.
+        assert_eq!(refused.first(), Some(&13));
+        assert!(!codel.refuses(305 * MS, 20 * MS), "twice the target is allowed");
     }
 
     #[test]
-    fn what_waited_for_twice_the_target_is_dropped_once_a_whole_interval_was_slow() {
-        let mut codel = Codel::new(TARGET);
-        assert_eq!(count_late(&mut codel, 0, MS, std::iter::repeat_n(20 * MS, 100)), 0);
-        assert_eq!(count_late(&mut codel, 100 * MS, MS, std::iter::repeat_n(20 * MS, 100)), 100);
-        assert!(!codel.is_late(200 * MS, 2 * TARGET));
-        assert!(codel.is_late(201 * MS, 2 * TARGET + 1));
-    }
-
-    #[test]
-    fn an_overload_ends_with_an_interval_in_which_somebody_was_served_in_time() {
-        let mut codel = Codel::new(TARGET);
-        count_late(&mut codel, 0, MS, std::iter::repeat_n(20 * MS, 150));
-        assert!(!codel.is_late(150 * MS, MS));
-        assert_eq!(count_late(&mut codel, 200 * MS, MS, std::iter::repeat_n(20 * MS, 100)), 0);
-    }
-
-    #[test]
-    fn a_quiet_time_ends_an_overload() {
-        let mut codel = Codel::new(TARGET);
-        count_late(&mut codel, 0, MS, std::iter::repeat_n(20 * MS, 150));
-        assert!(!codel.is_late(10_000 * MS, 20 * MS));
+    fn one_that_did_not_wait_ends_the_overload_with_the_interval() {
+        let mut codel = Codel::new(10 * MS);
+        for turn in 1..=15 {
+            codel.refuses(turn * 10 * MS, 25 * MS);
+        }
+        codel.saw_no_delay();
+        assert!(codel.refuses(200 * MS, 25 * MS));
+        assert!(!codel.refuses(240 * MS, 25 * MS));
+        assert!(!codel.refuses(245 * MS, 25 * MS));
     }
 }

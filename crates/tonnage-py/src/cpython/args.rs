@@ -109,6 +109,17 @@ impl<'a, 'py> Args<'a, 'py> {
         if matches!(self.keywords, Keywords::None) { Ok(None) } else { self.match_one(function, wanted) }
     }
 
+    /// The keyword arguments that there may be beside positional ones; None is as none.
+    pub(crate) fn only_keywords<const N: usize>(
+        &self,
+        function: &'static str,
+        names: [&'static str; N],
+    ) -> PyResult<[Option<Object<'py>>; N]> {
+        let mut found = [const { None }; N];
+        self.match_keywords(&Parameters { function, names, positional: 0, required: 0 }, &mut found)?;
+        Ok(found.map(|value: Option<Object<'py>>| value.filter(|value| !value.is_none())))
+    }
+
     fn match_one(&self, function: &'static str, wanted: &'static str) -> PyResult<Option<Object<'py>>> {
         let mut found = [None];
         let parameters = Parameters { function, names: [wanted], positional: 0, required: 0 };

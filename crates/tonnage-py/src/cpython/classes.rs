@@ -15,10 +15,15 @@ use crate::coroutine::{CoroutineIter, Immediate};
 use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
+use crate::limits::{
+    AcquireCoroutine, AdaptiveLimiter, Aimd, Budget, CapacityLimiter, Gradient, Limiter, Permit, RateLimiter,
+};
 use crate::structured::{
-    AsCompletedIterator, ChildDone, ExitCoroutine, GatheringFuture, NextFutureCoroutine, NextResultCoroutine,
-    SleepCoroutine, StartCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine,
-    Waiting,
+    AsCompletedIterator, AsyncMap, BeginCoroutine, ChildDone, CollectCoroutine, DeadlineBlock,
+    DrainCoroutine, ExitCoroutine, GatheringFuture, LeaveCoroutine, MapResults, MoveOn, NextFutureCoroutine,
+    NextMappedCoroutine, NextResultCoroutine, PostponedCoroutine, RaceCoroutine, ShieldScope, SleepCoroutine,
+    StartCoroutine, SubmitCoroutine, TaskGroup, TaskStatus, Timeout, Turn, WaitCoroutine, WaitForCoroutine,
+    Waiting, WorkerCoroutine,
 };
 use crate::sync::{
     Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
@@ -124,18 +129,33 @@ native_classes! {
     [GatheringFuture: Future, first field future]
     [SleepCoroutine]
     [Turn]
-    [Timeout, extras]
+    [DeadlineBlock, extras]
+    [Timeout: DeadlineBlock, first field block]
+    [MoveOn: DeadlineBlock, first field block]
+    [ShieldScope, extras]
     [EnterCoroutine]
     [WaitForCoroutine]
     [TaskGroup, extras]
     [ExitCoroutine]
     [StartCoroutine]
+    [SubmitCoroutine]
+    [PostponedCoroutine]
     [TaskStatus]
     [WaitCoroutine]
     [Waiting]
     [AsCompletedIterator]
     [NextFutureCoroutine]
     [NextResultCoroutine]
+    [AsyncMap, extras]
+    [MapResults]
+    [CollectCoroutine]
+    [DrainCoroutine]
+    [BeginCoroutine]
+    [LeaveCoroutine]
+    [NextMappedCoroutine]
+    [WorkerCoroutine]
+    [RaceCoroutine]
+    [Budget, extras]
     [Lock, extras]
     [Semaphore, extras]
     [BoundedSemaphore: Semaphore, first field semaphore]
@@ -160,4 +180,12 @@ native_classes! {
     [JoinCoroutine]
     [NextItemCoroutine]
     [PutCoroutine]
+    [Limiter, extras]
+    [CapacityLimiter: Limiter, first field limiter]
+    [RateLimiter: Limiter, first field limiter]
+    [AdaptiveLimiter: Limiter, first field limiter]
+    [Gradient, extras]
+    [Aimd, extras]
+    [Permit]
+    [AcquireCoroutine]
 }

@@ -14,6 +14,15 @@ pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Object<'_>> {
     unsafe { Bound::from_owned_ptr_or_err(py, context) }
 }
 
+/// `context.copy()`.
+#[inline]
+pub(crate) fn copy<'py>(context: &Object<'py>) -> PyResult<Object<'py>> {
+    // SAFETY: `context` is bound; anything but a context is refused with an exception.
+    let copied = unsafe { ffi::PyContext_Copy(context.as_ptr()) };
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(context.py(), copied) }
+}
+
 /// Is it a `contextvars.Context`?
 pub(crate) fn is_context(object: &Object<'_>) -> bool {
     // SAFETY: `object` is a valid object.

@@ -39,16 +39,36 @@ pub(crate) fn awaited<'py>(object: &Object<'py>) -> PyResult<Object<'py>> {
     Ok(iterator)
 }
 
-/// A generator that `types.coroutine` has marked is a coroutine too.
-#[cold]
-fn marked_generator<'py>(object: &Object<'py>) -> PyResult<Object<'py>> {
+/// May it stand behind `await`?
+#[inline]
+pub(crate) fn is_awaitable(object: &Object<'_>) -> PyResult<bool> {
+    if is_coroutine_object(object) {
+        return Ok(true);
+    }
+    // SAFETY: a valid object has a type.
+    let class = unsafe { ffi::Py_TYPE(object.as_ptr()) };
+    // SAFETY: a type is valid as long as its objects.
+    let methods = unsafe { (*class).tp_as_async };
+    // SAFETY: the table is the type's own, or null.
+    let has_await = unsafe { methods.as_ref() }.is_some_and(|methods| methods.am_await.is_some());
+    Ok(has_await || is_marked_generator(object)?)
+}
+
+/// Is it a generator that `types.coroutine` has marked? It is a coroutine too.
+fn is_marked_generator(object: &Object<'_>) -> PyResult<bool> {
     /// `inspect.CO_ITERABLE_COROUTINE`.
     const ITERABLE_COROUTINE: u32 = 0x100;
-    if is_generator(object) {
-        let flags: u32 = object.getattr("gi_code")?.getattr("co_flags")?.extract()?;
-        if flags & ITERABLE_COROUTINE != 0 {
-            return Ok(object.clone());
-        }
+    if !is_generator(object) {
+        return Ok(false);
+    }
+    let flags: u32 = object.getattr("gi_code")?.getattr("co_flags")?.extract()?;
+    Ok(flags & ITERABLE_COROUTINE != 0)
+}
+
+#[cold]
+fn marked_generator<'py>(object: &Object<'py>) -> PyResult<Object<'py>> {
+    if is_marked_generator(object)? {
+        return Ok(object.clone());
     }
     let kind = object.get_type().name()?;
     Err(PyTypeError::new_err(format!("object {kind} can't be used in 'await' expression")))

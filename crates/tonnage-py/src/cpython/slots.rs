@@ -98,6 +98,14 @@ impl<T: NativeClass> Slots<T> {
         self.function(ffi::Py_tp_init, init::<T, F> as *mut c_void);
     }
 
+    /// `__call__`.
+    pub(crate) fn call<F>(&mut self, _body: F)
+    where
+        F: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        self.function(ffi::Py_tp_call, call::<T, F> as *mut c_void);
+    }
+
     pub(crate) fn repr<F>(&mut self, _body: F)
     where
         F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
@@ -144,6 +152,14 @@ impl<T: NativeClass> Slots<T> {
         self.function(ffi::Py_tp_iternext, next::<T, N> as *mut c_void);
         self.function(ffi::Py_am_send, send::<T, N> as *mut c_void);
         self.methods.by_name_only(c"__await__", c"Return an iterator to be used in await expression.", iter);
+    }
+
+    /// What `await` takes in place of the object: a coroutine of ours.
+    pub(crate) fn awaited_by<F>(&mut self, _body: F)
+    where
+        F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        self.function(ffi::Py_am_await, unary::<T, F> as *mut c_void);
     }
 
     /// What a coroutine has: `await` takes the object itself, and resumes it with `next`; code that calls
@@ -304,6 +320,24 @@ where
         // SAFETY: a tuple, and a dictionary or null, borrowed for the call.
         let args = unsafe { Args::from_tuple(py, &args, &kwargs) };
         body::<F>()(receiver, args).map(|()| 0)
+    })
+}
+
+unsafe extern "C" fn call<T, F>(
+    object: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+    kwargs: *mut ffi::PyObject,
+) -> *mut ffi::PyObject
+where
+    T: NativeClass,
+    F: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
+{
+    run(ptr::null_mut(), |py| {
+        // SAFETY: called by CPython for an object of `T` that is called.
+        let receiver = unsafe { receiver::<T>(py, &object) };
+        // SAFETY: a tuple, and a dictionary or null, borrowed for the call.
+        let args = unsafe { Args::from_tuple(py, &args, &kwargs) };
+        body::<F>()(receiver, args).map(Bound::into_ptr)
     })
 }
 

@@ -7,12 +7,12 @@ use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyDict, PySet, PyString, PyTuple, PyType};
 use tonnage_core::reactor::Reactor;
-use tonnage_core::slab::Slab;
 use tonnage_core::timers::Timers;
 
+use super::pending::Pending;
 use super::sources::Sources;
 use super::task_factory::TaskFactory;
-use super::{EventLoop, Flags, NO_HASH, VecDeque};
+use super::{EventLoop, Flags, NO_HASH, NOT_ASKED, VecDeque};
 use crate::cpython::{Guarded, Native, Object, Visit};
 use crate::transports::SocketTransport;
 use crate::{errors, names};
@@ -52,7 +52,7 @@ impl EventLoop {
             waker: Guarded::new(reactor.waker()),
             sources: Guarded::new(Sources::new(reactor.registry)),
             poller: Guarded::new(Some(reactor.poller)),
-            pending: Guarded::new(Slab::new()),
+            pending: Guarded::new(Pending::new()),
             current: Guarded::new(None),
             task_factory: Guarded::new(None),
             unflushed: Guarded::new(vec![]),
@@ -63,6 +63,7 @@ impl EventLoop {
                 debug: AtomicBool::new(false),
                 closed: AtomicBool::new(false),
                 stopping: AtomicBool::new(false),
+                turn_ns: AtomicU64::new(NOT_ASKED),
             },
         })
     }
@@ -190,6 +191,11 @@ impl EventLoop {
         PySet::new(py, tasks)
     }
 
+    /// Sets how many tasks may be pending, and how many without a warning; None is any number.
+    fn _bound_tasks(&self, py: Python<'_>, max_tasks: Option<usize>, warn_tasks: Option<usize>) {
+        self.pending.with(py, |pending| pending.bound(max_tasks, warn_tasks));
+    }
+
     /// Ends the loop: nothing runs any more, and the reactor is gone.
     fn _close(&self, py: Python<'_>) {
         self.flags.closed.store(true, Ordering::Relaxed);
@@ -208,7 +214,7 @@ impl EventLoop {
 
     /// Keeps no pending task alive any more.
     fn _let_tasks_go(&self, py: Python<'_>) {
-        let pending = self.pending.with(py, Slab::drain);
+        let pending = self.pending.with(py, Pending::drain);
         for task in &pending {
             task.value().state.with(py, |state| state.kept_at = None);
         }

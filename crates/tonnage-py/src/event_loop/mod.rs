@@ -9,6 +9,7 @@ mod call_args;
 mod class;
 mod handle;
 mod io;
+mod pending;
 mod ready;
 mod run;
 mod scheduling;
@@ -23,7 +24,6 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use tonnage_core::reactor::{Poller, Waker};
-use tonnage_core::slab::Slab;
 use tonnage_core::timers::{TimerKey, Timers};
 
 pub(crate) use handle::Handle;
@@ -33,10 +33,11 @@ pub(crate) use sources::Direction;
 pub(crate) use timer::Timer;
 pub(crate) use timer_handle::TimerHandle;
 
-use crate::cpython::{Guarded, Object, Owned, current, native_loop, thread_id};
+use crate::cpython::{Guarded, Native, Object, Owned, current, native_loop, thread_id};
 use crate::errors;
 use crate::task::{KeptAt, Task};
 use crate::transports::SocketTransport;
+use pending::Pending;
 use sources::Sources;
 use task_factory::TaskFactory;
 
@@ -51,8 +52,7 @@ pub(crate) struct EventLoop {
     poller: Guarded<Option<Poller>>,
     /// Another one after a fork.
     waker: Guarded<Waker>,
-    /// The strong references to its tasks, so that none vanishes.
-    pending: Guarded<Slab<Owned<Task>>>,
+    pending: Guarded<Pending>,
     /// The task that asyncio takes for the running one; left lazily.
     current: Guarded<Option<Owned<Task>>>,
     task_factory: Guarded<Option<TaskFactory>>,
@@ -73,7 +73,14 @@ struct Flags {
     debug: AtomicBool,
     closed: AtomicBool,
     stopping: AtomicBool,
+    /// When the network was looked at last, if somebody asks (`time_turns`); `NOT_ASKED`, `NOT_LOOKED`.
+    turn_ns: AtomicU64,
 }
+
+/// Nobody asks when the network was looked at last: the clock is not read.
+const NOT_ASKED: u64 = 0;
+/// It was not looked at since somebody asks.
+const NOT_LOOKED: u64 = 1;
 
 impl EventLoop {
     /// The native loop behind `object`, if it is one whose scheduling nobody overrides.
@@ -105,17 +112,42 @@ impl EventLoop {
         self.flags.plain.load(Ordering::Relaxed) && !self.debug()
     }
 
+    /// Is no scheduling method overridden?
+    pub(crate) fn is_plain(&self) -> bool {
+        self.flags.plain.load(Ordering::Relaxed)
+    }
+
+    /// Has the program set what makes its tasks?
+    pub(crate) fn has_task_factory(&self, py: Python<'_>) -> bool {
+        self.task_factory.with(py, |factory| factory.is_some())
+    }
+
     /// May a task be made without a call of `create_task` by name?
     #[inline]
     pub(crate) fn spawns_directly(&self, py: Python<'_>) -> bool {
         self.is_plain_and_quiet()
             && !self.is_closed()
             && self.task_factory.with(py, |factory| factory.is_none())
+            && self.pending.with(py, |pending| pending.is_below_bounds())
     }
 
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.flags.closed.load(Ordering::Relaxed)
+    }
+
+    /// Notes from here on when the network was looked at last.
+    #[inline]
+    pub(crate) fn time_turns(&self) {
+        if self.flags.turn_ns.load(Ordering::Relaxed) == NOT_ASKED {
+            self.flags.turn_ns.store(NOT_LOOKED, Ordering::Relaxed);
+        }
+    }
+
+    /// When the network was looked at last: what came from it since has waited for the loop.
+    #[inline]
+    pub(crate) fn turn_began_ns(&self) -> Option<u64> {
+        Some(self.flags.turn_ns.load(Ordering::Relaxed)).filter(|turn_ns| *turn_ns > NOT_LOOKED)
     }
 
     #[inline]
@@ -211,6 +243,12 @@ impl EventLoop {
     #[inline]
     pub(crate) fn running_task<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Task>> {
         self.current.with(py, |current| current.as_ref().map(|task| task.get_bound(py)))
+    }
+
+    /// Does a task of ours run that may be under a deadline?
+    #[inline]
+    pub(crate) fn runs_bounded_task(&self, py: Python<'_>) -> bool {
+        self.current.with(py, |current| current.as_ref().is_some_and(|task| task.value().is_bounded(py)))
     }
 
     /// Makes `task` the running one. It stays so until another runs, or something that is no task.

@@ -3,7 +3,8 @@
 use super::handle::Handle;
 use crate::cpython::{Owned, Visit};
 use crate::future::Future;
-use crate::structured::Timeout;
+use crate::limits::Limiter;
+use crate::structured::DeadlineBlock;
 use crate::task::Task;
 use crate::transports::SocketTransport;
 
@@ -17,7 +18,9 @@ pub(crate) enum Ready {
     /// A future whose time has come: its result is None.
     Wake(Owned<Future>),
     /// A timeout whose deadline has passed.
-    Expire(Owned<Timeout>),
+    Expire(Owned<DeadlineBlock>),
+    /// A limiter for which the time has come to serve those who wait.
+    Serve(Owned<Limiter>),
     /// A transport whose socket has bytes.
     Readable(Owned<SocketTransport>),
     /// A transport whose socket takes bytes.
@@ -42,6 +45,7 @@ impl Ready {
             },
             Self::Wake(future) => visit.call(future),
             Self::Expire(timeout) => visit.call(timeout),
+            Self::Serve(limiter) => visit.call(limiter),
             Self::Readable(transport) | Self::Writable(transport) => visit.call(transport),
         }
     }

@@ -11,14 +11,13 @@ use tonnage_core::clock;
 use tonnage_core::reactor::Poller;
 
 use super::call_args::CallArgs;
-use super::{DoneCallback, EventLoop, Handle, Ready, handle};
+use super::{DoneCallback, EventLoop, Handle, NOT_ASKED, Ready, handle};
 use crate::cpython::Object;
 use crate::event_loop::sources::Watcher;
 use crate::future::Outcome;
-use crate::structured::Timeout;
 use crate::task::Task;
 use crate::transports::SocketTransport;
-use crate::{errors, future, names, structured, task};
+use crate::{errors, future, limits, names, structured, task};
 
 /// Passes over the ready queue between two polls, while there is work. A prime, so that it does not
 /// fall into step with a program's own period.
@@ -110,6 +109,9 @@ impl EventLoop {
             return Err(errors::lost_reactor());
         };
         let waited = py.detach(|| poller.wait(timeout_ns));
+        if self.flags.turn_ns.load(Ordering::Relaxed) != NOT_ASKED {
+            self.flags.turn_ns.store(clock::now_ns(), Ordering::Relaxed);
+        }
         let collected = waited.map_err(errors::os_error).map(|_| self.collect(py, &poller));
         // A callback may have closed the loop, but not while the poller was ours: nothing ran.
         drop(self.poller.with(py, |slot| slot.replace(poller)));
@@ -201,9 +203,21 @@ impl EventLoop {
                 let timeout = timeout.into_bound(py);
                 match structured::expire(&timeout) {
                     Err(error) if !errors::is_exit(py, &error) => {
-                        report_expiry(slf.as_any(), &timeout, error)
+                        let what = format!("Exception in the expiry of {}", timeout.repr()?);
+                        report_failure(slf.as_any(), what, error)
                     }
                     expired => expired,
+                }
+            }
+            Ready::Serve(limiter) => {
+                self.leave_task(slf.as_any())?;
+                let limiter = limiter.into_bound(py);
+                match limits::on_time(&limiter) {
+                    Err(error) if !errors::is_exit(py, &error) => {
+                        let what = format!("Exception while serving those who wait for {}", limiter.repr()?);
+                        report_failure(slf.as_any(), what, error)
+                    }
+                    served => served,
                 }
             }
             Ready::Readable(transport) => {
@@ -255,6 +269,7 @@ impl EventLoop {
             }
             Ready::Wake(future) => future.bind(py).clone().into_any(),
             Ready::Expire(timeout) => timeout.bind(py).clone().into_any(),
+            Ready::Serve(limiter) => limiter.bind(py).clone().into_any(),
             Ready::Readable(transport) | Ready::Writable(transport) => transport.bind(py).clone().into_any(),
         })
     }
@@ -283,12 +298,12 @@ impl EventLoop {
     }
 }
 
-/// Tells the exception handler that a timeout could not cancel its task.
+/// Tells the exception handler of a timeout that could not cancel its task, or the like.
 #[cold]
-fn report_expiry(event_loop: &Object<'_>, timeout: &Bound<'_, Timeout>, error: PyErr) -> PyResult<()> {
+fn report_failure(event_loop: &Object<'_>, message: String, error: PyErr) -> PyResult<()> {
     let py = event_loop.py();
     let details = PyDict::new(py);
-    details.set_item("message", format!("Exception in the expiry of {}", timeout.repr()?))?;
+    details.set_item("message", message)?;
     details.set_item("exception", error.into_value(py))?;
     event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
 }

@@ -8,10 +8,13 @@ use tonnage_core::clock;
 use tonnage_core::timers::TimerKey;
 
 use super::call_args::CallArgs;
+use super::pending::{Admission, Pending};
 use super::{EventLoop, Handle, Ready, Timer, TimerHandle};
 use crate::cpython::{Args, Methods, Native, Object, Owned, Parameters, compat, number};
+use crate::errors::Refusal;
 use crate::future::{Callbacks, Future};
-use crate::structured::Timeout;
+use crate::limits::Limiter;
+use crate::structured::DeadlineBlock;
 use crate::task::{self, TaskOptions};
 use crate::{errors, future, names};
 
@@ -55,6 +58,11 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
         Ok(future::create_native(event_loop)?.into_any())
     });
     methods.with_args(c"create_task", c"Run a coroutine as a task of this loop.", create_task);
+    methods.with_args(
+        c"_create_unbounded_task",
+        c"Run a coroutine as a task of this loop, however many there are.",
+        create_unbounded,
+    );
 }
 
 const NS_PER_S: f64 = 1e9;
@@ -147,7 +155,7 @@ impl EventLoop {
         &self,
         py: Python<'_>,
         when: f64,
-        timeout: &Bound<'_, Timeout>,
+        timeout: &Bound<'_, DeadlineBlock>,
     ) -> PyResult<Option<TimerKey>> {
         self.check_scheduling(None)?;
         let deadline = deadline_ns(when);
@@ -160,6 +168,18 @@ impl EventLoop {
         }
         let timer = Timer::Expire(timeout.into());
         Ok(Some(self.timers.with(py, |timers| timers.insert(deadline, timer))))
+    }
+
+    /// Has the limiter serve those who wait at a time.
+    pub(crate) fn serve_at(
+        &self,
+        py: Python<'_>,
+        at_ns: u64,
+        limiter: &Bound<'_, Limiter>,
+    ) -> PyResult<TimerKey> {
+        self.check_scheduling(None)?;
+        let timer = Timer::Serve(limiter.into());
+        Ok(self.timers.with(py, |timers| timers.insert(at_ns, timer)))
     }
 
     /// `loop.time()` of each loop of ours.
@@ -177,6 +197,16 @@ impl EventLoop {
         if self.debug() { self.check_in_debug_mode(callback) } else { Ok(()) }
     }
 
+    /// May one more task be made? If not, its coroutine is closed.
+    fn admit(&self, args: &Args<'_, '_>) -> PyResult<()> {
+        let py = args.py();
+        match self.pending.with(py, Pending::admit) {
+            Admission::Admitted => Ok(()),
+            Admission::Warn(count) => names::warn_of_tasks(py)?.call1((count,)).map(drop),
+            Admission::Refused(max) => Err(refuse_task(args, max)?),
+        }
+    }
+
     #[cold]
     fn check_in_debug_mode(&self, callback: Option<(&Object<'_>, &str)>) -> PyResult<()> {
         match callback {
@@ -184,6 +214,25 @@ impl EventLoop {
             Some((callback, method)) => check_callback(callback, method),
         }
     }
+}
+
+#[cold]
+fn refuse_task(args: &Args<'_, '_>, max: usize) -> PyResult<PyErr> {
+    let py = args.py();
+    let coro = match args.positional().first() {
+        Some(coro) => Some(coro.clone()),
+        None => args.keywords()?.get_item(names::coro(py))?,
+    };
+    if let Some(coro) = coro
+        && names::is_coroutine(py)?.call1((&coro,))?.is_truthy()?
+    {
+        coro.call_method0(names::close(py))?;
+    }
+    let text = format!(
+        "too many tasks: {max} are pending, as many as max_tasks of the loop's Policy allows; bound them with limit=, \
+         or raise max_tasks"
+    );
+    Ok(errors::overloaded(py, &text, Refusal::Tasks, None, None))
 }
 
 /// In debug mode: a coroutine is no callback, and neither is what cannot be called.
@@ -202,6 +251,21 @@ fn check_callback(callback: &Object<'_>, method: &str) -> PyResult<()> {
 }
 
 fn create_task<'py>(event_loop: &Bound<'py, EventLoop>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    let py = args.py();
+    let native = event_loop.get();
+    if let Some(coro) = args.single()
+        && native.spawns_directly(py)
+    {
+        return Ok(task::create_plain(event_loop, coro, Callbacks::None)?.into_any());
+    }
+    // A loop that does not run makes the tasks that prepare or end a program.
+    if native.is_running() && !native.is_closed() {
+        native.admit(&args)?;
+    }
+    create_unbounded(event_loop, args)
+}
+
+fn create_unbounded<'py>(event_loop: &Bound<'py, EventLoop>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     const PARAMETERS: Parameters<4> = Parameters {
         function: "create_task",
         names: ["coro", "name", "context", "eager_start"],
@@ -210,11 +274,6 @@ fn create_task<'py>(event_loop: &Bound<'py, EventLoop>, args: Args<'_, 'py>) -> 
     };
     let py = args.py();
     let native = event_loop.get();
-    if let Some(coro) = args.single()
-        && native.spawns_directly(py)
-    {
-        return Ok(task::create_plain(event_loop, coro, Callbacks::None)?.into_any());
-    }
     if native.is_closed() {
         return Err(errors::loop_is_closed());
     }

@@ -5,7 +5,8 @@ use pyo3::Python;
 use super::{Ready, TimerHandle};
 use crate::cpython::{Native, Owned, Visit};
 use crate::future::Future;
-use crate::structured::Timeout;
+use crate::limits::Limiter;
+use crate::structured::DeadlineBlock;
 
 pub(crate) enum Timer {
     /// A callback of `call_later` or `call_at`.
@@ -13,7 +14,9 @@ pub(crate) enum Timer {
     /// A future that a coroutine of ours waits for: its result is set to None.
     Wake(Owned<Future>),
     /// A timeout that a block runs under.
-    Expire(Owned<Timeout>),
+    Expire(Owned<DeadlineBlock>),
+    /// A limiter, when those who wait for it are to be served.
+    Serve(Owned<Limiter>),
 }
 
 impl Timer {
@@ -27,6 +30,7 @@ impl Timer {
             }
             Self::Wake(future) => Ready::Wake(future),
             Self::Expire(timeout) => Ready::Expire(timeout),
+            Self::Serve(limiter) => Ready::Serve(limiter),
         }
     }
 
@@ -42,6 +46,7 @@ impl Timer {
             Self::Handle(timer) => visit.call(timer),
             Self::Wake(future) => visit.call(future),
             Self::Expire(timeout) => visit.call(timeout),
+            Self::Serve(limiter) => visit.call(limiter),
         }
     }
 }

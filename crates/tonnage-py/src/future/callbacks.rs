@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use super::Future;
+use crate::cpython::native_class::is_exact;
 use crate::cpython::{LoopOf, LoopRef, Native, Object, Owned, Visit, call, context};
 use crate::event_loop::{DoneCallback, Ready};
 use crate::structured::{self, ChildDone};
@@ -160,6 +161,12 @@ pub(super) fn add(
         Some(context) => context,
         None => context::copy_current(py)?,
     };
+    if is_exact::<Task>(future.as_any())
+        && let Ok(task) = future.as_any().cast::<Task>()
+        && task.value().is_in_line(py)
+    {
+        structured::seek_by_callback(task, &callback)?;
+    }
     let callback = Owned::from(callback);
     let context = Owned::from(context);
     let refused = future.value().state.with(py, |state| {
@@ -205,6 +212,29 @@ pub(crate) fn remove_parent(future: &Bound<'_, Future>, parent: &Object<'_>, key
     let removed =
         take_out(future, |entry| matches!(entry, Callback::Report { .. }) && entry.identity() == wanted);
     drop(removed);
+}
+
+/// The key by which the future tells this parent.
+pub(crate) fn key_of_parent(future: &Bound<'_, Future>, parent: &Object<'_>) -> Option<u32> {
+    future.value().state.with(future.py(), |state| {
+        state.callbacks.as_slice().iter().find_map(|entry| match entry {
+            Callback::Report { parent: told, key } if told.is(parent) => Some(*key),
+            _ => None,
+        })
+    })
+}
+
+/// The parents that the future tells, and their keys.
+pub(crate) fn parents<'py>(future: &Bound<'py, Future>) -> Vec<(Object<'py>, u32)> {
+    let py = future.py();
+    future.value().state.with(py, |state| {
+        let entries = state.callbacks.as_slice().iter();
+        let told = entries.filter_map(|entry| match entry {
+            Callback::Report { parent, key } => Some((parent.get_bound(py), *key)),
+            _ => None,
+        });
+        told.collect()
+    })
 }
 
 /// Takes the chosen entries out; the caller drops them.

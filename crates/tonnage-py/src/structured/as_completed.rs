@@ -14,7 +14,7 @@ use pyo3::types::PyDict;
 use tonnage_core::waiters::{Ticket, Waiters};
 
 use super::wake_timer::{WakeTimer, timeout_s};
-use super::{call_graph, child_done, ensure_future};
+use super::{call_graph, child_done, deadline, ensure_future};
 use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::native_class::create;
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Step, Visit};
@@ -65,9 +65,10 @@ pub(super) fn as_completed<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     for object in objects.try_iter()? {
         distinct.set_item(object?, py.None())?;
     }
+    let deadline = deadline::of_creator(&event_loop)?;
     let mut futures = Vec::with_capacity(distinct.len());
     for object in distinct.keys() {
-        futures.push(ensure_future::future_of(&object, Some(&event_loop))?);
+        futures.push(ensure_future::child_of(&object, Some(&event_loop), deadline)?);
     }
     let iterator = AsCompletedIterator::create(&event_loop, &futures, caller)?;
     iterator_watch(&iterator, &futures)?;
@@ -97,6 +98,17 @@ impl AsCompletedIterator {
     /// The task that made it, while there is something to wait for.
     pub(super) fn caller<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
         self.state.with(py, |state| state.caller.as_ref().map(|caller| caller.get_bound(py)))
+    }
+
+    /// Is there anything to wait for?
+    pub(super) fn has_pending(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.pending_count > 0)
+    }
+
+    /// Does a coroutine wait by this future?
+    pub(super) fn has_waiter(&self, future: &Object<'_>) -> bool {
+        let py = future.py();
+        self.state.with(py, |state| state.waiters.iter().any(|waiter| waiter.is(future)))
     }
 
     /// Counts one that is asked for; false if there are no more.

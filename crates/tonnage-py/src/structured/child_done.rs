@@ -5,12 +5,13 @@ use std::ffi::CStr;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::cpython::native_class::create;
+use crate::cpython::native_class::{create, is_exact};
 use crate::cpython::{
     Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Vectorcall, Visit,
 };
 use crate::future::{self, Future};
 use crate::names;
+use crate::task::Task;
 
 pub(crate) struct ChildDone {
     pub(crate) vectorcall: Vectorcall<Self>,
@@ -37,6 +38,12 @@ pub(super) fn watch(child: &Object<'_>, parent: &Object<'_>, key: u32) -> PyResu
         Some(ours) => Some(ours),
         None => child.cast::<Future>().ok(),
     };
+    if is_exact::<Task>(child)
+        && let Ok(task) = child.cast::<Task>()
+        && task.value().is_in_line(child.py())
+    {
+        super::seek(task, parent)?;
+    }
     if let Some(native) = native
         && future::add_parent(native, parent, key)
     {

@@ -8,6 +8,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::deadline;
 use crate::cpython::{Args, Object, Parameters, call, coroutine};
 use crate::event_loop::EventLoop;
 use crate::future::{self, Callbacks};
@@ -23,6 +24,12 @@ pub(crate) fn spawn<'py>(event_loop: &Object<'py>, coro: &Object<'py>) -> PyResu
         return Ok(task::create_plain(native, coro, Callbacks::None)?.into_any());
     }
     call::method(event_loop, names::create_task(coro.py()), coro)
+}
+
+/// As `spawn`, for an owner: the child inherits the deadline of its creator.
+#[inline]
+pub(crate) fn spawn_child<'py>(event_loop: &Object<'py>, coro: &Object<'py>) -> PyResult<Object<'py>> {
+    deadline::hand_down(deadline::of_creator(event_loop)?, coro, || spawn(event_loop, coro))
 }
 
 /// The coroutine and the options of a call `create_task(coro, **options)`.
@@ -41,9 +48,18 @@ pub(super) fn called_with<'py>(args: &Args<'_, 'py>) -> PyResult<(Object<'py>, B
     Ok((coro, options))
 }
 
-/// `event_loop.create_task(coro, **options)`. Loops of versions and makers that do not know an option yet are not
-/// bothered with its default.
-pub(super) fn spawn_with<'py>(
+/// `event_loop.create_task(coro, **options)` for an owner. Loops of versions and makers that do not know an option
+/// yet are not bothered with its default.
+pub(super) fn spawn_child_with<'py>(
+    event_loop: &Object<'py>,
+    coro: &Object<'py>,
+    options: &Bound<'py, PyDict>,
+) -> PyResult<Object<'py>> {
+    let deadline = deadline::of_creator(event_loop)?;
+    deadline::hand_down(deadline, coro, || spawn_with(event_loop, coro, options))
+}
+
+fn spawn_with<'py>(
     event_loop: &Object<'py>,
     coro: &Object<'py>,
     options: &Bound<'py, PyDict>,
@@ -103,32 +119,78 @@ pub(super) fn future_of<'py>(
     object: &Object<'py>,
     event_loop: Option<&Object<'py>>,
 ) -> PyResult<Object<'py>> {
-    if !coroutine::is_coroutine_object(object) && future::is_future(object)? {
-        if let Some(event_loop) = event_loop
-            && !future::loop_of(object)?.is(event_loop)
-        {
-            return Err(PyValueError::new_err(
-                "The future belongs to a different loop than the one specified as the loop argument",
-            ));
-        }
+    child_of(object, event_loop, None)
+}
+
+/// As `future_of`, for an owner: a task that is made inherits the deadline.
+pub(super) fn child_of<'py>(
+    object: &Object<'py>,
+    event_loop: Option<&Object<'py>>,
+    deadline: Option<f64>,
+) -> PyResult<Object<'py>> {
+    let kind = kind_of(object)?;
+    if kind == Kind::Future {
+        check_loop(object, event_loop)?;
         return Ok(object.clone());
     }
-    let py = object.py();
-    let is_coroutine = is_coroutine(object)?;
-    if !is_coroutine && !names::is_awaitable(py)?.call1((object,))?.is_truthy()? {
-        return Err(PyTypeError::new_err("An asyncio.Future, a coroutine or an awaitable is required"));
-    }
-    let coro = if is_coroutine { object.clone() } else { names::wrap_awaitable(py)?.call1((object,))? };
     let event_loop = match event_loop {
         Some(event_loop) => event_loop.clone(),
-        None => current_loop(py)?,
+        None => current_loop(object.py())?,
     };
-    let spawned = spawn(&event_loop, &coro);
-    if is_coroutine
-        && let Err(error) = &spawned
+    task_of((object, kind), &event_loop, deadline)
+}
+
+/// What can be awaited.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Future,
+    Coroutine,
+    Awaitable,
+}
+
+pub(super) fn kind_of(object: &Object<'_>) -> PyResult<Kind> {
+    if coroutine::is_coroutine_object(object) {
+        return Ok(Kind::Coroutine);
+    }
+    if future::is_future(object)? {
+        return Ok(Kind::Future);
+    }
+    if is_coroutine(object)? {
+        return Ok(Kind::Coroutine);
+    }
+    if names::is_awaitable(object.py())?.call1((object,))?.is_truthy()? {
+        return Ok(Kind::Awaitable);
+    }
+    Err(PyTypeError::new_err("An asyncio.Future, a coroutine or an awaitable is required"))
+}
+
+/// Refuses a future of another loop.
+pub(super) fn check_loop(future: &Object<'_>, event_loop: Option<&Object<'_>>) -> PyResult<()> {
+    let Some(event_loop) = event_loop else { return Ok(()) };
+    if future::loop_of(future)?.is(event_loop) {
+        return Ok(());
+    }
+    Err(PyValueError::new_err(
+        "The future belongs to a different loop than the one specified as the loop argument",
+    ))
+}
+
+/// A task that runs what is no future, and inherits the deadline.
+pub(super) fn task_of<'py>(
+    (object, kind): (&Object<'py>, Kind),
+    event_loop: &Object<'py>,
+    deadline: Option<f64>,
+) -> PyResult<Object<'py>> {
+    let py = object.py();
+    let spawn = |coro: &Object<'py>| deadline::hand_down(deadline, coro, || spawn(event_loop, coro));
+    if kind == Kind::Awaitable {
+        return spawn(&names::wrap_awaitable(py)?.call1((object,))?);
+    }
+    let spawned = spawn(object);
+    if let Err(error) = &spawned
         && error.is_instance_of::<PyRuntimeError>(py)
     {
-        coro.call_method0(names::close(py))?;
+        object.call_method0(names::close(py))?;
     }
     spawned
 }

@@ -35,11 +35,16 @@ fn insert_timeout_error(error: &Bound<'_, PyBaseException>) -> PyResult<()> {
     }
 }
 
-/// The group of all that failed in a TaskGroup, raised from nothing; `context` is what was handled meanwhile.
-pub(super) fn group_of(py: Python<'_>, failures: &[Owned], context: Option<&Object<'_>>) -> PyResult<PyErr> {
+/// The group of all that failed, raised from nothing; `context` is what was handled meanwhile.
+pub(super) fn group_of(
+    py: Python<'_>,
+    text: &str,
+    failures: &[Owned],
+    context: Option<&Object<'_>>,
+) -> PyResult<PyErr> {
     let members = PyList::new(py, failures.iter().map(|error| error.bind(py)))?;
     let class = compat::base_exception_group(py)?;
-    let group = class.call1(("unhandled errors in a TaskGroup", members))?;
+    let group = class.call1((text, members))?;
     group.setattr(names::__cause__(py), py.None())?;
     if let Some(context) = context {
         group.setattr(names::__context__(py), context)?;
@@ -47,16 +52,16 @@ pub(super) fn group_of(py: Python<'_>, failures: &[Owned], context: Option<&Obje
     Ok(PyErr::from_value(group))
 }
 
-/// Notes on an exception that leaves bare, what else has failed: nobody would see it otherwise.
-pub(super) fn add_hidden(error: &Object<'_>, failures: &[Owned]) -> PyResult<()> {
+/// Notes on an exception that leaves `place` bare, what else has failed: nobody would see it otherwise.
+pub(super) fn add_hidden(error: &Object<'_>, place: &str, failures: &[Owned]) -> PyResult<()> {
     let py = error.py();
     for hidden in failures.iter().filter(|hidden| !hidden.is(error)) {
         let hidden = hidden.bind(py);
         let text = match hidden.repr() {
-            Ok(repr) => format!("in the same TaskGroup failed: {repr}"),
+            Ok(repr) => format!("in the same {place} failed: {repr}"),
             Err(error) => {
                 errors::swallow(error);
-                format!("in the same TaskGroup failed: {}", hidden.get_type().name()?)
+                format!("in the same {place} failed: {}", hidden.get_type().name()?)
             }
         };
         add_note(error, &text)?;
@@ -65,7 +70,7 @@ pub(super) fn add_hidden(error: &Object<'_>, failures: &[Owned]) -> PyResult<()>
 }
 
 /// `error.add_note(text)`; on 3.10, where only `exceptiongroup` shows notes, by hand.
-fn add_note(error: &Object<'_>, text: &str) -> PyResult<()> {
+pub(super) fn add_note(error: &Object<'_>, text: &str) -> PyResult<()> {
     let py = error.py();
     match error.getattr_opt(names::__notes__(py))? {
         Some(notes) => notes.cast::<PyList>()?.append(text),

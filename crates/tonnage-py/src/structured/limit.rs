@@ -15,13 +15,21 @@ pub(crate) enum Limit {
 /// The value of `limit=`; None and nothing are no limit.
 pub(crate) fn limit(given: Option<&Object<'_>>) -> PyResult<Option<Limit>> {
     let Some(given) = given.filter(|given| !given.is_none()) else { return Ok(None) };
+    count("limit", given, 1).map(|count| Some(Limit::Count(count)))
+}
+
+/// The value of `max_pending=`.
+pub(crate) fn max_pending(given: &Object<'_>) -> PyResult<usize> {
+    count("max_pending", given, 0)
+}
+
+/// A number that is `least` or more; more than there can be of anything is as much as there can be.
+fn count(name: &str, given: &Object<'_>, least: usize) -> PyResult<usize> {
     if !given.is_instance_of::<PyInt>() || given.is_instance_of::<PyBool>() {
-        let text = format!("limit must be an int, got {}", given.repr()?);
-        return Err(PyTypeError::new_err(text));
+        return Err(PyTypeError::new_err(format!("{name} must be an int, got {}", given.repr()?)));
     }
-    match given.extract::<i128>() {
-        Ok(count @ 1..) => Ok(Some(Limit::Count(usize::try_from(count).unwrap_or(usize::MAX)))),
-        _ if given.gt(0)? => Ok(Some(Limit::Count(usize::MAX))),
-        _ => Err(PyValueError::new_err(format!("limit must be 1 or more, got {}", given.str()?))),
+    if given.lt(least)? {
+        return Err(PyValueError::new_err(format!("{name} must be {least} or more, got {}", given.str()?)));
     }
+    Ok(given.extract().unwrap_or(usize::MAX))
 }

@@ -6,18 +6,26 @@
 //! Here is the second cycle of the crate: futures tell parents, and parents wait for futures. Its hinge is
 //! `child_done`.
 
+mod amap;
 mod as_completed;
 mod call_graph;
 mod child_done;
+pub(crate) mod deadline;
+mod deadline_block;
 mod ensure_future;
 mod errors;
+mod foreign_blocks;
 mod gather;
 mod group;
 mod limit;
+mod move_on;
 mod nesting;
 mod parent;
+mod race;
 mod shield;
+pub(crate) mod shield_scope;
 mod sleep;
+mod slots;
 mod timeout;
 mod turn;
 mod wait;
@@ -26,12 +34,24 @@ mod wake_timer;
 
 use pyo3::prelude::*;
 
+pub(crate) use amap::{
+    AsyncMap, BeginCoroutine, CollectCoroutine, DrainCoroutine, LeaveCoroutine, MapResults,
+    NextMappedCoroutine, WorkerCoroutine,
+};
 pub(crate) use as_completed::{AsCompletedIterator, NextFutureCoroutine, NextResultCoroutine};
 pub(crate) use child_done::ChildDone;
+pub(crate) use deadline::handed_down;
+pub(crate) use deadline_block::{DeadlineBlock, expire};
 pub(crate) use gather::{GatheringFuture, begin_cancel, end_cancel};
-pub(crate) use group::{ExitCoroutine, StartCoroutine, TaskGroup, TaskStatus};
+pub(crate) use group::{
+    ExitCoroutine, PostponedCoroutine, StartCoroutine, SubmitCoroutine, TaskGroup, TaskStatus, leave_line,
+    seek, seek_by_callback, suspended,
+};
+pub(crate) use move_on::MoveOn;
+pub(crate) use race::RaceCoroutine;
+pub(crate) use shield_scope::ShieldScope;
 pub(crate) use sleep::SleepCoroutine;
-pub(crate) use timeout::{Timeout, expire};
+pub(crate) use timeout::Timeout;
 pub(crate) use turn::Turn;
 pub(crate) use wait::{WaitCoroutine, Waiting};
 pub(crate) use wait_for::WaitForCoroutine;
@@ -43,6 +63,12 @@ use crate::waiter::Waiter;
 
 /// Adds the functions to the module.
 pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_function(
+        module,
+        c"amap",
+        c"Call a function with each item of a source, at most `limit` at a time.",
+        amap::amap,
+    )?;
     add_function(
         module,
         c"create_task",
@@ -75,11 +101,35 @@ pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     )?;
     add_function(
         module,
+        c"move_on_after",
+        c"Cancel the block after `delay` seconds, and go on after it; None is never.",
+        move_on::move_on_after,
+    )?;
+    add_function(
+        module,
+        c"move_on_at",
+        c"Cancel the block at the loop's time `when`, and go on after it; None is never.",
+        move_on::move_on_at,
+    )?;
+    add_function(
+        module,
+        c"current_effective_deadline",
+        c"Return by when what the current task does must end, in the loop's time; infinity is never.",
+        deadline::current_effective_deadline,
+    )?;
+    add_function(
+        module,
         c"wait_for",
         c"Wait for an awaitable, at most `timeout` seconds; None is for ever.",
         wait_for::wait_for,
     )?;
     add_function(module, c"gather", c"Run awaitables at once, and collect their results.", gather::gather)?;
+    add_function(
+        module,
+        c"race",
+        c"Call functions for one result: the first to succeed wins, the others are cancelled.",
+        race::race,
+    )?;
     add_function(module, c"shield", c"Wait for a future, shielding it from cancellation.", shield::shield)?;
     add_function(module, c"wait", c"Wait for some or all of several futures.", wait::wait)?;
     add_function(
@@ -112,6 +162,9 @@ fn tell(parent: &Object<'_>, key: u32, child: &Object<'_>) -> PyResult<()> {
         if let Ok(group) = parent.cast::<TaskGroup>() {
             return group::child_done(group, key, child);
         }
+        if let Ok(map) = parent.cast::<AsyncMap>() {
+            return amap::worker_done(map, key, child);
+        }
         if let Ok(waiting) = parent.cast::<Waiting>() {
             return wait::report(waiting, child);
         }
@@ -136,6 +189,9 @@ pub(crate) fn waiting_tasks<'py>(parent: &Object<'py>, key: u32) -> PyResult<Vec
     }
     if let Ok(group) = parent.cast::<TaskGroup>() {
         return Ok(group::parent_task(group).into_iter().collect());
+    }
+    if let Ok(map) = parent.cast::<AsyncMap>() {
+        return Ok(amap::parent_task(map).into_iter().collect());
     }
     if let Ok(gather) = parent.cast::<GatheringFuture>() {
         return Ok(gather.value().caller(py).into_iter().collect());

@@ -253,6 +253,16 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
+    /// What the coroutine waits by.
+    pub(super) fn waiter<'py>(&self, py: Python<'py>) -> Object<'py> {
+        self.waiter.future(py)
+    }
+
+    /// Has the coroutine neither been woken nor given up?
+    pub(super) fn is_waited_for(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.caller(py).is_some() && !future::is_done(&self.waiter(py))?)
+    }
+
     /// The task that waits.
     pub(super) fn caller<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
         self.caller.with(py, |caller| caller.as_ref().map(|caller| caller.get_bound(py)))

@@ -45,7 +45,7 @@ impl Body for WaitFor {
         match std::mem::replace(&mut self.phase, Phase::Running(None)) {
             Phase::Begun => self.begin(py),
             Phase::Running(None) => awaited.map(Next::Return),
-            Phase::Running(Some(timeout)) => leave(timeout.bind(py), awaited),
+            Phase::Running(Some(timeout)) => timeout::end(timeout.bind(py), awaited).map(Next::Return),
             Phase::Cancelled(future, waiter) => {
                 let future = future.into_bound(py);
                 child_done::unwatch(&future, &waiter.future(py), 0)?;
@@ -81,9 +81,7 @@ impl WaitFor {
         if seconds <= 0.0 {
             return self.cancel_at_once(py);
         }
-        let timeout = Timeout::after(py, Some(seconds))?;
-        timeout::enter(&timeout)?;
-        self.phase = Phase::Running(Some(timeout.into()));
+        self.phase = Phase::Running(Some(timeout::begin(py, seconds)?.into()));
         Ok(Next::Await(self.awaitable.get_bound(py)))
     }
 
@@ -100,21 +98,6 @@ impl WaitFor {
         let next = waiter.wait(py);
         self.phase = Phase::Cancelled(future.into(), waiter);
         Ok(next)
-    }
-}
-
-/// Leaves the block of the timeout, with the outcome of the awaitable.
-fn leave<'py>(timeout: &Bound<'py, Timeout>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
-    let py = timeout.py();
-    match awaited {
-        Ok(value) => {
-            timeout::exit(timeout, &py.None().into_bound(py))?;
-            Ok(Next::Return(value))
-        }
-        Err(error) => {
-            timeout::exit(timeout, error.value(py).as_any())?;
-            Err(error)
-        }
     }
 }
 

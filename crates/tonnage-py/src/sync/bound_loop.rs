@@ -9,14 +9,14 @@ use crate::running;
 pub(crate) struct BoundLoop(Guarded<Option<Owned>>);
 
 impl BoundLoop {
-    pub(super) const fn none() -> Self {
+    pub(crate) const fn none() -> Self {
         Self(Guarded::new(None))
     }
 
     /// The running loop, to which `owner` is bound from the first call on.
     ///
     /// Same text as asyncio: CPython 3.15, Lib/asyncio/mixins.py.
-    pub(super) fn get<'py>(&self, owner: &Object<'py>) -> PyResult<Object<'py>> {
+    pub(crate) fn get<'py>(&self, owner: &Object<'py>) -> PyResult<Object<'py>> {
         let py = owner.py();
         let running = running::event_loop_or_none(py)?;
         let Some(running) = running else { return running::event_loop(py) };
@@ -34,22 +34,22 @@ impl BoundLoop {
     }
 
     /// The loop, or None while there is none.
-    pub(super) fn object<'py>(&self, py: Python<'py>) -> Object<'py> {
+    pub(crate) fn object<'py>(&self, py: Python<'py>) -> Object<'py> {
         let bound = self.0.with(py, |bound| bound.as_ref().map(|bound| bound.get_bound(py)));
         bound.unwrap_or_else(|| py.None().into_bound(py))
     }
 
     /// Binds the owner to another loop, as those do who set `_loop`.
-    pub(super) fn set(&self, event_loop: &Object<'_>) {
+    pub(crate) fn set(&self, event_loop: &Object<'_>) {
         let bound = if event_loop.is_none() { None } else { Some(Owned::from(event_loop)) };
         drop(self.0.with(event_loop.py(), |place| std::mem::replace(place, bound)));
     }
 
-    pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
+    pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         self.0.traverse(0, |bound| visit.option(bound.as_deref()))
     }
 
-    pub(super) fn clear(&self, py: Python<'_>) {
+    pub(crate) fn clear(&self, py: Python<'_>) {
         drop(self.0.with(py, Option::take));
     }
 }

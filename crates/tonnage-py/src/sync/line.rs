@@ -11,17 +11,17 @@ use crate::coroutine::Next;
 use crate::cpython::{Guarded, Object, Visit};
 use crate::waiter::Waiter;
 
-pub(super) struct Line(Guarded<Waiters<Waiter>>);
+pub(crate) struct Line(Guarded<Waiters<Waiter>>);
 
 /// Where a task stands in a line, and by which future it waits.
-pub(super) struct Place {
+pub(crate) struct Place {
     ticket: Ticket,
     waiter: Waiter,
 }
 
 /// How a task left the line.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
+pub(crate) enum Left {
     /// It was woken: it has what it waited for.
     Woken,
     /// It was not, and leaves no trace.
@@ -29,16 +29,16 @@ pub(super) enum Left {
 }
 
 impl Line {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(Guarded::new(Waiters::new()))
     }
 
-    pub(super) fn len(&self, py: Python<'_>) -> usize {
+    pub(crate) fn len(&self, py: Python<'_>) -> usize {
         self.0.with(py, |waiters| waiters.len())
     }
 
     /// Lets a task stand at the end of the line, and wait.
-    pub(super) fn join<'py>(&self, py: Python<'py>, waiter: Waiter) -> (Place, Next<'py>) {
+    pub(crate) fn join<'py>(&self, py: Python<'py>, waiter: Waiter) -> (Place, Next<'py>) {
         let next = waiter.wait(py);
         let shared = waiter.share(py);
         let ticket = self.0.with(py, |waiters| waiters.push(shared));
@@ -46,14 +46,14 @@ impl Line {
     }
 
     /// The end of a wait, whatever ended it.
-    pub(super) fn leave(&self, py: Python<'_>, place: &Place) -> PyResult<Left> {
+    pub(crate) fn leave(&self, py: Python<'_>, place: &Place) -> PyResult<Left> {
         let waited_still = self.0.with(py, |waiters| waiters.remove(place.ticket)).is_some();
         Ok(if !waited_still && place.waiter.was_woken(py)? { Left::Woken } else { Left::GaveUp })
     }
 
     /// Wakes the first task that has not given up; false if there is none. An error comes from the loop of a
     /// task that was woken.
-    pub(super) fn wake_first(&self, value: &Object<'_>) -> PyResult<bool> {
+    pub(crate) fn wake_first(&self, value: &Object<'_>) -> PyResult<bool> {
         let py = value.py();
         loop {
             let Some(first) = self.0.with(py, Waiters::pop) else { return Ok(false) };
@@ -67,7 +67,7 @@ impl Line {
     }
 
     /// Wakes up to `count` tasks of those that wait at this moment.
-    pub(super) fn wake(&self, count: usize, value: &Object<'_>) -> PyResult<()> {
+    pub(crate) fn wake(&self, count: usize, value: &Object<'_>) -> PyResult<()> {
         let mut outcome = Ok(());
         for _ in 0..count.min(self.len(value.py())) {
             match self.wake_first(value) {
@@ -80,30 +80,30 @@ impl Line {
     }
 
     /// Wakes all.
-    pub(super) fn wake_all(&self, value: &Object<'_>) -> PyResult<()> {
+    pub(crate) fn wake_all(&self, value: &Object<'_>) -> PyResult<()> {
         self.wake(usize::MAX, value)
     }
 
     /// The futures by which the tasks wait.
-    pub(super) fn futures<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
+    pub(crate) fn futures<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
         let futures: Vec<_> =
             self.0.with(py, |waiters| waiters.iter().map(|waiter| waiter.future(py)).collect());
         Ok(PyList::new(py, futures)?.into_any())
     }
 
-    pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
+    pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         self.0.traverse(0, |waiters| {
             waiters.iter().map(|waiter| waiter.traverse(visit)).find(|shown| *shown != 0).unwrap_or(0)
         })
     }
 
-    pub(super) fn clear(&self, py: Python<'_>) {
+    pub(crate) fn clear(&self, py: Python<'_>) {
         drop(self.0.with(py, Waiters::drain));
     }
 }
 
 impl Place {
-    pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
+    pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         self.waiter.traverse(visit)
     }
 }

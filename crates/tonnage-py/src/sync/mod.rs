@@ -10,7 +10,7 @@ mod condition;
 mod condition_wait;
 mod event;
 mod gate;
-mod line;
+pub(crate) mod line;
 mod lock;
 mod semaphore;
 
@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 pub(crate) use barrier::{Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine};
+pub(crate) use bound_loop::BoundLoop;
 pub(crate) use condition::Condition;
 pub(crate) use condition_wait::{ConditionCoroutine, ConditionForCoroutine};
 pub(crate) use event::{Event, EventCoroutine};

@@ -8,12 +8,13 @@ use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::Task;
+use super::{Deferred, Standing, Task, end_parked};
 use crate::cpython::native_class::{has_instance_dict, is_exact};
 use crate::cpython::{Mark, Native, NativeClass, Object, Owned};
+use crate::event_loop::EventLoop;
 use crate::future::{self, Future};
 use crate::names;
-use crate::structured::{self, GatheringFuture};
+use crate::structured::{self, GatheringFuture, shield_scope};
 
 /// `Task.cancel(msg)`. Same order as asyncio: CPython 3.15, Lib/asyncio/tasks.py, `Task.cancel`.
 pub(crate) fn cancel(task: &Bound<'_, Task>, message: Option<Owned>) -> PyResult<bool> {
@@ -39,6 +40,22 @@ pub(crate) fn cancel_any(object: &Object<'_>, message: Option<&Owned>) -> PyResu
 /// `waiter.cancel(msg=message)`.
 pub(super) fn cancel_waiter(waiter: &Object<'_>, message: Option<&Owned>) -> PyResult<bool> {
     Cancelling::run(message, |cancelling| cancelling.ask(waiter))
+}
+
+/// Delivers requests that a scope has deferred, unless another one defers them too.
+pub(crate) fn deliver_deferred(task: &Bound<'_, Task>, deferred: Deferred) -> PyResult<()> {
+    let py = task.py();
+    let event_loop = task.value().future.event_loop(py)?;
+    if !task.value().future.is_pending(py) || EventLoop::of_any(&event_loop).is_some_and(EventLoop::is_closed)
+    {
+        return Ok(());
+    }
+    match shield_scope::defer(task, deferred)? {
+        Some(deferred) => {
+            Cancelling::run(deferred.message.as_ref(), |cancelling| cancelling.pass_on(task)).map(drop)
+        }
+        None => Ok(()),
+    }
 }
 
 /// Those that were asked, and whose answer hangs on what they wait for; the innermost last.
@@ -95,6 +112,8 @@ impl<'a, 'py> Cancelling<'a, 'py> {
                     let child = gather.value().child(gather.py(), *next);
                     *next += 1;
                     match child {
+                        // One that is just being made hears of it later.
+                        Some(child) if child.is_none() => Some(false),
                         Some(child) => self.ask(&child)?,
                         None => Some(self.end_gather()?),
                     }
@@ -142,27 +161,47 @@ impl<'a, 'py> Cancelling<'a, 'py> {
     }
 
     fn ask_gather(&mut self, gather: &Bound<'py, GatheringFuture>) -> PyResult<Option<bool>> {
-        if !structured::begin_cancel(gather)? {
-            return Ok(Some(false));
-        }
-        self.levels.push(Level::Gather { gather: gather.clone(), next: 0, agreed: false });
+        let Some(agreed) = structured::begin_cancel(gather, self.message)? else { return Ok(Some(false)) };
+        self.levels.push(Level::Gather { gather: gather.clone(), next: 0, agreed });
         Ok(None)
     }
 
     /// Asks a task, and all tasks that it waits for by way of tasks.
     fn ask_task(&mut self, task: &Bound<'py, Task>) -> PyResult<Option<bool>> {
-        let py = task.py();
         if !request(task) {
             return Ok(Some(false));
         }
+        if self.is_deferred(task)? { Ok(Some(true)) } else { self.pass_on(task) }
+    }
+
+    /// Is the request held back by a scope that the task is inside of?
+    #[inline]
+    fn is_deferred(&self, task: &Bound<'py, Task>) -> PyResult<bool> {
+        let py = task.py();
+        if !task.value().is_shielded(py) {
+            return Ok(false);
+        }
+        let message = self.message.map(|message| message.share(py));
+        let deferred = Deferred { depth: task.value().asking(py), requests: 1, message };
+        Ok(shield_scope::defer(task, deferred)?.is_none())
+    }
+
+    /// Hands a request that the task has on to what it waits for.
+    fn pass_on(&mut self, task: &Bound<'py, Task>) -> PyResult<Option<bool>> {
+        let py = task.py();
         let mut last = task.clone();
         let mut steps: u64 = 0;
         // A task of the chain, taken anew at each power of two: meeting it again proves a cycle (Brent).
         let mut seen = task.clone();
         loop {
-            let waiter =
-                last.value().state.with(py, |state| state.waiter.as_ref().map(|waiter| waiter.get_bound(py)));
+            let (waiter, parked) = last.value().state.with(py, |state| {
+                (state.waiter.as_ref().map(|waiter| waiter.get_bound(py)), state.standing == Standing::Parked)
+            });
             let Some(waiter) = waiter else { break };
+            if parked {
+                end_parked(&last, self.message.map(|message| message.share(py)))?;
+                return Ok(Some(true));
+            }
             if is_exact::<Future>(&waiter) {
                 if self.ask(&waiter)? == Some(true) {
                     return Ok(Some(true));
@@ -180,6 +219,9 @@ impl<'a, 'py> Cancelling<'a, 'py> {
             }
             if !request(next) {
                 break;
+            }
+            if self.is_deferred(next)? {
+                return Ok(Some(true));
             }
             last = next.clone();
             steps += 1;
@@ -228,15 +270,22 @@ fn set_must_cancel(task: &Bound<'_, Task>, message: Option<&Owned>) {
     drop(old);
 }
 
+impl Task {
+    /// The message of the last cancel that was not delivered at once.
+    pub(super) fn cancel_message(&self, py: Python<'_>) -> Option<Owned> {
+        self.future.state.with(py, |state| {
+            state.rare.as_ref().and_then(|rare| rare.cancel_message.as_ref().map(|message| message.share(py)))
+        })
+    }
+}
+
 /// A cancel that was requested while the task ran meets what it now waits for.
 pub(super) fn deliver(task: &Bound<'_, Task>, waiter: &Object<'_>) -> PyResult<()> {
     let py = task.py();
     if !task.value().state.with(py, |state| state.must_cancel) {
         return Ok(());
     }
-    let message = task.value().future.state.with(py, |state| {
-        state.rare.as_ref().and_then(|rare| rare.cancel_message.as_ref().map(|message| message.share(py)))
-    });
+    let message = task.value().cancel_message(py);
     if cancel_waiter(waiter, message.as_ref())? {
         task.value().state.with(py, |state| state.must_cancel = false);
     }

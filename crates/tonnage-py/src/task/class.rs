@@ -6,14 +6,14 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::{Task, TaskState, finalizer, next_number, repr, step};
+use super::{Standing, Task, TaskState, finalizer, next_number, repr, step};
 use crate::cpython::native_class::{create, create_with, is_exact};
 use crate::cpython::{
     Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, context, coroutine, current,
 };
 use crate::event_loop::EventLoop;
 use crate::future::{self, Callbacks, Future};
-use crate::names;
+use crate::{names, structured};
 
 impl NativeClass for Task {
     const NAME: &'static CStr = c"tonnage.Task";
@@ -46,14 +46,19 @@ impl NativeClass for Task {
         }
         self.state.traverse(0, |state| {
             let all = [&state.coro, &state.context, &state.waiter];
-            all.into_iter().flatten().map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0)
+            let shown = all.into_iter().flatten().map(|object| visit.call(object)).find(|shown| *shown != 0);
+            match (shown, &state.bounds) {
+                (None, Some(bounds)) => bounds.traverse(visit),
+                (shown, _) => shown.unwrap_or(0),
+            }
         })
     }
 
     fn clear(&self, py: Python<'_>) {
         self.future.clear(py);
-        let gone =
-            self.state.with(py, |state| (state.coro.take(), state.context.take(), state.waiter.take()));
+        let gone = self.state.with(py, |state| {
+            (state.coro.take(), state.context.take(), state.waiter.take(), state.bounds.take())
+        });
         drop(gone);
     }
 }
@@ -124,8 +129,14 @@ fn attributes(slots: &mut Slots<Task>) {
     });
     slots.getter(c"_fut_waiter", |task| {
         let py = task.py();
-        let waiter =
-            task.value().state.with(py, |state| state.waiter.as_ref().map(|waiter| waiter.get_bound(py)));
+        let waiter = task.value().state.with(py, |state| {
+            // A group is no future.
+            state
+                .waiter
+                .as_ref()
+                .filter(|_| state.standing != Standing::Parked)
+                .map(|waiter| waiter.get_bound(py))
+        });
         Ok(waiter.unwrap_or_else(|| py.None().into_bound(py)))
     });
     slots.attribute_pair(
@@ -226,7 +237,7 @@ pub(crate) fn create_plain<'py>(
 }
 
 #[inline]
-fn check_coroutine(coro: &Object<'_>) -> PyResult<()> {
+pub(crate) fn check_coroutine(coro: &Object<'_>) -> PyResult<()> {
     if coroutine::is_coroutine_object(coro) || names::is_coroutine(coro.py())?.call1((coro,))?.is_truthy()? {
         return Ok(());
     }
@@ -260,6 +271,21 @@ fn start<'py>(
     coro: &Object<'py>,
     options: TaskOptions<'py>,
 ) -> PyResult<()> {
+    let eager_start = options.eager_start;
+    prepare(task, coro, options)?;
+    if eager_start && is_running(event_loop)? {
+        return start_eagerly(task, event_loop);
+    }
+    step::wake(task, event_loop)?;
+    Task::register(task, event_loop)
+}
+
+/// Gives the task its coroutine, its context and its name.
+pub(super) fn prepare<'py>(
+    task: &Bound<'py, Task>,
+    coro: &Object<'py>,
+    options: TaskOptions<'py>,
+) -> PyResult<()> {
     let py = task.py();
     check_coroutine(coro)?;
     let name = match options.name.filter(|name| !name.is_none()) {
@@ -275,6 +301,11 @@ fn start<'py>(
         }
     };
     let number = if name.is_none() { next_number(py) } else { 0 };
+    if options.eager_start
+        && let Some(deadline) = structured::handed_down(coro)
+    {
+        task.value().inherit(py, deadline);
+    }
     let coro = Owned::from(coro);
     let context = Owned::from(context);
     let replaced = task.value().state.with(py, |state| {
@@ -285,11 +316,7 @@ fn start<'py>(
     if name.is_some() {
         drop(task.value().future.state.with(py, |state| std::mem::replace(&mut state.rare().name, name)));
     }
-    if options.eager_start && is_running(event_loop)? {
-        return start_eagerly(task, event_loop);
-    }
-    step::wake(task, event_loop)?;
-    Task::register(task, event_loop)
+    Ok(())
 }
 
 fn is_running(event_loop: &Object<'_>) -> PyResult<bool> {

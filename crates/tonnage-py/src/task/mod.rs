@@ -4,10 +4,13 @@
 //! ready queue, or runs); a pending task of one of our loops is kept alive by that loop; its
 //! coroutine is never resumed while its state is entered.
 
+mod bounds;
 mod cancel;
 mod class;
 mod finalizer;
+mod parked;
 mod repr;
+mod shields;
 mod step;
 mod wakeup;
 
@@ -16,8 +19,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::prelude::*;
 
-pub(crate) use cancel::{cancel, cancel_any, cancel_gather};
-pub(crate) use class::{TaskOptions, create_native, create_plain};
+pub(crate) use cancel::{cancel, cancel_any, cancel_gather, deliver_deferred};
+pub(crate) use class::{TaskOptions, check_coroutine, create_native, create_plain};
+pub(crate) use parked::{Standing, create_parked, end_parked, park, start_parked};
+pub(crate) use shields::Deferred;
 pub(crate) use step::{call_soon as step_soon, step, step_on};
 pub(crate) use wakeup::TaskWakeup;
 
@@ -25,6 +30,7 @@ use crate::cpython::{Guarded, Native, Object, Owned};
 use crate::event_loop::EventLoop;
 use crate::future::Future;
 use crate::names;
+use bounds::Bounds;
 
 #[repr(C)]
 pub(crate) struct Task {
@@ -35,15 +41,18 @@ pub(crate) struct Task {
 pub(crate) struct TaskState {
     pub(crate) coro: Option<Owned>,
     pub(crate) context: Option<Owned>,
-    /// What it waits for.
+    /// What it waits for; the group, while it is parked.
     pub(crate) waiter: Option<Owned>,
+    /// Few tasks have any.
+    bounds: Option<Box<Bounds>>,
     /// Its name, unless it was given one: formatted when somebody asks.
     pub(crate) number: u32,
     pub(crate) cancels_requested: u32,
-    /// Where the loop keeps it while it is pending.
+    /// Where the loop keeps it while it is pending; the group, while it is parked.
     pub(crate) kept_at: Option<KeptAt>,
     pub(crate) must_cancel: bool,
     pub(crate) log_destroy_pending: bool,
+    pub(crate) standing: Standing,
 }
 
 impl TaskState {
@@ -52,16 +61,22 @@ impl TaskState {
             coro: None,
             context: None,
             waiter: None,
+            bounds: None,
             number: 0,
             cancels_requested: 0,
             kept_at: None,
             must_cancel: false,
             log_destroy_pending: true,
+            standing: Standing::Plain,
         }
+    }
+
+    fn bounds(&mut self) -> &mut Bounds {
+        self.bounds.get_or_insert_default()
     }
 }
 
-/// A place in the loop's table of pending tasks.
+/// A place in the table of who keeps the task.
 #[derive(Clone, Copy)]
 pub(crate) struct KeptAt(NonZeroU32);
 
@@ -100,18 +115,26 @@ impl Task {
         self.state.with(py, |state| state.cancels_requested)
     }
 
+    /// Was it asked to cancel, and has not met what it could raise it in?
+    pub(crate) fn is_cancel_due(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.must_cancel)
+    }
+
     /// Takes one request to cancel it back, and returns how many are left.
     #[inline]
     pub(crate) fn uncancel(&self, py: Python<'_>) -> u32 {
-        self.state.with(py, |state| {
+        let (requests, gone) = self.state.with(py, |state| {
             if state.cancels_requested > 0 {
                 state.cancels_requested -= 1;
                 if state.cancels_requested == 0 {
                     state.must_cancel = false;
                 }
             }
-            state.cancels_requested
-        })
+            let requests = state.cancels_requested;
+            (requests, state.shields_mut().map(|shields| shields.take_back(requests)))
+        });
+        drop(gone);
+        requests
     }
 
     /// The task as the future that it is.
@@ -135,7 +158,8 @@ impl Task {
     /// The opposite, when the task is done.
     fn unregister(task: &Bound<'_, Self>, event_loop: &Object<'_>) {
         let py = task.py();
-        let kept_at = task.value().state.with(py, |state| state.kept_at.take());
+        let (kept_at, _bounds) =
+            task.value().state.with(py, |state| (state.kept_at.take(), state.bounds.take()));
         if let (Some(at), Some(native)) = (kept_at, EventLoop::of(event_loop)) {
             drop(native.forget(py, at));
         }

@@ -4,11 +4,12 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{Task, TaskWakeup, cancel};
+use super::{Standing, Task, TaskWakeup, cancel};
+use crate::cpython::native_class::is_exact;
 use crate::cpython::{Mark, Native, Object, Owned, Step, context, coroutine, current};
 use crate::event_loop::{EventLoop, Ready};
 use crate::future::{self, Future, Outcome, Polled};
-use crate::{errors, names};
+use crate::{errors, names, structured};
 
 /// Runs one step of a task of `event_loop`, which is ours. Only what must leave the loop
 /// (KeyboardInterrupt, SystemExit) comes back as an error.
@@ -198,8 +199,18 @@ fn wait_for_native<'py>(
     if value.is(task) {
         return Err(awaits_itself(task)?);
     }
+    if is_exact::<Task>(value)
+        && let Ok(awaited) = value.cast::<Task>()
+        && awaited.value().is_in_line(py)
+    {
+        structured::seek(awaited, value)?;
+    }
     let waiter = Owned::from(value);
-    drop(task.value().state.with(py, |state| state.waiter.replace(waiter)));
+    let (replaced, seeks) = task
+        .value()
+        .state
+        .with(py, |state| (state.waiter.replace(waiter), state.standing == Standing::Seeks));
+    drop(replaced);
     if native {
         if !future::add_waiting_task(future, task) {
             wake(task, event_loop)?;
@@ -207,6 +218,9 @@ fn wait_for_native<'py>(
     } else if let Err(error) = add_wakeup(task, value) {
         drop(task.value().state.with(py, |state| state.waiter.take()));
         return Err(error);
+    }
+    if seeks {
+        structured::suspended(task);
     }
     Ok(())
 }
@@ -235,6 +249,9 @@ fn wait_for_foreign<'py>(
     add_wakeup(task, value)?;
     let waiter = Owned::from(value);
     drop(task.value().state.with(py, |state| state.waiter.replace(waiter)));
+    if task.value().seeks(py) {
+        structured::suspended(task);
+    }
     Ok(())
 }
 

@@ -6,16 +6,18 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PySet, PyString};
 
-use super::{Abort, OnError, Phase, TaskGroup, abort_with_parent, create, exit, start};
+use super::bounded::Bounded;
+use super::{Abort, OnError, Phase, TaskGroup, abort_with_parent, create, exit, start, submit};
 use crate::cpython::{Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, compat};
 use crate::future::{CANCEL, to_bool};
 use crate::running;
+use crate::structured::limit;
 use crate::structured::parent::Parent;
 
 impl NativeClass for TaskGroup {
     const NAME: &'static CStr = c"tonnage.TaskGroup";
     const DOC: &'static CStr =
-        c"TaskGroup(*, on_error='cancel', name=None)\n--\n\nTasks that belong together, in a block that ends when all of them have ended.";
+        c"TaskGroup(*, limit=None, max_pending=10000, on_error='cancel', name=None)\n--\n\nTasks that belong together, in a block that ends when all of them have ended.";
 
     fn empty() -> Option<Self> {
         Some(Self::new())
@@ -30,6 +32,11 @@ impl NativeClass for TaskGroup {
         });
         slots.with_args(c"__aexit__", c"Wait for the tasks, and raise what failed.", exit::leave);
         slots.with_args(c"create_task", c"Start a coroutine as a task of the group.", create::create_task);
+        slots.with_args(
+            c"submit",
+            c"Wait for a slot, then start a task that runs what `func` returns.",
+            submit::submit,
+        );
         slots.with_args(c"start", c"Start a task, and wait until it says that it has started.", start::start);
         slots.with_args(c"cancel", c"Cancel all tasks of the group, and its body.", |group, args| {
             let [message] = args.parse(&CANCEL)?;
@@ -39,10 +46,21 @@ impl NativeClass for TaskGroup {
         });
         slots.property(
             c"active",
-            c"The number of tasks that the group waits for; a daemon does not count.",
+            c"How many tasks the group waits for, those that wait for a slot included; no daemons.",
             |group| {
                 let members = group.value().state.with(group.py(), |state| state.members());
                 Ok(members.into_pyobject(group.py())?.into_any())
+            },
+        );
+        slots.property(
+            c"waiting",
+            c"How many wait for a slot: tasks that have not begun, and callers of `submit` and `start`.",
+            |group| {
+                let waiting = group
+                    .value()
+                    .state
+                    .with(group.py(), |state| state.bounded.as_ref().map_or(0, |bounded| bounded.waiting()));
+                Ok(waiting.into_pyobject(group.py())?.into_any())
             },
         );
         slots.property(c"name", c"What the group was named.", |group| {
@@ -69,6 +87,9 @@ impl NativeClass for TaskGroup {
                 let starting = state.starting.values().map(|starting| starting.traverse(visit));
                 shown = starting.into_iter().find(|shown| *shown != 0).unwrap_or(0);
             }
+            if shown == 0 {
+                shown = state.bounded.as_ref().map_or(0, |bounded| bounded.traverse(visit));
+            }
             shown
         })
     }
@@ -79,7 +100,8 @@ impl NativeClass for TaskGroup {
             let tasks = (state.children.drain(), std::mem::take(&mut state.starting));
             let errors = std::mem::take(&mut state.errors);
             state.daemons = 0;
-            (references, tasks, errors, state.parent.take(), state.waiter.take())
+            let bounded = state.bounded.as_mut().map(|bounded| bounded.clear());
+            (references, tasks, errors, (state.parent.take(), state.waiter.take(), bounded))
         });
         drop(gone);
     }
@@ -115,11 +137,21 @@ fn inspected(slots: &mut Slots<TaskGroup>) {
     slots.getter(c"_aborting", |group| Ok(to_bool(group.py(), group.value().is_aborting(group.py()))));
 }
 
+/// How many tasks may wait for a slot, unless told otherwise.
+const MAX_PENDING: usize = 10_000;
+
 fn init(group: &Bound<'_, TaskGroup>, args: Args<'_, '_>) -> PyResult<()> {
-    const PARAMETERS: Parameters<2> =
-        Parameters { function: "TaskGroup", names: ["on_error", "name"], positional: 0, required: 0 };
+    const PARAMETERS: Parameters<4> = Parameters {
+        function: "TaskGroup",
+        names: ["limit", "max_pending", "on_error", "name"],
+        positional: 0,
+        required: 0,
+    };
     let py = args.py();
-    let [on_error, name] = args.parse(&PARAMETERS)?;
+    let [limit, max_pending, on_error, name] = args.parse(&PARAMETERS)?;
+    let limit = limit::limit(limit.as_ref())?;
+    let max_pending = max_pending.map_or(Ok(MAX_PENDING), |given| limit::max_pending(&given))?;
+    let bounded = limit.map(|limit| Box::new(Bounded::new(&limit, max_pending)));
     let on_error = match on_error {
         None => OnError::Cancel,
         Some(given) => match given.extract::<&str>() {
@@ -138,7 +170,10 @@ fn init(group: &Bound<'_, TaskGroup>, args: Args<'_, '_>) -> PyResult<()> {
     };
     let replaced = group.value().state.with(py, |state| {
         state.on_error = on_error;
-        std::mem::replace(&mut state.name, name)
+        let name = std::mem::replace(&mut state.name, name);
+        // Called again while the group is used, it changes no slots.
+        let is_unused = matches!(state.phase, Phase::Created | Phase::CancelledEarly);
+        (if is_unused { std::mem::replace(&mut state.bounded, bounded) } else { bounded }, name)
     });
     drop(replaced);
     Ok(())
@@ -146,19 +181,18 @@ fn init(group: &Bound<'_, TaskGroup>, args: Args<'_, '_>) -> PyResult<()> {
 
 fn repr<'py>(group: &Bound<'py, TaskGroup>) -> PyResult<Object<'py>> {
     let py = group.py();
-    let (name, tasks, errors, abort, phase) = group.value().state.with(py, |state| {
+    let (name, counts, abort, phase) = group.value().state.with(py, |state| {
         let name = state.name.as_ref().map(|name| name.get_bound(py));
-        (name, state.children.len(), state.errors.len(), state.abort, state.phase)
+        let waiting = state.bounded.as_ref().map_or(0, |bounded| bounded.waiting());
+        let counts = [("tasks", state.children.len()), ("waiting", waiting), ("errors", state.errors.len())];
+        (name, counts, state.abort, state.phase)
     });
     let mut text = "<TaskGroup".to_owned();
     if let Some(name) = name {
         text.push_str(&format!(" {}", name.repr()?));
     }
-    if tasks > 0 {
-        text.push_str(&format!(" tasks={tasks}"));
-    }
-    if errors > 0 {
-        text.push_str(&format!(" errors={errors}"));
+    for (what, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        text.push_str(&format!(" {what}={count}"));
     }
     if abort != Abort::No {
         text.push_str(" cancelling");
@@ -200,7 +234,7 @@ fn cancel(group: &Bound<'_, TaskGroup>, message: Option<&Owned>) -> PyResult<()>
             false
         }
         Phase::Entered => state.abort == Abort::No,
-        Phase::Exiting | Phase::Clearing => state.abort == Abort::No && !state.children.is_empty(),
+        Phase::Exiting | Phase::Clearing => state.abort == Abort::No && !state.is_empty(),
         Phase::Left => false,
     });
     if is_now { abort_with_parent(group, message) } else { Ok(()) }

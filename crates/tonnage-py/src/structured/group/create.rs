@@ -2,28 +2,24 @@
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
-use super::{Abort, Key, Phase, TaskGroup};
+use super::bounded::Answer;
+use super::{Abort, Key, Phase, TaskGroup, bounded, park};
 use crate::cpython::{Args, Native, Object, Owned, compat};
+use crate::errors::{self, Refusal};
 use crate::event_loop::EventLoop;
 use crate::future::{self, Callback, Callbacks};
 use crate::names;
 use crate::structured::child_done::watch;
-use crate::structured::ensure_future::{called_with, spawn, spawn_with};
+use crate::structured::deadline;
+use crate::structured::ensure_future::{called_with, spawn_child, spawn_child_with};
 use crate::task::{self, Task};
 
 pub(super) fn create_task<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     let py = args.py();
     if let Some(coro) = args.single() {
-        let event_loop = event_loop_for(group, coro)?;
-        if let Some(native) = EventLoop::bound(&event_loop)
-            && native.get().spawns_directly(py)
-        {
-            return create_plain_child(group, native, coro);
-        }
-        let task = spawn(&event_loop, coro)?;
-        adopt(group, &task, false)?;
-        return Ok(task);
+        return create_child(group, coro, None);
     }
     let (coro, keywords) = called_with(&args)?;
     let daemon = match keywords.get_item(names::daemon(py))? {
@@ -33,10 +29,88 @@ pub(super) fn create_task<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py
         }
         None => false,
     };
+    if !daemon {
+        return create_child(group, &coro, Some(&keywords));
+    }
     let event_loop = event_loop_for(group, &coro)?;
-    let task = spawn_with(&event_loop, &coro, &keywords)?;
-    adopt(group, &task, daemon)?;
+    let task = spawn_child_with(&event_loop, &coro, &keywords)?;
+    adopt(group, &task, true)?;
     Ok(task)
+}
+
+/// A child that is no daemon. Where the group has a limit, it may have to wait for a slot.
+#[inline]
+pub(super) fn create_child<'py>(
+    group: &Bound<'py, TaskGroup>,
+    coro: &Object<'py>,
+    options: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Object<'py>> {
+    let py = group.py();
+    let event_loop = event_loop_for(group, coro)?;
+    let answer = group.value().state.with(py, |state| state.bounded.as_mut().map(|bounded| bounded.ask()));
+    match answer {
+        None => make_child(group, &event_loop, (coro, options)).map(|(task, _)| task),
+        Some(Answer::Slot) => start_child(group, &event_loop, (coro, options)).or_else(|error| {
+            bounded::slot_unused(group)?;
+            Err(error)
+        }),
+        Some(Answer::Line) => park::park(group, &event_loop, (coro, options)),
+        Some(Answer::Full { running, waiting }) => Err(overloaded(group, coro, (running, waiting))?),
+    }
+}
+
+/// A child for which a slot was taken.
+pub(super) fn start_child<'py>(
+    group: &Bound<'py, TaskGroup>,
+    event_loop: &Object<'py>,
+    what: (&Object<'py>, Option<&Bound<'py, PyDict>>),
+) -> PyResult<Object<'py>> {
+    let (task, index) = bounded::while_making(group, || make_child(group, event_loop, what))?;
+    bounded::hold(group, &task, index);
+    Ok(task)
+}
+
+/// A task of the loop, which is a child under the key that comes with it.
+#[inline]
+fn make_child<'py>(
+    group: &Bound<'py, TaskGroup>,
+    event_loop: &Object<'py>,
+    (coro, options): (&Object<'py>, Option<&Bound<'py, PyDict>>),
+) -> PyResult<(Object<'py>, u32)> {
+    let task = match options {
+        Some(options) => spawn_child_with(event_loop, coro, options)?,
+        None => {
+            if let Some(native) = EventLoop::bound(event_loop)
+                && native.get().spawns_directly(group.py())
+            {
+                return create_plain_child(group, native, coro);
+            }
+            spawn_child(event_loop, coro)?
+        }
+    };
+    let index = adopt(group, &task, false)?;
+    Ok((task, index))
+}
+
+#[cold]
+fn overloaded(
+    group: &Bound<'_, TaskGroup>,
+    coro: &Object<'_>,
+    (running, waiting): (usize, usize),
+) -> PyResult<PyErr> {
+    let py = group.py();
+    close(coro)?;
+    let name = group.value().state.with(py, |state| state.name.as_ref().map(|name| name.get_bound(py)));
+    let shown = match &name {
+        Some(name) => format!("group {}", name.repr()?),
+        None => "group".to_owned(),
+    };
+    let name = name.map(|name| name.extract::<String>()).transpose()?;
+    let text = format!(
+        "{shown} is full: {running} running, {waiting} waiting; await submit(), which waits for a slot, or map \
+         over the items with amap()"
+    );
+    Ok(errors::overloaded(py, &text, Refusal::Full, None, name.as_deref()))
 }
 
 /// A task of a loop of ours, which is made as a child.
@@ -44,12 +118,16 @@ fn create_plain_child<'py>(
     group: &Bound<'py, TaskGroup>,
     event_loop: &Bound<'py, EventLoop>,
     coro: &Object<'py>,
-) -> PyResult<Object<'py>> {
+) -> PyResult<(Object<'py>, u32)> {
     let py = group.py();
+    let deadline = deadline::of_creator(event_loop.as_any())?;
     let expected = group.value().state.with(py, |state| state.children.next_key());
     let key = Key { index: expected, daemon: false }.pack();
     let report = Callback::Report { parent: group.as_any().into(), key };
     let task = task::create_plain(event_loop, coro, Callbacks::One(report))?;
+    if let Some(deadline) = deadline {
+        task.value().inherit(py, deadline);
+    }
     let child = Owned::from(task.as_any());
     let (index, aborting) =
         group.value().state.with(py, |state| (state.children.insert(child), state.abort != Abort::No));
@@ -61,7 +139,7 @@ fn create_plain_child<'py>(
             task::cancel_any(task.as_any(), None)?;
         }
     }
-    Ok(task.into_any())
+    Ok((task.into_any(), index))
 }
 
 /// The loop of the group, if it takes children; else `coro` is closed.
@@ -89,9 +167,7 @@ pub(super) fn event_loop_for<'py>(
 #[cold]
 fn refuse(group: &Bound<'_, TaskGroup>, coro: &Object<'_>) -> PyResult<PyErr> {
     let py = group.py();
-    if let Some(close) = coro.getattr_opt(names::close(py))? {
-        close.call0()?;
-    }
+    close(coro)?;
     let (phase, abort, members) =
         group.value().state.with(py, |state| (state.phase, state.abort, state.members()));
     let why = match phase {
@@ -101,6 +177,14 @@ fn refuse(group: &Bound<'_, TaskGroup>, coro: &Object<'_>) -> PyResult<PyErr> {
         _ => "is finished",
     };
     Ok(PyRuntimeError::new_err(format!("TaskGroup {} {why}", group.repr()?)))
+}
+
+/// Closes a coroutine that is refused.
+fn close(coro: &Object<'_>) -> PyResult<()> {
+    match coro.getattr_opt(names::close(coro.py()))? {
+        Some(close) => close.call0().map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Makes the task a child of the group, and returns the key by which the group knows it.

@@ -5,11 +5,11 @@
 use pyo3::exceptions::PyGeneratorExit;
 use pyo3::prelude::*;
 
-use super::{Abort, Phase, TaskGroup, abort, cancel_children};
+use super::{Abort, Phase, TaskGroup, abort, bounded, cancel_children};
 use crate::coroutine::{Body, Coroutine, Immediate, Next};
 use crate::cpython::{Args, Native, Object, Owned, Visit};
 use crate::enter::error_of_block;
-use crate::structured::errors::{add_hidden, group_of};
+use crate::structured::errors::{add_hidden, add_note, group_of};
 use crate::structured::parent::Parent;
 use crate::waiter::Waiter;
 use crate::{errors, future};
@@ -46,7 +46,7 @@ pub(super) fn leave<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py>) -> 
     let error = error_of_block(&args)?;
     let mut leaving = Leaving::default();
     begin(group, error, &mut leaving)?;
-    if !group.value().state.with(py, |state| state.children.is_empty()) {
+    if !group.value().state.with(py, |state| state.is_empty()) {
         return Coroutine::create(py, Exit { group: group.into(), leaving });
     }
     match finish(group, leaving)? {
@@ -158,12 +158,19 @@ fn forget(group: &Bound<'_, TaskGroup>) {
 /// All children have ended: what becomes of the errors.
 fn finish(group: &Bound<'_, TaskGroup>, leaving: Leaving) -> PyResult<Verdict> {
     let py = group.py();
-    let (parent, mut failures, base_error, abort, waiter) = group.value().state.with(py, |state| {
+    let (parent, mut failures, base_error, abort, gone) = group.value().state.with(py, |state| {
         state.phase = Phase::Left;
         let errors = std::mem::take(&mut state.errors);
-        (state.parent.take(), errors, state.base_error.take(), state.abort, state.waiter.take())
+        let gone = (state.waiter.take(), state.bounded.as_mut().map(|bounded| bounded.clear()));
+        (state.parent.take(), errors, state.base_error.take(), state.abort, gone)
     });
-    drop(waiter);
+    drop(gone);
+    let raise = |failures: &[Owned], context: Option<&Object<'_>>| -> PyResult<PyErr> {
+        parent.as_ref().map_or(Ok(()), |parent| parent.keep_cancelled(py))?;
+        let error = group_of(py, "unhandled errors in a TaskGroup", failures, context)?;
+        note_never_started(group, error.value(py))?;
+        Ok(error)
+    };
     let Leaving { error, mut propagated, pending } = leaving;
     let is_error = |other: &Owned| error.as_ref().is_some_and(|error| error.is(&**other));
     let is_cancel = error.as_ref().is_some_and(|error| errors::is_cancelled_error(error.bind(py)));
@@ -171,10 +178,11 @@ fn finish(group: &Bound<'_, TaskGroup>, leaving: Leaving) -> PyResult<Verdict> {
         if let Some(error) = error.as_ref().filter(|_| !is_cancel) {
             failures.push(error.share(py));
         }
-        if let Err(error) = add_hidden(base_error.bind(py), &failures) {
+        if let Err(error) = add_hidden(base_error.bind(py), "TaskGroup", &failures) {
             // Who wants to end the program is not held up by it.
             error.write_unraisable(py, Some(group.as_any()));
         }
+        note_never_started(group, base_error.bind(py))?;
         return goes_on_or_raise(&base_error, is_error(&base_error), py);
     }
     // A block that was not entered has no parent, and one that was left before has none any more.
@@ -192,11 +200,7 @@ fn finish(group: &Bound<'_, TaskGroup>, leaving: Leaving) -> PyResult<Verdict> {
         return goes_on_or_raise(&propagated, is_error(&propagated), py);
     }
     let Some(error) = error else {
-        return if failures.is_empty() {
-            Ok(Verdict::GoesOn)
-        } else {
-            Err(raise(parent.as_ref(), &failures, None, py)?)
-        };
+        return if failures.is_empty() { Ok(Verdict::GoesOn) } else { Err(raise(&failures, None)?) };
     };
     if !is_cancel {
         failures.push(error.share(py));
@@ -206,10 +210,10 @@ fn finish(group: &Bound<'_, TaskGroup>, leaving: Leaving) -> PyResult<Verdict> {
     }
     let body_error = error.bind(py);
     if failures.len() == 1 && body_error.is_instance_of::<PyGeneratorExit>() {
-        keep_cancelled(parent.as_ref(), py)?;
+        parent.as_ref().map_or(Ok(()), |parent| parent.keep_cancelled(py))?;
         return Ok(Verdict::GoesOn);
     }
-    Err(raise(parent.as_ref(), &failures, Some(body_error), py)?)
+    Err(raise(&failures, Some(body_error))?)
 }
 
 /// An error that left the body goes on by itself; another one is raised.
@@ -217,25 +221,11 @@ fn goes_on_or_raise(error: &Owned, is_of_body: bool, py: Python<'_>) -> PyResult
     if is_of_body { Ok(Verdict::GoesOn) } else { Err(PyErr::from_value(error.get_bound(py))) }
 }
 
-/// The group of all failures.
-fn raise(
-    parent: Option<&Parent>,
-    failures: &[Owned],
-    context: Option<&Object<'_>>,
-    py: Python<'_>,
-) -> PyResult<PyErr> {
-    keep_cancelled(parent, py)?;
-    group_of(py, failures, context)
-}
-
-/// A cancel of the parent from outside, which the failures hide, is delivered when it waits again. Taking the
-/// request back and making it anew keeps the count.
-fn keep_cancelled(parent: Option<&Parent>, py: Python<'_>) -> PyResult<()> {
-    if let Some(parent) = parent
-        && parent.cancelling(py)? > 0
-    {
-        parent.uncancel(py)?;
-        parent.cancel(py, None)?;
+/// Notes how many tasks were in the line for a slot when the group was aborted.
+fn note_never_started(group: &Bound<'_, TaskGroup>, error: &Object<'_>) -> PyResult<()> {
+    let bounded = |state: &mut super::State| state.bounded.as_ref().map_or(0, |it| it.never_started());
+    match group.value().state.with(group.py(), bounded) {
+        0 => Ok(()),
+        count => add_note(error, &bounded::never_started(count)),
     }
-    Ok(())
 }

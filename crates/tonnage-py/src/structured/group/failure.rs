@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 
-use super::{Abort, Key, OnError, TaskGroup, abort_with_parent, report};
+use super::{Abort, Key, OnError, TaskGroup, abort_with_parent, bounded, report};
 use crate::cpython::{Mark, Native, Object, compat};
 use crate::future::{self, Future, Outcome};
 use crate::task::Task;
@@ -12,13 +12,17 @@ use crate::{errors, names};
 pub(crate) fn child_done(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<'_>) -> PyResult<()> {
     let py = group.py();
     let key = Key::unpack(key);
-    let (gone, waiter, starting) = group.value().state.with(py, |state| {
+    let (gone, left, waiter, starting) = group.value().state.with(py, |state| {
         let gone = state.children.remove(key.index);
+        let left = match &mut state.bounded {
+            Some(bounded) if gone.is_some() => Some(bounded.leave(key.index)),
+            _ => None,
+        };
         if gone.is_some() && key.daemon {
             state.daemons -= 1;
         }
         let waiter = if state.is_quiet() { state.waiter.take() } else { None };
-        (gone, waiter, state.starting.remove(&key.index))
+        (gone, left, waiter, state.starting.remove(&key.index))
     });
     if gone.is_none() {
         // The group was cleared meanwhile.
@@ -33,14 +37,18 @@ pub(crate) fn child_done(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<
     {
         discard.call1((child, super::parent_task(group)))?;
     }
-    if let Some(starting) = starting {
+    let heard = match starting {
         // Who waits in `start()` finds out how it ended.
-        return starting.wake(py);
-    }
-    match exception_of(child)? {
-        Some(error) => failed(group, child, error),
-        None => Ok(()),
-    }
+        Some(starting) => starting.wake(py),
+        None => match exception_of(child)? {
+            Some(error) => failed(group, child, error),
+            None => Ok(()),
+        },
+    };
+    // After an abort, which leaves nobody in the line.
+    let Some(left) = left else { return heard };
+    drop(left);
+    heard.and(bounded::child_left(group, child))
 }
 
 /// The exception of a task that is done, which counts as retrieved; none if it was cancelled or returned.

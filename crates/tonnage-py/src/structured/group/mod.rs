@@ -5,20 +5,31 @@
 //! told of an abort once; the parent is un-cancelled once for the one cancel that the group requested; when the
 //! block is left, the group holds no task and no exception, so that no cycle keeps a traceback.
 
+mod bounded;
+mod caller;
 mod class;
 mod create;
 mod exit;
 mod failure;
+mod lending;
+mod park;
+mod postponed;
 mod start;
+mod submit;
 
 use std::collections::BTreeMap;
 
 use pyo3::prelude::*;
 use tonnage_core::slab::Slab;
 
+use bounded::Bounded;
+pub(crate) use bounded::leave_line;
 pub(crate) use exit::ExitCoroutine;
 pub(crate) use failure::child_done;
+pub(crate) use lending::{seek, seek_by_callback, suspended};
+pub(crate) use postponed::PostponedCoroutine;
 pub(crate) use start::{StartCoroutine, TaskStatus};
+pub(crate) use submit::SubmitCoroutine;
 
 use super::parent::Parent;
 use crate::cpython::{Extras, Guarded, Native, Object, Owned};
@@ -50,6 +61,8 @@ struct State {
     base_error: Option<Owned>,
     /// The parent waits in `__aexit__` for the children.
     waiter: Option<Waiter>,
+    /// With `limit=`: who has a slot, and who waits for one.
+    bounded: Option<Box<Bounded>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,6 +126,7 @@ impl TaskGroup {
             errors: Vec::new(),
             base_error: None,
             waiter: None,
+            bounded: None,
         };
         Self { extras: Extras::new(), state: Guarded::new(state) }
     }
@@ -123,15 +137,25 @@ impl TaskGroup {
         found.ok_or_else(|| errors::not_initialised("TaskGroup"))
     }
 
+    fn is_bounded(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.bounded.is_some())
+    }
+
     fn is_aborting(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.abort != Abort::No)
     }
 }
 
 impl State {
-    /// Children that are waited for.
+    /// What is waited for: children, and callers who will have one.
     fn members(&self) -> usize {
-        self.children.len() - self.daemons
+        let callers = self.bounded.as_ref().map_or(0, |bounded| bounded.callers());
+        self.children.len() - self.daemons + callers
+    }
+
+    /// Is there nothing left at all?
+    fn is_empty(&self) -> bool {
+        self.children.is_empty() && self.members() == 0
     }
 
     /// Is there nothing left for which `__aexit__` waits in this phase?
@@ -156,7 +180,8 @@ fn abort(group: &Bound<'_, TaskGroup>, message: Option<&Owned>) -> PyResult<()> 
             state.abort = Abort::Children;
         }
     });
-    cancel_children(group, message)
+    let closed = bounded::close_line(group);
+    cancel_children(group, message).and(closed)
 }
 
 /// Cancels the children that have not ended; what one of them raises does not spare the others.

@@ -9,15 +9,16 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::TaskGroup;
+use super::caller::{self, Turn};
 use super::create::{adopt, event_loop_for};
 use super::failure::exception_of;
+use super::{TaskGroup, bounded};
 use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::native_class::create;
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
-use crate::structured::ensure_future::spawn_with;
+use crate::structured::ensure_future::spawn_child_with;
 use crate::waiter::Waiter;
-use crate::{errors, future, names, task};
+use crate::{errors, future, names, running, task};
 
 pub(crate) type StartCoroutine = Coroutine<Start>;
 
@@ -40,6 +41,8 @@ pub(crate) struct Start {
     function: Owned,
     args: Owned<PyTuple>,
     name: Option<Owned>,
+    /// It waits for a slot.
+    turn: Option<Turn>,
     child: Option<Child>,
 }
 
@@ -59,7 +62,8 @@ pub(super) fn start<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py>) -> 
     };
     let name = args.only_keyword("start", "name")?.map(Owned::from);
     let args = PyTuple::new(py, rest)?;
-    let body = Start { group: group.into(), function: function.into(), args: args.into(), name, child: None };
+    let (group, function) = (group.into(), function.into());
+    let body = Start { group, function, args: args.into(), name, turn: None, child: None };
     Coroutine::create(py, body)
 }
 
@@ -69,8 +73,14 @@ impl Body for Start {
 
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
         let Some(mut child) = self.child.take() else {
-            awaited?;
-            return self.begin(py);
+            return match (self.turn.take(), awaited) {
+                (None, awaited) => awaited.and_then(|_| self.begin(py)),
+                (Some(_), Ok(_)) => self.begin_in_slot(py),
+                (Some(turn), Err(error)) => {
+                    turn.give_up(self.group.bind(py))?;
+                    Err(error)
+                }
+            };
         };
         if let Err(error) = awaited {
             if !errors::is_cancelled(py, &error) {
@@ -118,6 +128,9 @@ impl Body for Start {
         if shown == 0 {
             shown = child.map_or(0, |child| visit.call(&child.status));
         }
+        if shown == 0 {
+            shown = self.turn.as_ref().map_or(0, |turn| turn.traverse(visit));
+        }
         shown
     }
 }
@@ -125,8 +138,42 @@ impl Body for Start {
 impl Start {
     fn begin<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
         let group = self.group.get_bound(py);
+        let event_loop = event_loop_for(&group, &py.None().into_bound(py))?;
+        if !group.value().is_bounded(py) {
+            return self.run(&group, &event_loop);
+        }
+        if running::task(&event_loop)?.is_some_and(|task| bounded::is_member(&group, &task)) {
+            // It has a slot, and waits for the task that it starts: this one has that slot meanwhile.
+            caller::borrow(&group);
+        } else if let Some((turn, next)) = Turn::take(&group, &event_loop)? {
+            self.turn = Some(turn);
+            return Ok(next);
+        }
+        self.begin_in_slot(py)
+    }
+
+    fn begin_in_slot<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
+        let group = self.group.get_bound(py);
+        if group.value().is_aborting(py) {
+            // It was granted the slot in the same turn.
+            caller::give_back(&group)?;
+            return Err(errors::cancelled(py, None));
+        }
+        let begun = event_loop_for(&group, &py.None().into_bound(py))
+            .and_then(|event_loop| bounded::while_making(&group, || self.run(&group, &event_loop)));
+        match &self.child {
+            Some(child) => {
+                bounded::hold(&group, child.task.bind(py), child.index);
+                caller::caller_done(&group)?;
+            }
+            None => caller::give_back(&group)?,
+        }
+        begun
+    }
+
+    fn run<'py>(&mut self, group: &Bound<'py, TaskGroup>, event_loop: &Object<'py>) -> PyResult<Next<'py>> {
+        let py = group.py();
         let none = py.None().into_bound(py);
-        let event_loop = event_loop_for(&group, &none)?;
         let status = create(py, TaskStatus::new())?;
         let options = PyDict::new(py);
         options.set_item(names::task_status(py), &status)?;
@@ -135,9 +182,9 @@ impl Start {
         if let Some(name) = &self.name {
             options.set_item(names::name(py), &**name)?;
         }
-        let waiter = Waiter::create(&event_loop)?;
-        let task = spawn_with(&event_loop, &coro, &options)?;
-        let index = adopt(&group, &task, false)?;
+        let waiter = Waiter::create(event_loop)?;
+        let task = spawn_child_with(event_loop, &coro, &options)?;
+        let index = adopt(group, &task, false)?;
         let next = waiter.wait(py);
         let is_over = status.value().has_started(py) || future::is_done(&task)?;
         if is_over {
@@ -147,7 +194,7 @@ impl Start {
         if !status.value().has_started(py) {
             let starting = Starting(waiter);
             drop(group.value().state.with(py, |state| state.starting.insert(index, starting)));
-            let place = Some((Owned::from(&group), index));
+            let place = Some((Owned::from(group), index));
             status.value().state.with(py, |state| state.place = place);
         }
         self.child = Some(Child { task: task.into(), index, status: status.into(), cancelled: None });

@@ -72,9 +72,12 @@ impl Delays {
     }
 
     fn is_late(&mut self) -> bool {
-        let Some(put_ns) = self.put_ns.front() else { return false };
+        let Some(put_ns) = self.put_ns.front() else {
+            self.codel.saw_no_delay();
+            return false;
+        };
         let now_ns = clock::now_ns();
-        self.codel.is_late(now_ns, now_ns.saturating_sub(*put_ns))
+        self.codel.refuses(now_ns, now_ns.saturating_sub(*put_ns))
     }
 }
 

@@ -3,22 +3,27 @@
 //! `GatheringFuture` is asyncio's future of that name: the parent of the children, each of which it knows by
 //! its place among the distinct ones. A child tells it when it ends; the first error is its own error, the last
 //! result makes the list. While it is being cancelled, what its children tell is held back until each of them
-//! was asked, as asyncio looks at them a turn later.
+//! was asked, as asyncio looks at them a turn later. With `limit=`, a child that is not there yet is None.
+
+mod bounded;
+mod start;
 
 use std::ffi::CStr;
 use std::mem;
 
 use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyList, PyString};
 
+use super::limit;
 use super::{call_graph, child_done, ensure_future};
-use crate::cpython::native_class::{create, is_exact, upcast};
-use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, coroutine};
+use crate::cpython::native_class::{create, upcast};
+use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit};
 use crate::event_loop::EventLoop;
 use crate::future::{self, Ended, Future};
-use crate::task::{self, Task};
-use crate::{errors, names, running};
+use crate::{errors, names, running, task};
+use bounded::Bounded;
+use start::{repeated, start};
 
 #[repr(C)]
 pub(crate) struct GatheringFuture {
@@ -27,7 +32,7 @@ pub(crate) struct GatheringFuture {
 }
 
 struct Gathering {
-    /// The distinct ones, until all have ended.
+    /// The distinct ones, until all have ended; None for who is not started.
     children: Vec<Owned>,
     /// The child of each argument; nothing if each argument has one of its own.
     order: Option<Box<[u32]>>,
@@ -38,6 +43,23 @@ struct Gathering {
     caller: Option<Owned>,
     /// While the children are being cancelled: those that ended meanwhile.
     held_back: Option<Vec<u32>>,
+    /// With `limit=`: who has a slot, and who waits for one.
+    bounded: Option<Box<Bounded>>,
+}
+
+impl Gathering {
+    const fn empty() -> Self {
+        Self {
+            children: Vec::new(),
+            order: None,
+            unfinished: 0,
+            return_exceptions: false,
+            wish: Wish::Results,
+            caller: None,
+            held_back: None,
+            bounded: None,
+        }
+    }
 }
 
 /// What is wanted of the children.
@@ -50,12 +72,15 @@ enum Wish {
     Nothing,
 }
 
-/// `asyncio.gather(*coros_or_futures, return_exceptions=False)`.
+/// `asyncio.gather(*coros_or_futures, return_exceptions=False)`, and `limit=`.
 pub(super) fn gather<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     let py = args.py();
-    let return_exceptions = match args.only_keyword("gather", "return_exceptions")? {
-        Some(value) => value.is_truthy()?,
-        None => false,
+    let (return_exceptions, limit) = if args.has_keywords() {
+        let [return_exceptions, limit] = args.only_keywords("gather", ["return_exceptions", "limit"])?;
+        let return_exceptions = return_exceptions.map_or(Ok(false), |value| value.is_truthy())?;
+        (return_exceptions, limit::limit(limit.as_ref())?)
+    } else {
+        (false, None)
     };
     if args.positional().is_empty() {
         return nothing_to_gather(py);
@@ -63,6 +88,12 @@ pub(super) fn gather<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     let event_loop = running::event_loop_or_none(py)?;
     let caller = event_loop.as_ref().map(running::task).transpose()?.flatten();
     let repeated = repeated(args.positional())?;
+    if let Some(limit) = limit {
+        let gathering =
+            Gathering { return_exceptions, caller: caller.map(Owned::from), ..Gathering::empty() };
+        let objects = (args.positional(), repeated);
+        return bounded::gather(objects, event_loop, gathering, &limit).map(Bound::into_any);
+    }
     let started = match &repeated {
         None => start(args.positional().iter(), event_loop),
         Some(repeated) => start(repeated.distinct.iter().copied(), event_loop),
@@ -72,9 +103,8 @@ pub(super) fn gather<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
         children: started.children,
         order: repeated.map(|repeated| repeated.order.into_boxed_slice()),
         return_exceptions,
-        wish: Wish::Results,
         caller: caller.map(Owned::from),
-        held_back: None,
+        ..Gathering::empty()
     };
     let Some(event_loop) = started.event_loop else {
         // The first argument was refused.
@@ -96,88 +126,6 @@ fn nothing_to_gather(py: Python<'_>) -> PyResult<Object<'_>> {
     let outer = event_loop.call_method0(names::create_future(py))?;
     outer.call_method1(names::set_result(py), (PyList::empty(py),))?;
     Ok(outer)
-}
-
-/// What arguments are given more than once.
-struct Repeated<'a, 'py> {
-    distinct: Vec<&'a Object<'py>>,
-    /// For each argument, its place among the distinct ones.
-    order: Vec<u32>,
-}
-
-/// Finds arguments that are the same, or equal; nothing if there are none, as nearly always.
-fn repeated<'a, 'py>(objects: &'a [Object<'py>]) -> PyResult<Option<Repeated<'a, 'py>>> {
-    let [first, _, ..] = objects else { return Ok(None) };
-    if objects.iter().all(|object| coroutine::is_coroutine_object(object) || future::is_ours(object)) {
-        // These are equal to themselves only.
-        let mut addresses: Vec<_> = objects.iter().map(|object| object.as_ptr() as usize).collect();
-        addresses.sort_unstable();
-        if addresses.windows(2).all(|pair| pair[0] != pair[1]) {
-            return Ok(None);
-        }
-    }
-    let places = PyDict::new(first.py());
-    let mut repeated = Repeated { distinct: vec![], order: Vec::with_capacity(objects.len()) };
-    for object in objects {
-        let place = match places.get_item(object)? {
-            Some(place) => place.extract()?,
-            None => {
-                let place =
-                    u32::try_from(repeated.distinct.len()).expect("fewer than four billion arguments");
-                places.set_item(object, place)?;
-                repeated.distinct.push(object);
-                place
-            }
-        };
-        repeated.order.push(place);
-    }
-    Ok(if repeated.distinct.len() == objects.len() { None } else { Some(repeated) })
-}
-
-struct Started<'py> {
-    children: Vec<Owned>,
-    event_loop: Option<Object<'py>>,
-    /// Why there are no more children.
-    refused: Option<PyErr>,
-}
-
-/// Makes a future of each object, all of the same loop.
-fn start<'a, 'py: 'a>(
-    objects: impl ExactSizeIterator<Item = &'a Object<'py>>,
-    event_loop: Option<Object<'py>>,
-) -> Started<'py> {
-    let mut started = Started { children: Vec::with_capacity(objects.len()), event_loop, refused: None };
-    for object in objects {
-        if let Err(error) = started.start(object) {
-            started.refused = Some(error);
-            break;
-        }
-    }
-    started
-}
-
-impl<'py> Started<'py> {
-    fn start(&mut self, object: &Object<'py>) -> PyResult<()> {
-        let child = ensure_future::future_of(object, self.event_loop.as_ref())?;
-        if self.event_loop.is_none() {
-            self.event_loop = Some(future::loop_of(&child)?);
-        }
-        if !child.is(object) {
-            // The caller has no hold on it, and so cannot be blamed if it is lost.
-            keep_quiet_when_lost(&child)?;
-        }
-        self.children.push(child.into());
-        Ok(())
-    }
-}
-
-fn keep_quiet_when_lost(child: &Object<'_>) -> PyResult<()> {
-    let py = child.py();
-    if is_exact::<Task>(child) {
-        child.cast::<Task>()?.value().state.with(py, |state| state.log_destroy_pending = false);
-        return Ok(());
-    }
-    child.setattr(names::_log_destroy_pending(py), false)
 }
 
 impl GatheringFuture {
@@ -212,6 +160,9 @@ fn watch(outer: &Bound<'_, GatheringFuture>) -> PyResult<()> {
     let mut ended = vec![];
     for key in 0.. {
         let Some(child) = outer.value().child(py, key as usize) else { break };
+        if child.is_none() {
+            continue;
+        }
         if future::is_done(&child)? {
             ended.push((key, child));
             continue;
@@ -245,6 +196,9 @@ pub(super) fn report(outer: &Bound<'_, GatheringFuture>, key: u32, child: &Objec
             return (Report::HeldBack, vec![]);
         }
         state.unfinished = state.unfinished.saturating_sub(1);
+        if let Some(bounded) = &mut state.bounded {
+            bounded.child_ended(key);
+        }
         let last = state.unfinished == 0;
         if pending && state.wish != Wish::Nothing {
             return (Report::Counted { last, return_exceptions: state.return_exceptions }, vec![]);
@@ -268,7 +222,7 @@ pub(super) fn report(outer: &Bound<'_, GatheringFuture>, key: u32, child: &Objec
             Ended::Cancelled => return fail(outer, &future::make_cancelled_error(child)?),
         }
     }
-    if last { finish(outer) } else { Ok(()) }
+    if last { finish(outer) } else { bounded::start_next(outer) }
 }
 
 /// Ends with an exception. The children that have not ended run on.
@@ -279,15 +233,20 @@ fn fail(outer: &Bound<'_, GatheringFuture>, exception: &Object<'_>) -> PyResult<
     if call_graph::is_kept_by_asyncio() {
         for place in 0.. {
             let Some(child) = outer.value().child(py, place) else { break };
-            call_graph::withdraw(&child, caller.as_ref())?;
+            if !child.is_none() {
+                call_graph::withdraw(&child, caller.as_ref())?;
+            }
         }
     }
-    let finished = outer
-        .value()
-        .state
-        .with(py, |state| if state.unfinished == 0 { mem::take(&mut state.children) } else { vec![] });
+    let (finished, unstarted) = outer.value().state.with(py, |state| {
+        let unstarted = state.take_unstarted();
+        let finished = if state.unfinished == 0 { mem::take(&mut state.children) } else { vec![] };
+        (finished, unstarted)
+    });
     drop(finished);
-    future::set_exception(upcast(outer), exception).map(drop)
+    let failed = future::set_exception(upcast(outer), exception).map(drop);
+    bounded::close(outer, unstarted);
+    failed
 }
 
 /// All children have ended: ends with the list of what became of them.
@@ -330,11 +289,15 @@ fn outcome<'py>(child: &Object<'py>) -> PyResult<Object<'py>> {
     }
 }
 
-/// The children are asked one after another; says whether there is anything to ask.
-pub(crate) fn begin_cancel(outer: &Bound<'_, GatheringFuture>) -> PyResult<bool> {
+/// The children are asked one after another; nothing: there is nothing to ask. Says whether anything was
+/// cancelled already, which are those that were not started.
+pub(crate) fn begin_cancel(
+    outer: &Bound<'_, GatheringFuture>,
+    message: Option<&Owned>,
+) -> PyResult<Option<bool>> {
     let py = outer.py();
     if !outer.value().future.is_pending(py) {
-        return Ok(false);
+        return Ok(None);
     }
     let begun = outer.value().state.with(py, |state| {
         let begun = state.held_back.is_none();
@@ -344,7 +307,7 @@ pub(crate) fn begin_cancel(outer: &Bound<'_, GatheringFuture>) -> PyResult<bool>
         begun
     });
     if begun {
-        Ok(true)
+        bounded::cancel_unstarted(outer, message).map(Some)
     } else {
         Err(PyRecursionError::new_err("cannot cancel what awaits itself by way of gather()"))
     }
@@ -396,7 +359,8 @@ impl NativeClass for GatheringFuture {
                     Some(order) => order.iter().filter_map(|place| child(*place as usize)).collect(),
                 }
             });
-            Ok(PyList::new(py, children)?.into_any())
+            let started = children.into_iter().filter(|child| !child.is_none());
+            Ok(PyList::new(py, started.collect::<Vec<_>>())?.into_any())
         });
         slots.getter(c"_cancel_requested", |outer| {
             let py = outer.py();
@@ -411,15 +375,19 @@ impl NativeClass for GatheringFuture {
         }
         self.state.traverse(0, |state| {
             let all = state.children.iter().chain(&state.caller);
-            all.map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0)
+            match all.map(|object| visit.call(object)).find(|shown| *shown != 0) {
+                None => state.bounded.as_ref().map_or(0, |bounded| bounded.traverse(visit)),
+                Some(shown) => shown,
+            }
         })
     }
 
     fn clear(&self, py: Python<'_>) {
         self.future.clear(py);
-        let gone = self
-            .state
-            .with(py, |state| (mem::take(&mut state.children), state.order.take(), state.caller.take()));
+        let gone = self.state.with(py, |state| {
+            let gone = (mem::take(&mut state.children), state.order.take());
+            (gone, state.caller.take(), state.bounded.take())
+        });
         drop(gone);
     }
 }

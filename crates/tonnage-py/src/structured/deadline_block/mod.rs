@@ -1,0 +1,373 @@
+//! DeadlineBlock: cancels the task that runs a block when its deadline passes. Timeout and MoveOn are of this kind.
+//!
+//! Same rules as asyncio: CPython 3.15, Lib/asyncio/timeouts.py. The cancellation becomes a TimeoutError, or is
+//! swallowed, only if the block asked for it, and nobody else asked for one meanwhile; the task's count of
+//! requests, taken at entry, decides it. On a loop of ours the block itself stands in the loop's timers, with no
+//! handle.
+
+mod expiry;
+
+use std::ffi::CStr;
+
+use pyo3::PyTypeCheck;
+use pyo3::exceptions::{PyAssertionError, PyBaseException, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+pub(crate) use expiry::expire;
+use expiry::{Alarm, set_alarm, stop_alarm};
+
+use super::deadline;
+use super::errors::explain_timeout;
+use super::parent::Parent;
+use crate::coroutine::Immediate;
+use crate::cpython::native_class::{Extends, upcast};
+use crate::cpython::{
+    Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, number,
+};
+use crate::enter::error_of_block;
+use crate::event_loop::EventLoop;
+use crate::future::to_bool;
+use crate::{errors, names, running};
+
+#[repr(C)]
+pub(crate) struct DeadlineBlock {
+    pub(crate) extras: Extras,
+    state: Guarded<State>,
+}
+
+struct State {
+    kind: Kind,
+    phase: Phase,
+    when: Option<f64>,
+    parent: Option<Parent>,
+    /// The next outer block of that task, while this one is entered.
+    outer: Option<Owned<DeadlineBlock>>,
+    /// The requests to cancel the task that were open when the block was entered.
+    requests: u32,
+    alarm: Alarm,
+    /// Alarms that were stopped when they stood in the ready queue already: it comes to them first.
+    stopped: u32,
+    /// The deadline has passed, but the block is in an async generator that the task is not inside of.
+    suspended: bool,
+    /// Was its own cancellation swallowed?
+    caught: bool,
+}
+
+/// What becomes of the block's own cancellation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A TimeoutError.
+    Timeout,
+    /// Nothing: the code after the block goes on.
+    MoveOn,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Timeout => "Timeout",
+            Self::MoveOn => "MoveOn",
+        }
+    }
+
+    /// What `__aexit__` says of an error that goes on, or of none.
+    fn goes_on(self) -> Option<bool> {
+        match self {
+            Self::Timeout => None,
+            Self::MoveOn => Some(false),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Created,
+    Entered,
+    Expiring,
+    Expired,
+    Exited,
+}
+
+impl DeadlineBlock {
+    pub(super) fn new(kind: Kind, when: Option<f64>) -> Self {
+        let state = State {
+            kind,
+            phase: Phase::Created,
+            when,
+            parent: None,
+            outer: None,
+            requests: 0,
+            alarm: Alarm::None,
+            stopped: 0,
+            suspended: false,
+            caught: false,
+        };
+        Self { extras: Extras::new(), state: Guarded::new(state) }
+    }
+
+    pub(super) fn set_when(&self, py: Python<'_>, when: Option<f64>) {
+        self.state.with(py, |state| state.when = when);
+    }
+
+    /// The deadline in the loop's time; infinity is never. A scope of `shield_scope` puts it off. One that has passed
+    /// while the block is in a generator that has yielded does not count, as it cannot cancel who runs meanwhile.
+    pub(super) fn deadline(&self, py: Python<'_>) -> f64 {
+        self.state.with(py, |state| match (state.when, &state.parent) {
+            (Some(when), Some(parent)) if !state.suspended && !when.is_nan() => {
+                when.max(parent.shielded_until(py))
+            }
+            _ => f64::INFINITY,
+        })
+    }
+
+    /// The next outer block of the same task.
+    pub(super) fn outer<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Self>> {
+        self.state.with(py, |state| state.outer.as_ref().map(|outer| outer.get_bound(py)))
+    }
+
+    /// Changes the next outer block, and returns what it was.
+    pub(super) fn set_outer(&self, py: Python<'_>, outer: Option<Owned<Self>>) -> Option<Owned<Self>> {
+        self.state.with(py, |state| std::mem::replace(&mut state.outer, outer))
+    }
+
+    /// Was its own cancellation swallowed?
+    pub(super) fn has_caught(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.caught)
+    }
+}
+
+/// The time of the running loop in `delay_s` from now.
+#[inline]
+pub(super) fn after(py: Python<'_>, delay_s: Option<f64>) -> PyResult<Option<f64>> {
+    let event_loop = running::event_loop(py)?;
+    match delay_s {
+        None => Ok(None),
+        Some(delay_s) => Ok(Some(now(&event_loop)? + delay_s)),
+    }
+}
+
+/// `event_loop.time()`.
+pub(super) fn now(event_loop: &Object<'_>) -> PyResult<f64> {
+    match EventLoop::of(event_loop) {
+        Some(_) => Ok(EventLoop::now()),
+        None => event_loop.call_method0(names::time(event_loop.py()))?.extract(),
+    }
+}
+
+/// The one argument of a function: seconds, or None.
+#[inline]
+pub(super) fn seconds_or_none(args: &Args<'_, '_>, parameters: &Parameters<1>) -> PyResult<Option<f64>> {
+    let seconds = match args.single() {
+        Some(seconds) => seconds.clone(),
+        None => {
+            let [seconds] = args.parse(parameters)?;
+            seconds.expect("required")
+        }
+    };
+    if seconds.is_none() { Ok(None) } else { number::seconds(&seconds).map(Some) }
+}
+
+impl NativeClass for DeadlineBlock {
+    const NAME: &'static CStr = c"tonnage._tonnage.DeadlineBlock";
+    const DOC: &'static CStr = c"What Timeout and MoveOn have in common.";
+    const LISTED: bool = false;
+
+    fn empty() -> Option<Self> {
+        None
+    }
+
+    fn is_link(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.outer.is_some())
+    }
+
+    fn slots(_slots: &mut Slots<Self>) {}
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.state.traverse(0, |state| {
+            let shown = match state.parent.as_ref().map_or(0, |parent| parent.traverse(visit)) {
+                0 => visit.option(state.outer.as_deref()),
+                shown => shown,
+            };
+            if shown == 0 { state.alarm.traverse(visit) } else { shown }
+        })
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        let gone = self.state.with(py, |state| {
+            let alarm = std::mem::replace(&mut state.alarm, Alarm::None);
+            (state.parent.take(), state.outer.take(), alarm)
+        });
+        drop(gone);
+    }
+}
+
+/// A class of such blocks.
+pub(super) trait Class: Extends<DeadlineBlock> + PyTypeCheck {
+    /// The name of its method in errors.
+    const RESCHEDULE: &'static str;
+}
+
+/// The methods of each class of such blocks.
+pub(super) fn methods<T: Class>(slots: &mut Slots<T>) {
+    slots.repr(|this| repr(upcast(this)));
+    slots.no_args(c"when", c"Return the current deadline, in the loop's time, or None.", |this| {
+        let when = upcast(this).value().state.with(this.py(), |state| state.when);
+        Ok(when.into_pyobject(this.py())?)
+    });
+    slots.with_args(
+        c"reschedule",
+        c"Move the deadline to `when`, in the loop's time; None is never.",
+        |this, args| {
+            let parameters =
+                Parameters { function: T::RESCHEDULE, names: ["when"], positional: 1, required: 1 };
+            reschedule(upcast(this), seconds_or_none(&args, &parameters)?)?;
+            Ok(this.py().None().into_bound(this.py()))
+        },
+    );
+    slots.no_args(c"expired", c"Return True once the deadline has passed inside the block.", |this| {
+        let phase = upcast(this).value().state.with(this.py(), |state| state.phase);
+        Ok(to_bool(this.py(), matches!(phase, Phase::Expiring | Phase::Expired)))
+    });
+    slots.no_args(c"_on_timeout", c"The deadline has passed.", |this| {
+        expire(upcast(this))?;
+        Ok(this.py().None().into_bound(this.py()))
+    });
+    slots.no_args(c"__aenter__", c"Start to watch the clock for the current task.", |this| {
+        crate::enter::enter(this.as_any(), |this| enter(upcast(this.cast::<T>()?)))
+    });
+    slots.with_args(
+        c"__aexit__",
+        c"Stop the clock, and make something of the cancellation if it was this block's.",
+        |this, args| match exit(upcast(this), &error_of_block(&args)?)? {
+            None => Immediate::none(args.py()),
+            Some(swallowed) => Immediate::of(&to_bool(args.py(), swallowed)),
+        },
+    );
+}
+
+fn repr<'py>(this: &Bound<'py, DeadlineBlock>) -> PyResult<Object<'py>> {
+    let py = this.py();
+    let (kind, phase, when) = this.value().state.with(py, |state| (state.kind, state.phase, state.when));
+    let mut text = format!("<{} [{}]", kind.name(), name(phase));
+    if phase == Phase::Entered {
+        let when = match when {
+            None => py.None().into_bound(py),
+            Some(when) => names::round(py)?.call1((when, 3))?,
+        };
+        text.push_str(&format!(" when={}", when.repr()?));
+    }
+    text.push('>');
+    Ok(PyString::new(py, &text).into_any())
+}
+
+fn name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Created => "created",
+        Phase::Entered => "active",
+        Phase::Expiring => "expiring",
+        Phase::Expired => "expired",
+        Phase::Exited => "finished",
+    }
+}
+
+/// Begins the block.
+pub(super) fn enter(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
+    let py = this.py();
+    let (kind, phase) = this.value().state.with(py, |state| (state.kind, state.phase));
+    if phase != Phase::Created {
+        return Err(PyRuntimeError::new_err(format!("{} has already been entered", kind.name())));
+    }
+    let event_loop = running::event_loop(py)?;
+    let Some(parent) = Parent::current(&event_loop)? else {
+        return Err(PyRuntimeError::new_err(format!("{} should be used inside a task", kind.name())));
+    };
+    let requests = parent.cancelling(py)?;
+    let outer = deadline::link(this, parent.bind(py))?;
+    let (when, replaced) = this.value().state.with(py, |state| {
+        state.phase = Phase::Entered;
+        state.requests = requests;
+        let outer = std::mem::replace(&mut state.outer, outer);
+        (state.when, (state.parent.replace(parent), outer))
+    });
+    drop(replaced);
+    let Some(when) = when else { return Ok(()) };
+    set_alarm(this, &event_loop, when).or_else(|error| {
+        let (parent, outer) = this.value().state.with(py, |state| (state.parent.take(), state.outer.take()));
+        parent.map_or(Ok(()), |parent| deadline::unlink(this, parent.bind(py), outer))?;
+        Err(error)
+    })
+}
+
+fn reschedule(this: &Bound<'_, DeadlineBlock>, when: Option<f64>) -> PyResult<()> {
+    let py = this.py();
+    let (kind, phase) = this.value().state.with(py, |state| (state.kind, state.phase));
+    match phase {
+        Phase::Created => {
+            return Err(PyRuntimeError::new_err(format!("{} has not been entered", kind.name())));
+        }
+        Phase::Entered => {}
+        other => {
+            let text = format!("Cannot change state of {} {}", name(other), kind.name());
+            return Err(PyRuntimeError::new_err(text));
+        }
+    }
+    this.value().state.with(py, |state| {
+        state.when = when;
+        state.suspended = false;
+    });
+    stop_alarm(this)?;
+    match when {
+        Some(when) => set_alarm(this, &running::event_loop(py)?, when),
+        None => Ok(()),
+    }
+}
+
+/// Ends the block, which `error` leaves (None: it does not fail). Says whether the error is swallowed, in a block
+/// that can do so.
+pub(super) fn exit(this: &Bound<'_, DeadlineBlock>, error: &Object<'_>) -> PyResult<Option<bool>> {
+    let py = this.py();
+    stop_alarm(this)?;
+    let (kind, phase, parent, outer, requests) = this.value().state.with(py, |state| {
+        let phase = state.phase;
+        state.phase = match phase {
+            Phase::Entered => Phase::Exited,
+            Phase::Expiring => Phase::Expired,
+            other => other,
+        };
+        (state.kind, phase, state.parent.take(), state.outer.take(), state.requests)
+    });
+    if let Some(parent) = &parent {
+        deadline::unlink(this, parent.bind(py), outer)?;
+    }
+    match (phase, parent) {
+        (Phase::Entered, _) => Ok(kind.goes_on()),
+        (Phase::Expiring, Some(parent)) => {
+            if parent.uncancel(py)? > requests || error.is_none() {
+                return Ok(kind.goes_on());
+            }
+            end_cancel(this, kind, error.cast::<PyBaseException>()?)
+        }
+        _ => {
+            let text = format!("the block of a {} is left once, after it was entered", kind.name());
+            Err(PyAssertionError::new_err(text))
+        }
+    }
+}
+
+/// The block asked for a cancellation, and nobody else did: what becomes of the error that leaves it.
+fn end_cancel(
+    this: &Bound<'_, DeadlineBlock>,
+    kind: Kind,
+    error: &Bound<'_, PyBaseException>,
+) -> PyResult<Option<bool>> {
+    match (kind, errors::is_cancelled_error(error)) {
+        (Kind::Timeout, true) => Err(errors::timed_out(error)?),
+        (Kind::Timeout, false) => explain_timeout(error).map(|()| kind.goes_on()),
+        (Kind::MoveOn, true) => {
+            this.value().state.with(this.py(), |state| state.caught = true);
+            Ok(Some(true))
+        }
+        (Kind::MoveOn, false) => Ok(kind.goes_on()),
+    }
+}

@@ -1,0 +1,358 @@
+//! Bounded: the slots of a group with `limit=`, and the line of those who wait for one.
+//!
+//! One line, first come first served: tasks that `create_task` has put there before they began, and callers of
+//! `submit` and `start`. A slot is given back when its task has ended, and the first of the line has it in the
+//! same moment, so nobody waits while a slot is free. Invariants: `places` says of each child whether it has a
+//! slot or a place in the line; a caller is counted from its first wait until its task exists or it gave up,
+//! and so long the block waits for it.
+
+use pyo3::prelude::*;
+use tonnage_core::waiters::{Ticket, Waiters};
+
+use super::lending::{self, Seeker};
+use super::{Key, State, TaskGroup};
+use crate::cpython::{Native, Object, Visit};
+use crate::future;
+use crate::structured::limit::Limit;
+use crate::structured::slots::Slots;
+use crate::task::{self, Standing, Task};
+use crate::waiter::Waiter;
+
+pub(super) struct Bounded {
+    slots: Slots,
+    /// How many tasks may stand in the line.
+    max_pending: usize,
+    /// Bounded by `max_pending` and by the callers, each of which is a task that waits.
+    line: Waiters<Waiting>,
+    /// Tasks in the line.
+    parked: usize,
+    /// Callers who wait, or were granted a slot that their task does not have yet.
+    callers: usize,
+    /// By the index of each child.
+    places: Vec<Place>,
+    /// Tasks that an abort has taken out of the line.
+    never_started: usize,
+    /// Children that are being made, and may run before they are children.
+    being_made: usize,
+    /// Members who lend their slots.
+    pub(super) seekers: Vec<Seeker>,
+}
+
+/// Who stands in the line.
+pub(super) enum Waiting {
+    /// A child that has made no step.
+    Parked(u32),
+    /// A child of the loop's task factory, and what it waits for before it begins.
+    Postponed(u32, Waiter),
+    /// Who calls `submit` or `start`.
+    Caller(Waiter),
+}
+
+/// What a child has.
+#[derive(Clone, Copy)]
+enum Place {
+    /// A daemon, or one that was taken out of the line and ends.
+    None,
+    Line(Ticket),
+    Slot,
+}
+
+/// The answer to a task that wants to begin.
+pub(super) enum Answer {
+    /// It has a slot.
+    Slot,
+    /// It may stand in the line.
+    Line,
+    Full {
+        running: usize,
+        waiting: usize,
+    },
+}
+
+impl Bounded {
+    pub(super) fn new(limit: &Limit, max_pending: usize) -> Self {
+        Self {
+            slots: Slots::new(limit),
+            max_pending,
+            line: Waiters::new(),
+            parked: 0,
+            callers: 0,
+            places: Vec::new(),
+            never_started: 0,
+            being_made: 0,
+            seekers: Vec::new(),
+        }
+    }
+
+    pub(super) fn ask(&mut self) -> Answer {
+        if self.line.is_empty() && self.slots.take() {
+            Answer::Slot
+        } else if self.parked < self.max_pending {
+            Answer::Line
+        } else {
+            Answer::Full { running: self.slots.taken(), waiting: self.line.len() }
+        }
+    }
+
+    /// The child has the slot that was taken for it.
+    fn hold(&mut self, index: u32) {
+        *self.place(index) = Place::Slot;
+    }
+
+    /// The child stands in the line.
+    pub(super) fn stand(&mut self, index: u32, waiting: Waiting) {
+        let ticket = self.line.push(waiting);
+        self.parked += 1;
+        *self.place(index) = Place::Line(ticket);
+    }
+
+    fn place(&mut self, index: u32) -> &mut Place {
+        let index = index as usize;
+        if self.places.len() <= index {
+            self.places.resize(index + 1, Place::None);
+        }
+        &mut self.places[index]
+    }
+
+    /// The child leaves the line, or gives its slot back.
+    #[must_use]
+    pub(super) fn leave(&mut self, index: u32) -> Option<Waiting> {
+        match std::mem::replace(self.place(index), Place::None) {
+            Place::None => None,
+            Place::Slot => {
+                self.slots.give_back();
+                None
+            }
+            Place::Line(ticket) => {
+                self.parked -= 1;
+                self.line.remove(ticket)
+            }
+        }
+    }
+
+    /// The first of the line, if there is a slot, which is its own then.
+    fn next(&mut self) -> Option<Waiting> {
+        if self.line.is_empty() || !self.slots.take() {
+            return None;
+        }
+        let next = self.line.pop();
+        if let Some(Waiting::Parked(index) | Waiting::Postponed(index, _)) = next {
+            self.parked -= 1;
+            self.hold(index);
+        }
+        next
+    }
+
+    /// Lets a child out of the line before its time, on the slot of somebody who waits for it.
+    pub(super) fn lend(&mut self, index: u32) -> Option<Waiting> {
+        let Place::Line(_) = *self.place(index) else { return None };
+        let waiting = self.leave(index);
+        self.slots.borrow();
+        self.hold(index);
+        waiting
+    }
+
+    pub(super) fn has_slot(&mut self, index: u32) -> bool {
+        matches!(self.place(index), Place::Slot)
+    }
+
+    /// Takes a slot for a caller, if there is one.
+    pub(super) fn serve_caller(&mut self) -> bool {
+        let is_free = self.line.is_empty() && self.slots.take();
+        self.callers += usize::from(is_free);
+        is_free
+    }
+
+    /// Lets a caller stand in the line.
+    pub(super) fn keep_caller(&mut self, waiter: Waiter) -> Ticket {
+        self.callers += 1;
+        self.line.push(Waiting::Caller(waiter))
+    }
+
+    /// A member calls, and lends its slot.
+    pub(super) fn lend_to_caller(&mut self) {
+        self.slots.borrow();
+        self.callers += 1;
+    }
+
+    pub(super) fn remove_caller(&mut self, ticket: Ticket) -> Option<Waiting> {
+        self.line.remove(ticket)
+    }
+
+    /// A caller has its task, or gave up.
+    pub(super) fn caller_done(&mut self) {
+        self.callers -= 1;
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.line.len()
+    }
+
+    pub(super) fn callers(&self) -> usize {
+        self.callers
+    }
+
+    pub(super) fn never_started(&self) -> usize {
+        self.never_started
+    }
+
+    /// Empties the line for an abort.
+    #[must_use]
+    fn close(&mut self) -> Vec<Waiting> {
+        let all = self.line.drain();
+        for waiting in &all {
+            if let Waiting::Parked(index) | Waiting::Postponed(index, _) = waiting {
+                *self.place(*index) = Place::None;
+                self.never_started += 1;
+            }
+        }
+        self.parked = 0;
+        all
+    }
+
+    /// Lets go of all references.
+    #[must_use]
+    pub(super) fn clear(&mut self) -> (Vec<Waiting>, Vec<Seeker>) {
+        self.parked = 0;
+        self.places.clear();
+        (self.line.drain(), std::mem::take(&mut self.seekers))
+    }
+
+    pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        let line = self.line.iter().map(|waiting| match waiting {
+            Waiting::Parked(_) => 0,
+            Waiting::Postponed(_, waiter) | Waiting::Caller(waiter) => waiter.traverse(visit),
+        });
+        let seekers = self.seekers.iter().map(|seeker| seeker.traverse(visit));
+        line.chain(seekers).find(|shown| *shown != 0).unwrap_or(0)
+    }
+}
+
+impl State {
+    /// The slots of a group that was found to be bounded.
+    pub(super) fn slots(&mut self) -> &mut Bounded {
+        self.bounded.as_mut().expect("a group that was made bounded stays so")
+    }
+}
+
+/// Gives free slots to the first of the line.
+pub(super) fn admit(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
+    let py = group.py();
+    let mut admitted = Ok(());
+    while let Some((waiting, child)) = group.value().state.with(py, |state| {
+        let waiting = state.bounded.as_mut()?.next()?;
+        let child = match waiting {
+            Waiting::Parked(index) | Waiting::Postponed(index, _) => state.children.get(index),
+            Waiting::Caller(_) => None,
+        };
+        Some((waiting, child.map(|child| child.get_bound(py))))
+    }) {
+        // Each is told, whatever becomes of the others.
+        admitted = admitted.and(begin(group, waiting, child.as_ref()));
+    }
+    admitted
+}
+
+/// Tells who has got a slot.
+pub(super) fn begin(
+    group: &Bound<'_, TaskGroup>,
+    waiting: Waiting,
+    child: Option<&Object<'_>>,
+) -> PyResult<()> {
+    let py = group.py();
+    let none = py.None().into_bound(py);
+    match waiting {
+        Waiting::Parked(_) => {
+            child.map_or(Ok(()), |child| task::start_parked(child.cast().map_err(PyErr::from)?))
+        }
+        Waiting::Postponed(_, waiter) => {
+            if let Some(Ok(task)) = child.map(|child| child.cast::<Task>()) {
+                task.value().stand(py, Standing::Plain);
+            }
+            // If it was cancelled meanwhile, it keeps the slot until it has ended.
+            waiter.wake(&none).map(drop)
+        }
+        Waiting::Caller(waiter) => {
+            if !waiter.wake(&none)? {
+                group.value().state.with(py, |state| state.slots().slots.give_back());
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A child of a bounded group has ended, and has left: who is next?
+pub(super) fn child_left(group: &Bound<'_, TaskGroup>, child: &Object<'_>) -> PyResult<()> {
+    let lent = lending::child_left(group, child);
+    lent.and(admit(group))
+}
+
+/// Nobody of the line will have a slot: the group is aborted. The tasks of the line are cancelled as children.
+pub(super) fn close_line(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
+    let closed = group.value().state.with(group.py(), |state| state.bounded.as_mut().map(|it| it.close()));
+    let mut cancelled = Ok(());
+    for waiting in closed.iter().flatten() {
+        if let Waiting::Caller(waiter) = waiting {
+            cancelled = cancelled.and(waiter.cancel(group.py()));
+        }
+    }
+    cancelled
+}
+
+/// A parked child was cancelled.
+pub(crate) fn leave_line(group: &Object<'_>, index: u32) -> PyResult<()> {
+    let group = group.cast::<TaskGroup>()?;
+    let left = group.value().state.with(group.py(), |state| state.bounded.as_mut().map(|it| it.leave(index)));
+    drop(left);
+    Ok(())
+}
+
+/// Does the task run on a slot of the group?
+pub(super) fn is_member(group: &Bound<'_, TaskGroup>, task: &Object<'_>) -> bool {
+    let py = group.py();
+    if group.value().state.with(py, |state| state.slots().being_made > 0) {
+        // It starts eagerly.
+        return true;
+    }
+    let index = match task.cast::<Task>() {
+        Ok(task) => {
+            let key = future::key_of_parent(Task::as_future(task), group.as_any());
+            key.map(|key| Key::unpack(key).index)
+        }
+        Err(_) => group.value().state.with(py, |state| state.children.position(|child| child.is(task))),
+    };
+    index.is_some_and(|index| group.value().state.with(py, |state| state.slots().has_slot(index)))
+}
+
+/// A child has the slot that was taken for it.
+pub(super) fn hold(group: &Bound<'_, TaskGroup>, child: &Object<'_>, index: u32) {
+    let py = group.py();
+    group.value().state.with(py, |state| state.slots().hold(index));
+    if child.cast::<Task>().is_ok_and(|task| task.value().seeks(py)) {
+        // It started eagerly, and may wait for somebody of the line already.
+        lending::lend_or_report(group, child);
+    }
+}
+
+/// A slot was taken for a task that cannot be made.
+pub(super) fn slot_unused(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
+    group.value().state.with(group.py(), |state| state.slots().slots.give_back());
+    admit(group)
+}
+
+/// Makes a child, which may start eagerly.
+pub(super) fn while_making<R>(group: &Bound<'_, TaskGroup>, make: impl FnOnce() -> R) -> R {
+    let py = group.py();
+    group.value().state.with(py, |state| state.slots().being_made += 1);
+    let made = make();
+    group.value().state.with(py, |state| state.slots().being_made -= 1);
+    made
+}
+
+/// What the note on the group's error says.
+pub(super) fn never_started(count: usize) -> String {
+    match count {
+        1 => "1 task was waiting for a slot and never started".to_owned(),
+        count => format!("{count} tasks were waiting for a slot and never started"),
+    }
+}

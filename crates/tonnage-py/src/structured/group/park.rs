@@ -1,0 +1,116 @@
+//! Parking: a coroutine for which there is no slot becomes a task that waits in the line.
+
+use pyo3::exceptions::{PyNotImplementedError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::bounded::{self, Waiting};
+use super::create::adopt;
+use super::postponed::Postponed;
+use super::{Abort, Key, TaskGroup};
+use crate::cpython::{Native, Object, Owned};
+use crate::event_loop::EventLoop;
+use crate::structured::deadline;
+use crate::structured::ensure_future::{spawn_child, spawn_child_with};
+use crate::task::{self, Standing, Task, TaskOptions};
+use crate::waiter::Waiter;
+use crate::{future, names};
+
+/// A child in the line.
+pub(super) fn park<'py>(
+    group: &Bound<'py, TaskGroup>,
+    event_loop: &Object<'py>,
+    (coro, options): (&Object<'py>, Option<&Bound<'py, PyDict>>),
+) -> PyResult<Object<'py>> {
+    if makes_its_own_tasks(event_loop)? {
+        return postpone(group, event_loop, (coro, options));
+    }
+    let py = group.py();
+    let options = options.map(read).transpose()?;
+    let deadline = deadline::of_creator(event_loop)?;
+    let task = task::create_parked(event_loop, coro, options)?;
+    if let Some(deadline) = deadline {
+        task.value().inherit(py, deadline);
+    }
+    let child = Owned::from(task.as_any());
+    let (index, aborting) = group.value().state.with(py, |state| {
+        let index = state.children.insert(child);
+        state.slots().stand(index, Waiting::Parked(index));
+        (index, state.abort != Abort::No)
+    });
+    task::park(&task, group, index);
+    future::add_parent(Task::as_future(&task), group.as_any(), Key { index, daemon: false }.pack());
+    settle(group, task.as_any(), aborting)?;
+    Ok(task.into_any())
+}
+
+/// Has the program a say in what the loop's tasks are? Then one cannot be made without being started.
+fn makes_its_own_tasks(event_loop: &Object<'_>) -> PyResult<bool> {
+    let py = event_loop.py();
+    if let Some(native) = EventLoop::of_any(event_loop) {
+        return Ok(!native.is_plain() || native.has_task_factory(py));
+    }
+    match event_loop.call_method0(names::get_task_factory(py)) {
+        Ok(factory) => Ok(!factory.is_none()),
+        Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The options of `create_task`, for a task that does not start eagerly.
+fn read<'py>(options: &Bound<'py, PyDict>) -> PyResult<TaskOptions<'py>> {
+    let mut read = TaskOptions::default();
+    for (name, value) in options {
+        match name.extract::<&str>()? {
+            "name" => read.name = Some(value),
+            "context" => read.context = Some(value),
+            "eager_start" => {}
+            other => {
+                let text = format!("create_task() got an unexpected keyword argument '{other}'");
+                return Err(PyTypeError::new_err(text));
+            }
+        }
+    }
+    Ok(read)
+}
+
+/// A task that the loop makes in its own way, and that waits before it begins the coroutine.
+fn postpone<'py>(
+    group: &Bound<'py, TaskGroup>,
+    event_loop: &Object<'py>,
+    (coro, options): (&Object<'py>, Option<&Bound<'py, PyDict>>),
+) -> PyResult<Object<'py>> {
+    let py = group.py();
+    task::check_coroutine(coro)?;
+    let waiter = Waiter::create(event_loop)?;
+    let postponed = Postponed::create(coro, waiter.share(py))?;
+    let task = match options {
+        Some(options) => spawn_child_with(event_loop, &postponed, options),
+        None => spawn_child(event_loop, &postponed),
+    };
+    let task = match task {
+        Ok(task) => task,
+        Err(error) => {
+            postponed.call_method0(names::close(py))?;
+            return Err(error);
+        }
+    };
+    let index = adopt(group, &task, false)?;
+    if let Ok(task) = task.cast::<Task>() {
+        task.value().stand(py, Standing::Postponed);
+    }
+    let aborting = group.value().state.with(py, |state| {
+        state.slots().stand(index, Waiting::Postponed(index, waiter));
+        state.abort != Abort::No
+    });
+    settle(group, &task, aborting)?;
+    Ok(task)
+}
+
+/// Making the task may have run other code, which has aborted the group or given a slot back.
+fn settle(group: &Bound<'_, TaskGroup>, task: &Object<'_>, aborting: bool) -> PyResult<()> {
+    if aborting {
+        task::cancel_any(task, None)?;
+    }
+    bounded::admit(group)
+}

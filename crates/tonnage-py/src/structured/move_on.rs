@@ -1,0 +1,72 @@
+//! MoveOn: a block whose deadline cancels it, and after which the task goes on.
+
+use std::ffi::CStr;
+
+use pyo3::prelude::*;
+
+use super::deadline_block::{self, DeadlineBlock, Kind, seconds_or_none};
+use crate::cpython::native_class::create;
+use crate::cpython::{Args, Native, NativeClass, Object, Parameters, Slots, Visit};
+use crate::future::to_bool;
+
+#[repr(C)]
+pub(crate) struct MoveOn {
+    pub(crate) block: DeadlineBlock,
+}
+
+impl MoveOn {
+    fn create(py: Python<'_>, when: Option<f64>) -> PyResult<Object<'_>> {
+        Ok(create(py, Self { block: DeadlineBlock::new(Kind::MoveOn, when) })?.into_any())
+    }
+}
+
+/// `move_on_after(delay)`.
+pub(super) fn move_on_after<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<1> =
+        Parameters { function: "move_on_after", names: ["delay"], positional: 1, required: 1 };
+    let delay = seconds_or_none(&args, &PARAMETERS)?;
+    MoveOn::create(args.py(), deadline_block::after(args.py(), delay)?)
+}
+
+/// `move_on_at(when)`.
+pub(super) fn move_on_at<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    const PARAMETERS: Parameters<1> =
+        Parameters { function: "move_on_at", names: ["when"], positional: 1, required: 1 };
+    let when = seconds_or_none(&args, &PARAMETERS)?;
+    MoveOn::create(args.py(), when)
+}
+
+impl deadline_block::Class for MoveOn {
+    const RESCHEDULE: &'static str = "MoveOn.reschedule";
+}
+
+impl NativeClass for MoveOn {
+    const NAME: &'static CStr = c"tonnage.MoveOn";
+    const DOC: &'static CStr =
+        c"Cancel what runs in an `async with` block when a deadline passes, and go on after it.";
+
+    fn empty() -> Option<Self> {
+        None
+    }
+
+    fn is_link(&self, py: Python<'_>) -> bool {
+        self.block.is_link(py)
+    }
+
+    fn slots(slots: &mut Slots<Self>) {
+        deadline_block::methods(slots);
+        slots.property(
+            c"cancelled_caught",
+            c"Was the block left early because its deadline passed?",
+            |this| Ok(to_bool(this.py(), this.value().block.has_caught(this.py()))),
+        );
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.block.traverse(visit)
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        self.block.clear(py);
+    }
+}

@@ -1,0 +1,38 @@
+//! Slots: how many may run at once. The one place that decides whether one more may; groups and gathers with
+//! `limit=` ask here.
+
+use super::limit::Limit;
+
+pub(super) struct Slots {
+    limit: usize,
+    taken: usize,
+}
+
+impl Slots {
+    pub(super) fn new(limit: &Limit) -> Self {
+        let Limit::Count(limit) = *limit;
+        Self { limit, taken: 0 }
+    }
+
+    /// Takes a slot, if one is free.
+    #[must_use]
+    pub(super) fn take(&mut self) -> bool {
+        let is_free = self.taken < self.limit;
+        self.taken += usize::from(is_free);
+        is_free
+    }
+
+    /// Takes one that is not there: somebody who has a slot waits for who gets this. Nobody is let in until
+    /// as many have been given back.
+    pub(super) fn borrow(&mut self) {
+        self.taken += 1;
+    }
+
+    pub(super) fn give_back(&mut self) {
+        self.taken = self.taken.checked_sub(1).expect("who gives a slot back has taken it");
+    }
+
+    pub(super) fn taken(&self) -> usize {
+        self.taken
+    }
+}

@@ -1,0 +1,140 @@
+//! A parked task: it belongs to a bounded group, and waits for its slot.
+//!
+//! It is pending, but has made no step and stands in no queue of the loop: its group keeps it and its coroutine
+//! until there is a slot. Then it is started as any task is. A cancel ends it at once, and closes the coroutine,
+//! which never runs.
+
+use pyo3::prelude::*;
+
+use super::class::prepare;
+use super::{KeptAt, Task, TaskOptions, TaskState, check_coroutine, next_number, step};
+use crate::cpython::native_class::{create, create_with};
+use crate::cpython::{Guarded, Native, Object, Owned, context};
+use crate::event_loop::EventLoop;
+use crate::future::{self, Future};
+use crate::structured::{self, TaskGroup};
+use crate::{errors, names};
+
+/// What a task is to the line of its group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing.
+    Plain,
+    /// It stands there, and is not started.
+    Parked,
+    /// It stands there, and waits in its first step.
+    Postponed,
+    /// It may come to wait for one that stands there.
+    Seeks,
+}
+
+impl Task {
+    #[inline]
+    pub(crate) fn is_in_line(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| matches!(state.standing, Standing::Parked | Standing::Postponed))
+    }
+
+    #[inline]
+    pub(crate) fn seeks(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.standing == Standing::Seeks)
+    }
+
+    pub(crate) fn stand(&self, py: Python<'_>, standing: Standing) {
+        self.state.with(py, |state| state.standing = standing);
+    }
+}
+
+/// Creates a task that is not started; `park` must follow.
+pub(crate) fn create_parked<'py>(
+    event_loop: &Object<'py>,
+    coro: &Object<'py>,
+    options: Option<TaskOptions<'py>>,
+) -> PyResult<Bound<'py, Task>> {
+    let py = coro.py();
+    let native = EventLoop::bound(event_loop).filter(|native| native.get().is_plain_and_quiet());
+    let Some(native) = native else {
+        let task = create(py, Task::empty())?;
+        task.value().future.initialise(py, Some(event_loop.clone()), &task.get_type())?;
+        prepare(&task, coro, options.unwrap_or_default())?;
+        return Ok(task);
+    };
+    let Some(options) = options else {
+        check_coroutine(coro)?;
+        let context = context::copy_current(py)?;
+        return create_with(py, || Task {
+            future: Future::of_native_loop(native),
+            state: Guarded::new(TaskState {
+                coro: Some(coro.into()),
+                context: Some(context.into()),
+                number: next_number(py),
+                ..TaskState::empty()
+            }),
+        });
+    };
+    let mut value = Task::empty();
+    value.future = Future::of_native_loop(native);
+    let task = create(py, value)?;
+    prepare(&task, coro, options)?;
+    Ok(task)
+}
+
+/// The task is in the line of `group`, which keeps it under this key.
+#[inline]
+pub(crate) fn park(task: &Bound<'_, Task>, group: &Bound<'_, TaskGroup>, key: u32) {
+    let group = Owned::from(group.as_any());
+    let replaced = task.value().state.with(task.py(), |state| {
+        state.standing = Standing::Parked;
+        state.kept_at = Some(KeptAt::of(key));
+        state.waiter.replace(group)
+    });
+    drop(replaced);
+}
+
+/// There is a slot: the loop keeps it, and makes its first step.
+pub(crate) fn start_parked(task: &Bound<'_, Task>) -> PyResult<()> {
+    let py = task.py();
+    drop(unpark(task));
+    let event_loop = task.value().future.event_loop(py)?;
+    if let Some(native) = EventLoop::of(&event_loop)
+        && native.is_plain_and_quiet()
+        && !native.is_closed()
+    {
+        let at = native.start_task(py, task);
+        task.value().state.with(py, |state| state.kept_at = Some(at));
+        return Ok(());
+    }
+    step::wake(task, &event_loop)?;
+    Task::register(task, &event_loop)
+}
+
+/// A cancel ends it: it leaves the line, its coroutine is closed.
+pub(crate) fn end_parked(task: &Bound<'_, Task>, message: Option<Owned>) -> PyResult<()> {
+    let py = task.py();
+    let Some((group, key)) = unpark(task) else { return Ok(()) };
+    structured::leave_line(group.bind(py), key)?;
+    let future = Task::as_future(task);
+    let coro = task.value().state.with(py, |state| state.coro.as_ref().map(|coro| coro.get_bound(py)));
+    let closed = coro.map_or(Ok(()), |coro| coro.call_method0(names::close(py)).map(drop));
+    match closed {
+        Ok(()) => future::cancel(future, message).map(drop),
+        // Only a coroutine of another kind than `async def` runs code here.
+        Err(error) => {
+            let is_exit = errors::is_exit(py, &error);
+            let error = errors::into_object(py, error);
+            future::set_exception(future, &error)?;
+            if is_exit { Err(PyErr::from_value(error)) } else { Ok(()) }
+        }
+    }
+}
+
+/// The group that it was parked in, and the group's key.
+fn unpark(task: &Bound<'_, Task>) -> Option<(Owned, u32)> {
+    task.value().state.with(task.py(), |state| {
+        if state.standing != Standing::Parked {
+            return None;
+        }
+        state.standing = Standing::Plain;
+        let key = state.kept_at.take().map(KeptAt::key);
+        state.waiter.take().zip(key)
+    })
+}

@@ -1,0 +1,1 @@
+"""Tests of limiters, and of what else a program limits itself by."""
