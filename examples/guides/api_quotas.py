@@ -5,7 +5,7 @@ from __future__ import annotations
 import tonnage
 
 requests = tonnage.RateLimiter(200, burst=5, name="requests")
-tokens = tonnage.RateLimiter(60_000, per=60, burst=500, name="tokens")
+tokens = tonnage.RateLimiter(600_000, per=60, burst=1000, name="tokens")
 # How many calls may be open at once is a matter of its own.
 calls = tonnage.CapacityLimiter(10, name="calls")
 
@@ -25,7 +25,7 @@ async def main() -> None:
     prompts = ["x" * (10 + number % 90) for number in range(40)]
     spent = sum(await tonnage.amap(complete, prompts, limit=20))
     took = tonnage.get_running_loop().time() - started
-    print(f"{len(prompts)} calls, {spent} tokens, at {len(prompts) / took:.0f} requests a second at most 200")
+    print(f"{len(prompts)} calls, {spent} tokens in {took:.2f} s: {len(prompts) / took:.0f} a second of 200")
 
 
 tonnage.run(main())

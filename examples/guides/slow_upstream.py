@@ -6,8 +6,8 @@ import random
 
 import tonnage
 
-# Finds by itself how many calls the upstream can take, and refuses what is beyond.
-upstream = tonnage.AdaptiveLimiter(initial=10, max=100, name="upstream")
+# Finds by itself how many calls the upstream can take. A few wait, and not for long; the others are refused.
+upstream = tonnage.AdaptiveLimiter(initial=10, max=100, max_waiting=20, max_wait=0.5, name="upstream")
 # At most one call in five may be a second try.
 hedges = tonnage.Budget(ratio=0.2, min_per_second=1.0)
 
