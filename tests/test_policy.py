@@ -302,3 +302,22 @@ def test_groups_count_too(caplog):
 
     bounded(main, warn_tasks=5)
     assert len(caplog.records) == 1
+
+
+def test_gather_that_is_refused_midway_leaves_nothing_behind() -> None:
+    began: list[int] = []
+
+    async def work(number: int) -> None:
+        began.append(number)
+        await tonnage.sleep(3600)
+
+    async def main() -> None:
+        with pytest.raises(tonnage.Overloaded) as caught:
+            tonnage.gather(*[work(number) for number in range(6)])
+        assert caught.value.reason == "tasks"
+        await tonnage.sleep(0)
+        await tonnage.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert not began
+
+    tonnage.run(main(), policy=tonnage.Policy(max_tasks=4))

@@ -1614,6 +1614,7 @@ class PriorityQueue(Queue[SupportsRichComparisonT], asyncio.PriorityQueue[Suppor
         maxsize: int = 0,
         *,
         overflow: Literal["wait", "raise", "drop_newest"] = "wait",
+        target_delay: None = None,
         on_drop: Callable[[SupportsRichComparisonT, str], object] | None = None,
     ) -> None: ...
 
@@ -2023,6 +2024,9 @@ class Limiter:
             priority: Higher ones are served first.
 
         Raises:
+            LimiterDeadlock: For a second or longer nobody was served, and all who hold tokens, in blocks or for
+                `release()`, wait for nothing but tasks that wait for this limiter: by `await`, at the end of a group
+                or in `gather()`, and under no deadline. Only tasks of tonnage are looked at, on its loop.
             Overloaded: As many wait as may (`"full"`), or the wait was or would be too long (`"delay"`,
                 `"deadline"`), or the limiter is closed (`"closed"`).
             RuntimeError: Tasks of another loop wait.

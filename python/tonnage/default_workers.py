@@ -47,7 +47,7 @@ class DefaultWorkers(Workers):
     def stop(self) -> None:
         """Take no more calls, and wait for none; those in the line still run, as in asyncio."""
         self._refuse_more()
-        self._threads.end(busy=[call.thread for call in list(self._running)])
+        self._end_free_threads()
 
     def _forget_cancelled(self, call: FutureCall, future: asyncio.Future[Any]) -> None:
         if future.cancelled():

@@ -44,6 +44,7 @@ def _wait_for(workers: Workers, began_at: float) -> None:
             break
         ended.wait(rest_s)
     workers._listeners.remove(ended.set)
+    workers._end_free_threads()
 
 
 def _forget_calls() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,9 @@ class Threads:
         give_up_after = JOIN_S
         for thread in self._all.difference(busy):
             if thread is not threading.current_thread() and give_up_after > 0:
-                thread.join(give_up_after)
+                # The interpreter may be at its very end, and refuse.
+                with suppress(RuntimeError):
+                    thread.join(give_up_after)
                 if thread.is_alive():
                     give_up_after = 0
 

@@ -338,8 +338,11 @@ class Workers:
         live_workers.discard(self)
         if left:
             logger.warning("%s", self._describe(left))
-        self._threads.end(busy=[call.thread for call in left])
+        self._end_free_threads()
         return not refused and all(call.is_given_up for call in left)
+
+    def _end_free_threads(self) -> None:
+        self._threads.end(busy=[call.thread for call in list(self._running)])
 
     def _describe(self, calls: list[Call]) -> str:
         name = "" if self._name is None else f" {self._name!r}"

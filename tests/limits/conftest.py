@@ -20,11 +20,14 @@ class JumpingLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
+        self.jumps = 0
         selector: Any = self._selector  # type: ignore[attr-defined]
         select = selector.select
 
         def jump(timeout: float | None = None) -> Any:
-            self.now += timeout or 0
+            if timeout:
+                self.now += timeout
+                self.jumps += 1
             return select(0)
 
         selector.select = jump

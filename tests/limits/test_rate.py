@@ -87,7 +87,8 @@ def test_nothing_comes_faster_on_a_real_clock(run: Run) -> None:
         limiter = tonnage.RateLimiter(1000, burst=2)
         began = time.monotonic()
         await asyncio.gather(*(limiter.acquire() for _ in range(12)))
-        assert time.monotonic() - began >= 0.01
+        # A millisecond is what a step of uvloop's clock may be.
+        assert time.monotonic() - began >= 0.009
 
     run(main())
 
@@ -218,7 +219,7 @@ def test_a_cancel_in_the_turn_of_the_grant_gives_the_token_to_the_next(run: Run,
 
 def test_a_block_holds_nothing_and_a_permit_is_released_once(run: Run) -> None:
     async def main() -> None:
-        limiter = tonnage.RateLimiter(1000)
+        limiter = tonnage.RateLimiter(1, burst=5)
         async with limiter as permit, limiter:
             assert limiter.stats().borrowers == ()
         permit.release()

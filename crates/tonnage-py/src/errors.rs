@@ -116,8 +116,6 @@ pub(crate) enum Refusal {
     Closed,
     /// The program has too many tasks.
     Tasks,
-    /// A retry or a hedge is over its budget.
-    Budget,
 }
 
 impl Refusal {
@@ -128,7 +126,6 @@ impl Refusal {
             Self::Deadline => "deadline",
             Self::Closed => "closed",
             Self::Tasks => "tasks",
-            Self::Budget => "budget",
         }
     }
 }
@@ -150,6 +147,17 @@ pub(crate) fn overloaded(
         names::overloaded(py)?.call((text,), Some(&details))
     };
     create().map_or_else(|error| error, PyErr::from_value)
+}
+
+/// Is it `tonnage.Overloaded`?
+pub(crate) fn is_overloaded(py: Python<'_>, error: &PyErr) -> bool {
+    names::overloaded(py).is_ok_and(|class| error.matches(py, class).unwrap_or(false))
+}
+
+/// `tonnage.LimiterDeadlock`.
+#[cold]
+pub(crate) fn deadlock(py: Python<'_>, text: &str) -> PyErr {
+    instance(names::limiter_deadlock(py), (text,))
 }
 
 pub(crate) fn loop_is_closed() -> PyErr {

@@ -174,6 +174,7 @@ imported! {
     exc_info = "sys", "exc_info";
     broken_barrier_error = "tonnage.errors", "BrokenBarrierError";
     overloaded = "tonnage.errors", "Overloaded";
+    limiter_deadlock = "tonnage.errors", "LimiterDeadlock";
     warn_of_tasks = "tonnage.policy", "warn_of_tasks";
     limited = "tonnage.limited", "limited";
     asyncio_timeout_error = "asyncio.exceptions", "TimeoutError";

@@ -205,6 +205,22 @@ impl<W> Admission<W> {
         self.line.leave(ticket)
     }
 
+    /// Takes out who came last: he is refused. Nobody else is served for it.
+    #[must_use]
+    pub fn forget_newest(&mut self) -> Option<Entry<W>> {
+        let ticket = self.line.newest()?;
+        self.line.leave(ticket)
+    }
+
+    /// How many tokens are lent; 0 if they do not come back.
+    #[must_use]
+    pub fn in_use(&self) -> u64 {
+        match &self.supply {
+            Supply::Capacity(capacity) => capacity.in_use(),
+            Supply::Rate(_) => 0,
+        }
+    }
+
     /// What was admitted has ended.
     #[inline]
     pub fn give_back(&mut self, request: &Request) {

@@ -177,6 +177,12 @@ impl<W> Line<W> {
         self.waiting.first().map(|(number, entry)| (Ticket(number), entry))
     }
 
+    /// Who came last of all that wait.
+    #[must_use]
+    pub fn newest(&self) -> Option<Ticket> {
+        self.waiting.last_number().map(Ticket)
+    }
+
     /// How many tokens those want who are served before a request that joins with this priority. Keys take turns,
     /// so that it may come before some of them.
     #[must_use]

@@ -39,6 +39,10 @@ impl<T> Sparse<T> {
         value.as_ref().map(|value| (*number, value))
     }
 
+    pub(super) fn last_number(&self) -> Option<u64> {
+        self.places.back().map(|(number, _)| *number)
+    }
+
     pub(super) fn get(&self, number: u64) -> Option<&T> {
         self.places.get(self.place(number)?)?.1.as_ref()
     }

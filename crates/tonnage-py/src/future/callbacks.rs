@@ -286,6 +286,19 @@ pub(crate) fn waiting_tasks<'py>(future: &Bound<'py, Future>) -> PyResult<Vec<Ob
     Ok(tasks)
 }
 
+/// The tasks that are woken when the future is done, and the parents that are told: groups, gathers, …
+pub(crate) fn who_waits<'py>(future: &Object<'py>) -> Vec<Object<'py>> {
+    let py = future.py();
+    let Ok(future) = future.cast::<Future>() else { return vec![] };
+    let entries = future.value().state.with(py, |state| state.callbacks.copies(py));
+    let parent = |entry: &Callback| match entry {
+        Callback::Wakeup(task) => Some(task.get_bound(py).into_any()),
+        Callback::Report { parent, .. } => Some(parent.get_bound(py)),
+        Callback::Call { callback, .. } => callback.bind(py).cast::<TaskWakeup>().ok()?.value().task(py),
+    };
+    entries.iter().filter_map(parent).collect()
+}
+
 /// The attribute `_callbacks`: a list of (callback, context), or None.
 pub(super) fn list<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
     let py = future.py();

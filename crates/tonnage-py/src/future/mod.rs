@@ -22,7 +22,7 @@ pub(crate) use any_kind::{
 pub(crate) use awaiting::{FutureIter, resume};
 pub(crate) use callbacks::{
     Callback, Callbacks, add_parent, add_waiting_task, key_of_parent, parents, remove_parent,
-    run as run_callback, waiting_tasks,
+    run as run_callback, waiting_tasks, who_waits,
 };
 pub(crate) use class::{CANCEL, create_native, named_repr, receiver_of_set_result, to_bool};
 pub(crate) use finalizer::{add_source_traceback, report_unretrieved};

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use tonnage_core::timers::TimerKey;
 
 use super::limiter::Limiter;
-use super::{adaptive, config};
+use super::{adaptive, config, deadlock};
 use crate::cpython::{Native, Object, Owned, Visit};
 use crate::event_loop::EventLoop;
 use crate::names;
@@ -43,7 +43,8 @@ pub(super) fn set(this: &Bound<'_, Limiter>, now_ns: u64) -> PyResult<()> {
     let (next_ns, is_empty) =
         Limiter::admission(this, |admission| (admission.next_event_ns(now_ns), admission.line().is_empty()))?;
     let comes_up_ns = adaptive::lowered_until_ns(this).filter(|_| !is_empty);
-    let next_ns = next_ns.into_iter().chain(comes_up_ns).min();
+    let look_ns = deadlock::next_look_ns(this, now_ns)?;
+    let next_ns = next_ns.into_iter().chain(comes_up_ns).chain(look_ns).min();
     if this.value().state.with(py, |state| state.alarm.at_ns()) == next_ns {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use super::holders::Kind;
 use super::limiter::{self, Limiter};
 use super::refusal::{self, Cause, check_most};
 use super::serve::{self, Payload};
-use super::{adaptive, alarm, deadline, permit};
+use super::{adaptive, alarm, deadline, deadlock, permit};
 use crate::cpython::Object;
 
 /// A permit, if the tokens are there and nobody is before; else nothing, and the caller may wait (`acquire_later`).
@@ -41,6 +41,7 @@ pub(crate) fn acquire_later(
     may_join(this, &request)?;
     let now_ns = limiter::now_ns(this.py())?;
     let ticket = Limiter::admission(this, |admission| admission.join(now_ns, request, payload))?;
+    deadlock::look_again(this);
     match alarm::set(this, now_ns) {
         Ok(()) => Ok(Asked::Waits(ticket)),
         Err(error) => {

@@ -233,6 +233,14 @@ impl Holders {
         holders
     }
 
+    /// How many tokens are lent to blocks and to tasks that release them themselves, and the holders of these.
+    pub(super) fn in_blocks<'py>(&self, py: Python<'py>) -> (u64, Vec<Object<'py>>) {
+        let of_block = |record: &&Record| matches!(record.kind, Kind::Block | Kind::Dropped);
+        let blocks = self.records.values().filter(of_block);
+        let tokens = blocks.clone().fold(0, |sum, record| record.request.tokens.saturating_add(sum));
+        (tokens, blocks.filter_map(|record| record.holder.get(py)).collect())
+    }
+
     /// Takes all out, for the collector.
     pub(super) fn drain(&mut self) -> (NumberMap<Record>, NumberMap<Owned>) {
         self.newest.clear();

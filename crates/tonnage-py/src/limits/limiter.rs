@@ -12,6 +12,7 @@ use tonnage_core::limits::{Admission, Bounds, Supply};
 use super::adaptive::Adaptive;
 use super::alarm::Alarm;
 use super::borrow::Borrowers;
+use super::deadlock::Look;
 use super::holders::Holders;
 use super::keys::Keys;
 use super::refusal::Counts;
@@ -39,6 +40,8 @@ pub(super) struct State {
     pub(super) keys: Keys,
     pub(super) alarm: Alarm,
     pub(super) refused: Counts,
+    /// When a deadlock is looked for.
+    pub(super) look: Option<Look>,
     /// Of an AdaptiveLimiter.
     pub(super) adaptive: Option<Adaptive>,
 }

@@ -18,6 +18,7 @@ mod budget;
 mod capacity;
 mod config;
 mod deadline;
+mod deadlock;
 mod gradient;
 mod holders;
 mod keys;

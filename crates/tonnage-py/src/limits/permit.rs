@@ -105,12 +105,12 @@ pub(super) fn note<'py>(
 /// Takes back what was lent, and hands it to those who wait.
 #[inline]
 pub(super) fn take_back(this: &Bound<'_, Limiter>, request: &Request) -> PyResult<()> {
-    Limiter::admission(this, |admission| admission.give_back(request))?;
+    let nobody_waits = Limiter::admission(this, |admission| {
+        admission.give_back(request);
+        admission.line().is_empty()
+    })?;
     keys::let_go(this, request.key);
-    if Limiter::admission(this, |admission| admission.line().is_empty())? {
-        return Ok(());
-    }
-    serve::serve(this)
+    if nobody_waits { Ok(()) } else { serve::serve(this) }
 }
 
 /// Ends a loan; false if it had ended.

@@ -79,11 +79,12 @@ pub(super) fn of_cause(this: &Bound<'_, Limiter>, cause: Cause, request: &Reques
 fn retry_after(admission: &Admission<Payload>, cause: Cause) -> Option<f64> {
     let max_wait_ns = admission.bounds().max_wait_ns.unwrap_or(0);
     match cause {
-        Cause::MustWait { wait_ns } | Cause::Refused(Refused::Full, wait_ns) => wait_ns.map(seconds),
+        Cause::MustWait { wait_ns } | Cause::Refused(Refused::Full | Refused::Deadline { .. }, wait_ns) => {
+            wait_ns.map(seconds)
+        }
         Cause::Refused(Refused::Delay { wait_ns }, Some(_)) => {
             Some(seconds(wait_ns.saturating_sub(max_wait_ns)))
         }
-        Cause::Refused(Refused::Deadline { .. }, wait_ns) => wait_ns.map(seconds),
         _ => None,
     }
 }

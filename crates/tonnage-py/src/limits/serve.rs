@@ -8,7 +8,7 @@ use tonnage_core::limits::{Entry, Served};
 
 use super::limiter::{self, Limiter};
 use super::refusal::{self, Cause};
-use super::{adaptive, alarm};
+use super::{adaptive, alarm, deadlock};
 use crate::cpython::{Native, Object, Visit};
 use crate::event_loop::EventLoop;
 use crate::waiter::Waiter;
@@ -28,7 +28,7 @@ impl Payload {
     }
 
     /// Hands him his tokens (True), or the error; false if he does not want them any more.
-    fn hand(&self, what: &Object<'_>) -> bool {
+    pub(super) fn hand(&self, what: &Object<'_>) -> bool {
         let py = what.py();
         match self {
             Self::Waiter(waiter) => match waiter.wake(what) {
@@ -53,6 +53,7 @@ pub(crate) fn on_time(this: &Bound<'_, Limiter>) -> PyResult<()> {
 #[inline]
 pub(super) fn serve(this: &Bound<'_, Limiter>) -> PyResult<()> {
     if Limiter::admission(this, |admission| admission.line().is_empty())? {
+        deadlock::stop_looking(this);
         return alarm::stop(this);
     }
     serve_at(this, 0)
@@ -71,6 +72,7 @@ fn serve_at(this: &Bound<'_, Limiter>, due_ns: u64) -> PyResult<()> {
     while let Some(served) = Limiter::admission(this, |admission| admission.serve(now_ns))? {
         hand_out(this, served, now_ns)?;
     }
+    deadlock::look(this, now_ns)?;
     alarm::set(this, now_ns)
 }
 

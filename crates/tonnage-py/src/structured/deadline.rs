@@ -34,7 +34,8 @@ pub(crate) fn effective(event_loop: &Object<'_>) -> PyResult<Option<f64>> {
     }
 }
 
-fn of_task(task: &Object<'_>) -> PyResult<Option<f64>> {
+/// As `effective`, of any task.
+pub(crate) fn of_task(task: &Object<'_>) -> PyResult<Option<f64>> {
     let py = task.py();
     let mut nearest = match task.cast::<Task>() {
         Ok(task) if !task.value().is_bounded(py) => return Ok(None),
@@ -102,13 +103,12 @@ pub(super) fn unlink(
 /// The deadline that the children inherit which the current task starts on `event_loop`.
 #[inline]
 pub(super) fn of_creator(event_loop: &Object<'_>) -> PyResult<Option<f64>> {
-    match EventLoop::of(event_loop) {
-        Some(native) if native.runs_bounded_task(event_loop.py()) => effective(event_loop),
-        Some(_) => Ok(None),
-        // A loop of ours with methods that are overridden.
-        None if EventLoop::of_any(event_loop).is_some() => effective(event_loop),
-        None => Ok(None),
-    }
+    let may_be_bounded = match EventLoop::of(event_loop) {
+        Some(native) => native.runs_bounded_task(event_loop.py()),
+        // A loop of ours with methods that are overridden may be.
+        None => EventLoop::of_any(event_loop).is_some(),
+    };
+    if may_be_bounded { effective(event_loop) } else { Ok(None) }
 }
 
 thread_local! {

@@ -21,7 +21,7 @@ fn address(task: &Object<'_>) -> usize {
 pub(super) fn innermost<'py>(task: &Object<'py>) -> PyResult<Option<Bound<'py, DeadlineBlock>>> {
     let py = task.py();
     let block = INNERMOST.with(py, |table| table.get(&address(task)).map(|block| block.get_bound(py)));
-    Ok(block.map_or(Ok(None), |block| block.upgrade_as::<DeadlineBlock>())?)
+    block.map_or(Ok(None), |block| block.upgrade_as::<DeadlineBlock>())
 }
 
 pub(super) fn set_innermost(task: &Object<'_>, block: Option<&Bound<'_, DeadlineBlock>>) -> PyResult<()> {

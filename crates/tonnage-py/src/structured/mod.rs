@@ -63,6 +63,7 @@ use crate::waiter::Waiter;
 
 /// Adds the functions to the module.
 pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_deadlines(module)?;
     add_function(
         module,
         c"amap",
@@ -87,6 +88,30 @@ pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
         c"Let others run for `delay` seconds, then return `result`.",
         sleep::sleep,
     )?;
+    add_function(
+        module,
+        c"wait_for",
+        c"Wait for an awaitable, at most `timeout` seconds; None is for ever.",
+        wait_for::wait_for,
+    )?;
+    add_function(module, c"gather", c"Run awaitables at once, and collect their results.", gather::gather)?;
+    add_function(
+        module,
+        c"race",
+        c"Call functions for one result: the first to succeed wins, the others are cancelled.",
+        race::race,
+    )?;
+    add_function(module, c"shield", c"Wait for a future, shielding it from cancellation.", shield::shield)?;
+    add_function(module, c"wait", c"Wait for some or all of several futures.", wait::wait)?;
+    add_function(
+        module,
+        c"as_completed",
+        c"Iterate over awaitables in the order in which they end.",
+        as_completed::as_completed,
+    )
+}
+
+fn add_deadlines(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_function(
         module,
         c"timeout",
@@ -116,27 +141,6 @@ pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
         c"current_effective_deadline",
         c"Return by when what the current task does must end, in the loop's time; infinity is never.",
         deadline::current_effective_deadline,
-    )?;
-    add_function(
-        module,
-        c"wait_for",
-        c"Wait for an awaitable, at most `timeout` seconds; None is for ever.",
-        wait_for::wait_for,
-    )?;
-    add_function(module, c"gather", c"Run awaitables at once, and collect their results.", gather::gather)?;
-    add_function(
-        module,
-        c"race",
-        c"Call functions for one result: the first to succeed wins, the others are cancelled.",
-        race::race,
-    )?;
-    add_function(module, c"shield", c"Wait for a future, shielding it from cancellation.", shield::shield)?;
-    add_function(module, c"wait", c"Wait for some or all of several futures.", wait::wait)?;
-    add_function(
-        module,
-        c"as_completed",
-        c"Iterate over awaitables in the order in which they end.",
-        as_completed::as_completed,
     )
 }
 
@@ -179,6 +183,15 @@ fn tell(parent: &Object<'_>, key: u32, child: &Object<'_>) -> PyResult<()> {
         // The future by which a coroutine of ours waits for the child's end.
         Waiter::of(parent).wake(&parent.py().None().into_bound(parent.py())).map(drop)
     })
+}
+
+/// The future that is awaited for the end of all children of a parent, and those that have not ended; nothing if it
+/// does not wait for all of them.
+pub(crate) fn end_of_all<'py>(parent: &Object<'py>) -> PyResult<Option<(Object<'py>, Vec<Object<'py>>)>> {
+    if let Ok(gather) = parent.cast::<GatheringFuture>() {
+        return Ok(Some((parent.clone(), gather.value().pending_children(parent.py())?)));
+    }
+    Ok(parent.cast::<TaskGroup>().ok().and_then(group::exit_of))
 }
 
 /// The tasks that wait for what `parent` waits for, for the call graph.

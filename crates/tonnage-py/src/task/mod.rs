@@ -109,6 +109,11 @@ impl Task {
         self.state.with(py, |state| state.context.as_ref().map(|context| context.get_bound(py)))
     }
 
+    /// The future that it waits for, unless it runs or is about to.
+    pub(crate) fn awaits<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
+        self.state.with(py, |state| state.waiter.as_ref().map(|waiter| waiter.get_bound(py)))
+    }
+
     /// How many requests to cancel it are open.
     #[inline]
     pub(crate) fn cancelling(&self, py: Python<'_>) -> u32 {

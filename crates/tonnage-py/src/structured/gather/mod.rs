@@ -23,7 +23,7 @@ use crate::event_loop::EventLoop;
 use crate::future::{self, Ended, Future};
 use crate::{errors, names, running, task};
 use bounded::Bounded;
-use start::{repeated, start};
+use start::{call_off, repeated, start};
 
 #[repr(C)]
 pub(crate) struct GatheringFuture {
@@ -98,6 +98,14 @@ pub(super) fn gather<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
         None => start(args.positional().iter(), event_loop),
         Some(repeated) => start(repeated.distinct.iter().copied(), event_loop),
     };
+    if let Some(refused) = &started.refused
+        && errors::is_overloaded(py, refused)
+    {
+        match &repeated {
+            None => call_off(args.positional().iter(), &started.children)?,
+            Some(repeated) => call_off(repeated.distinct.iter().copied(), &started.children)?,
+        }
+    }
     let mut gathering = Gathering {
         unfinished: started.children.len(),
         children: started.children,
@@ -145,6 +153,19 @@ impl GatheringFuture {
     /// The task that called gather, while it waits.
     pub(super) fn caller<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
         self.state.with(py, |state| state.caller.as_ref().map(|caller| caller.get_bound(py)))
+    }
+
+    /// The children that have not ended.
+    pub(super) fn pending_children<'py>(&self, py: Python<'py>) -> PyResult<Vec<Object<'py>>> {
+        let children: Vec<_> =
+            self.state.with(py, |state| state.children.iter().map(|child| child.get_bound(py)).collect());
+        let mut pending = vec![];
+        for child in children {
+            if !future::is_done(&child)? {
+                pending.push(child);
+            }
+        }
+        Ok(pending)
     }
 
     /// A child by its place.

@@ -7,7 +7,7 @@ use crate::cpython::native_class::is_exact;
 use crate::cpython::{Native, Object, Owned, coroutine};
 use crate::structured::{deadline, ensure_future};
 use crate::task::Task;
-use crate::{future, names};
+use crate::{future, names, task};
 
 /// What arguments are given more than once.
 pub(super) struct Repeated<'a, 'py> {
@@ -88,6 +88,25 @@ impl<'py> Started<'py> {
         self.children.push(child.into());
         Ok(())
     }
+}
+
+/// The program has too many tasks for one of the objects: those that became tasks before are cancelled, and the
+/// coroutines after it are closed, as nobody would wait for them.
+#[cold]
+pub(super) fn call_off<'a, 'py: 'a>(
+    objects: impl Iterator<Item = &'a Object<'py>>,
+    children: &[Owned],
+) -> PyResult<()> {
+    for (place, object) in objects.enumerate() {
+        match children.get(place) {
+            Some(child) if !child.is(object) => drop(task::cancel_any(child.bind(object.py()), None)?),
+            None if place > children.len() && ensure_future::is_coroutine(object)? => {
+                object.call_method0(names::close(object.py()))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn keep_quiet_when_lost(child: &Object<'_>) -> PyResult<()> {

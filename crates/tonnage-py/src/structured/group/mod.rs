@@ -173,6 +173,15 @@ pub(super) fn parent_task<'py>(group: &Bound<'py, TaskGroup>) -> Option<Object<'
     group.value().state.with(py, |state| state.parent.as_ref().map(|parent| parent.task(py)))
 }
 
+/// The future by which the parent waits for the children at the end of the block, and these; nothing before.
+pub(super) fn exit_of<'py>(group: &Bound<'py, TaskGroup>) -> Option<(Object<'py>, Vec<Object<'py>>)> {
+    let py = group.py();
+    group.value().state.with(py, |state| {
+        let waiter = state.waiter.as_ref()?;
+        Some((waiter.future(py), state.children.iter().map(|child| child.get_bound(py)).collect()))
+    })
+}
+
 /// Cancels the children, and takes no new ones.
 fn abort(group: &Bound<'_, TaskGroup>, message: Option<&Owned>) -> PyResult<()> {
     group.value().state.with(group.py(), |state| {
