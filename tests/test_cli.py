@@ -402,7 +402,7 @@ def method_name(method: str) -> str:
 def test_help_says_how_to_run_a_program(tmp_path: Path, words: list[str]) -> None:
     done = call(TONNAGE, tmp_path, *words)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "tonnage run SCRIPT" in done.stdout
+    assert "tonnage run [OPTIONS] SCRIPT" in done.stdout
 
 
 @pytest.mark.parametrize("word", ["--version", "-V"])
@@ -423,6 +423,13 @@ def test_version_names_tonnage_and_python(tmp_path: Path, word: str) -> None:
             ["run", "--debug", "app.py"],
             "tonnage: unknown option --debug of run; a program's own options come after its name\n",
         ),
+        (["run", "--max-tasks"], "tonnage: --max-tasks needs a number\n"),
+        (
+            ["run", "--max-tasks", "app.py"],
+            "tonnage: --max-tasks needs a number or none, got 'app.py'\n",
+        ),
+        (["run", "--threads=0", "app.py"], "tonnage: threads must be 1 or more, got 0\n"),
+        (["run", "--threads", "none", "app.py"], "tonnage: threads must be an int, got None\n"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -434,4 +441,62 @@ def test_wrong_words_are_named_and_exit_with_2(tmp_path: Path, words: list[str],
 def test_no_words_at_all_shows_the_help_and_exits_with_2(tmp_path: Path) -> None:
     done = call(TONNAGE, tmp_path)
     assert done.returncode == 2
-    assert "tonnage run SCRIPT" in done.stderr
+    assert "tonnage run [OPTIONS] SCRIPT" in done.stderr
+
+
+CEILING = """
+import asyncio
+
+async def work():
+    await asyncio.sleep(3600)
+
+async def main():
+    tasks = []
+    try:
+        for _ in range(100):
+            tasks.append(asyncio.create_task(work()))
+    except RuntimeError as error:
+        print(type(error).__name__, len(tasks))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("options", [["--max-tasks", "10"], ["--max-tasks=10", "--warn-tasks=none"]])
+def test_options_set_the_ceilings_of_a_program_that_knows_nothing_of_them(
+    tmp_path: Path, options: list[str]
+) -> None:
+    done = call(TONNAGE, tmp_path, "run", *options, "-c", CEILING)
+    # The task of main() is one of the ten.
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Overloaded 9\n", "")
+
+
+SPAWNED = """
+import asyncio, multiprocessing
+
+async def count():
+    tasks = []
+    try:
+        for _ in range(100):
+            tasks.append(asyncio.create_task(asyncio.sleep(3600)))
+    except RuntimeError:
+        return len(tasks)
+
+def child(queue):
+    queue.put(asyncio.run(count()))
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=child, args=(queue,))
+    process.start()
+    print(queue.get())
+    process.join()
+"""
+
+
+@pytest.mark.slow
+def test_ceilings_hold_in_spawned_children_too(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(SPAWNED)
+    done = call(TONNAGE, tmp_path, "run", "--max-tasks", "10", "app.py")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "9\n", "")

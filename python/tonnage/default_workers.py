@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .errors import Overloaded
-from .policy import Policy
+from .policy import Policy, of_program
 from .worker_call import FutureCall
 from .workers import Workers
 
@@ -72,7 +72,7 @@ def workers_of_foreign_loop(event_loop: asyncio.AbstractEventLoop) -> DefaultWor
     """Return the workers of a loop that is not ours, made at the first call."""
     workers = _of_foreign_loops.get(event_loop)
     if workers is None:
-        workers = _of_foreign_loops[event_loop] = DefaultWorkers(Policy())
+        workers = _of_foreign_loops[event_loop] = DefaultWorkers(of_program())
     return workers
 
 

@@ -25,7 +25,7 @@ from .dns import Resolver, Resolving
 from .executor import Executing
 from .fork import watch_forks
 from .listen import Listening
-from .policy import Policy
+from .policy import Policy, of_program
 from .process import Spawning
 from .signals import Signalling
 from .sock import SocketOperations
@@ -90,7 +90,7 @@ class EventLoop(
         self._child_watches = set()
         self._resolver = Resolver(self)
         self._old_agen_hooks: Any = None
-        self._obey(policy or Policy())
+        self._obey(policy or of_program())
         live_loops.add(self)
 
     def _obey(self, policy: Policy) -> None:
@@ -207,6 +207,7 @@ def new_event_loop(*, policy: Policy | None = None) -> EventLoop:
     """Return a new event loop.
 
     Args:
-        policy: The ceilings that the loop keeps; by default those of `Policy()`.
+        policy: The ceilings that the loop keeps; by default those of `Policy()`, or of the
+            command line of `tonnage run`.
     """
     return EventLoop(policy=policy)

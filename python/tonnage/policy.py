@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-__all__ = ("Policy", "checked_count", "warn_of_tasks")
+__all__ = ("Policy", "checked_count", "of_program", "set_for_program", "warn_of_tasks")
 
 logger = logging.getLogger("tonnage")
 
@@ -104,3 +104,17 @@ def warn_of_tasks(count: int) -> None:
         count + 1,
         count,
     )
+
+
+# One element: the policy of loops that are made without one.
+_of_program = [Policy()]
+
+
+def of_program() -> Policy:
+    """Return the policy of loops that are made without one."""
+    return _of_program[0]
+
+
+def set_for_program(policy: Policy) -> None:
+    """Give each loop that is made without a policy this one, from here on. `tonnage run` does."""
+    _of_program[0] = policy

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from tonnage.install import install
+from tonnage.policy import Policy, of_program, set_for_program
 
 
 class _Name(str):
@@ -20,7 +21,7 @@ class _Name(str):
     __slots__ = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _install_in_child, (str(self),)
+        return _install_in_child, (str(self), of_program())
 
 
 def follow_children() -> None:
@@ -37,7 +38,8 @@ def follow_children() -> None:
     spawn.get_preparation_data = get_preparation_data
 
 
-def _install_in_child(name: str) -> str:
+def _install_in_child(name: str, policy: Policy) -> str:
+    set_for_program(policy)
     install(patch_asyncio=True)
     follow_children()
     return name

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tonnage.cli.children import follow_children
 from tonnage.cli.traceback import hide_own_frames
 from tonnage.install import install
+from tonnage.policy import Policy, set_for_program
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
@@ -65,8 +66,8 @@ class Source:
 Program = File | Module | Source
 
 
-def execute(program: Program) -> None:
-    """Install tonnage, and run `program` as `__main__`, to its end.
+def execute(program: Program, policy: Policy) -> None:
+    """Install tonnage, and run `program` as `__main__`, to its end; its loops keep to `policy`.
 
     What the program raises goes on to the interpreter, which ends the process
     as it would without us.
@@ -74,6 +75,7 @@ def execute(program: Program) -> None:
     Raises:
         CannotRunError: There is no such program.
     """
+    set_for_program(policy)
     install(patch_asyncio=True)
     follow_children()
     try:
