@@ -10,7 +10,7 @@ use super::holders::Kind;
 use super::limiter::{self, Limiter};
 use super::refusal::{self, Cause, check_most};
 use super::serve::{self, Payload};
-use super::{adaptive, alarm, deadline, permit};
+use super::{adaptive, alarm, permit};
 use crate::cpython::Object;
 
 /// A permit, if the tokens are there and nobody is before; else nothing, and the caller may wait (`acquire_later`).
@@ -24,21 +24,22 @@ pub(crate) fn try_acquire<'py>(
 }
 
 /// Lets the payload stand in line for tokens that are not there, or raises. It is handed True when it has them, or
-/// the error (`Payload::hand`); until then it may give up (`give_up`).
-pub(crate) fn acquire_later(
-    this: &Bound<'_, Limiter>,
+/// the error (`Payload::hand`); until then it may give up (`give_up`). It must be through by the deadline.
+pub(crate) fn acquire_later<'py>(
+    this: &Bound<'py, Limiter>,
     request: Request,
+    wait: Wait<'_, 'py>,
     payload: impl FnOnce(&Object<'_>) -> PyResult<Payload>,
 ) -> PyResult<Asked> {
-    may_join(this, &request)?;
-    let event_loop = limiter::bind_loop(this)?;
+    may_join(this, &request, wait.deadline_ns)?;
+    let event_loop = limiter::bind_loop(this, wait.event_loop)?;
     let payload = payload(&event_loop)?;
     // A loop of another kind has run Python code, which may have changed all.
     if try_take(this, &request)? {
         drop(payload);
         return Ok(Asked::Taken);
     }
-    may_join(this, &request)?;
+    may_join(this, &request, wait.deadline_ns)?;
     let now_ns = limiter::now_ns(this.py())?;
     let ticket = Limiter::admission(this, |admission| admission.join(now_ns, request, payload))?;
     match alarm::set(this, now_ns) {
@@ -48,6 +49,14 @@ pub(crate) fn acquire_later(
             Err(error)
         }
     }
+}
+
+/// How somebody waits.
+#[derive(Clone, Copy)]
+pub(crate) struct Wait<'a, 'py> {
+    /// On this loop; none: on the one that runs.
+    pub(super) event_loop: Option<&'a Object<'py>>,
+    pub(super) deadline_ns: Option<u64>,
 }
 
 /// What has become of one who would wait.
@@ -103,9 +112,8 @@ pub(super) fn must_wait(this: &Bound<'_, Limiter>, request: &Request) -> PyResul
 }
 
 /// Raises if the request may not wait.
-fn may_join(this: &Bound<'_, Limiter>, request: &Request) -> PyResult<()> {
+fn may_join(this: &Bound<'_, Limiter>, request: &Request, deadline_ns: Option<u64>) -> PyResult<()> {
     let now_ns = limiter::now_ns(this.py())?;
-    let deadline_ns = deadline::deadline_of_waiter(this.py())?;
     let refused = Limiter::admission(this, |admission| {
         let refused = admission.may_join(now_ns, request, deadline_ns).err();
         refused.map(|refused| Cause::Refused(refused, admission.wait_ns(now_ns, request)))

@@ -260,14 +260,22 @@ pub(super) fn forget_the_dead(this: &Bound<'_, Limiter>) -> PyResult<bool> {
     Ok(true)
 }
 
-/// Binds the limiter to the running loop, for somebody who is to wait. Where nobody waits, it may be another loop
-/// than before.
-pub(super) fn bind_loop<'py>(this: &Bound<'py, Limiter>) -> PyResult<Object<'py>> {
+/// Binds the limiter to a loop, or else to the one that runs, for somebody who is to wait. Where nobody waits, it may
+/// be another loop than before.
+pub(super) fn bind_loop<'py>(
+    this: &Bound<'py, Limiter>,
+    event_loop: Option<&Object<'py>>,
+) -> PyResult<Object<'py>> {
     let is_free = Limiter::admission(this, |admission| admission.line().is_empty())?;
     if is_free {
-        let event_loop = running::event_loop(this.py())?;
+        let event_loop = event_loop.map_or_else(|| running::event_loop(this.py()), |it| Ok(it.clone()))?;
         alarm::stop(this)?;
         this.value().event_loop.set(&event_loop);
     }
-    this.value().event_loop.get(this.as_any())
+    match event_loop {
+        Some(event_loop) if event_loop.is(&this.value().event_loop.object(this.py())) => {
+            Ok(event_loop.clone())
+        }
+        _ => this.value().event_loop.get(this.as_any()),
+    }
 }

@@ -59,6 +59,7 @@ pub(crate) use wait_for::WaitForCoroutine;
 use crate::cpython::native_class::is_exact;
 use crate::cpython::{Native, Object, add_function, recursion};
 use crate::future::{self, Future};
+use crate::limits::Door;
 use crate::waiter::Waiter;
 
 /// Adds the functions to the module.
@@ -179,6 +180,21 @@ fn tell(parent: &Object<'_>, key: u32, child: &Object<'_>) -> PyResult<()> {
         // The future by which a coroutine of ours waits for the child's end.
         Waiter::of(parent).wake(&parent.py().None().into_bound(parent.py())).map(drop)
     })
+}
+
+/// Tells the owner that asks by a door that the first of its line may begin, or is refused.
+pub(crate) fn door_opened<'py>(
+    owner: &Object<'py>,
+    door: &Bound<'py, Door>,
+    answer: PyResult<()>,
+) -> PyResult<()> {
+    if let Ok(group) = owner.cast::<TaskGroup>() {
+        return group::door_opened(group, door, answer);
+    }
+    if let Ok(map) = owner.cast::<AsyncMap>() {
+        return amap::door_opened(map, door, answer);
+    }
+    gather::door_opened(owner.cast()?, door, answer)
 }
 
 /// The tasks that wait for what `parent` waits for, for the call graph.

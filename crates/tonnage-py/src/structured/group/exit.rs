@@ -10,7 +10,6 @@ use crate::coroutine::{Body, Coroutine, Immediate, Next};
 use crate::cpython::{Args, Native, Object, Owned, Visit};
 use crate::enter::error_of_block;
 use crate::structured::errors::{add_hidden, add_note, group_of};
-use crate::structured::parent::Parent;
 use crate::waiter::Waiter;
 use crate::{errors, future};
 

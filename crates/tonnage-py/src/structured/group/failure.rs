@@ -2,33 +2,51 @@
 
 use pyo3::prelude::*;
 
+use super::start::Starting;
 use super::{Abort, Key, OnError, TaskGroup, abort_with_parent, bounded, report};
 use crate::cpython::{Mark, Native, Object, compat};
 use crate::future::{self, Future, Outcome};
 use crate::task::Task;
+use crate::waiter::Waiter;
 use crate::{errors, names};
 
 /// Tells the group that the child with this key is done.
 pub(crate) fn child_done(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<'_>) -> PyResult<()> {
     let py = group.py();
     let key = Key::unpack(key);
-    let (gone, left, waiter, starting) = group.value().state.with(py, |state| {
+    let (gone, left, told) = group.value().state.with(py, |state| {
         let gone = state.children.remove(key.index);
         let left = match &mut state.bounded {
-            Some(bounded) if gone.is_some() => Some(bounded.leave(key.index)),
+            Some(bounded) if gone.is_some() => {
+                Some((bounded.leave(key.index), bounded.take_loans(key.index)))
+            }
             _ => None,
         };
         if gone.is_some() && key.daemon {
             state.daemons -= 1;
         }
         let waiter = if state.is_quiet() { state.waiter.take() } else { None };
-        (gone, left, waiter, state.starting.remove(&key.index))
+        (gone, left, (waiter, state.starting.remove(&key.index)))
     });
     if gone.is_none() {
         // The group was cleared meanwhile.
         return Ok(());
     }
     drop(gone);
+    let heard = hear(group, child, told);
+    // After an abort, which leaves nobody in the line.
+    let Some((left, loans)) = left else { return heard };
+    drop(left);
+    heard.and(bounded::child_left(group, child, loans))
+}
+
+/// Those who wait for the child are told, and so is the group if it failed.
+fn hear(
+    group: &Bound<'_, TaskGroup>,
+    child: &Object<'_>,
+    (waiter, starting): (Option<Waiter>, Option<Starting>),
+) -> PyResult<()> {
+    let py = group.py();
     if let Some(waiter) = waiter {
         waiter.wake(&py.None().into_bound(py))?;
     }
@@ -37,18 +55,14 @@ pub(crate) fn child_done(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<
     {
         discard.call1((child, super::parent_task(group)))?;
     }
-    let heard = match starting {
+    match starting {
         // Who waits in `start()` finds out how it ended.
         Some(starting) => starting.wake(py),
         None => match exception_of(child)? {
             Some(error) => failed(group, child, error),
             None => Ok(()),
         },
-    };
-    // After an abort, which leaves nobody in the line.
-    let Some(left) = left else { return heard };
-    drop(left);
-    heard.and(bounded::child_left(group, child))
+    }
 }
 
 /// The exception of a task that is done, which counts as retrieved; none if it was cancelled or returned.
