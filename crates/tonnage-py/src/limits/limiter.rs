@@ -273,7 +273,7 @@ pub(super) fn bind_loop<'py>(
         this.value().event_loop.set(&event_loop);
     }
     match event_loop {
-        Some(event_loop) if event_loop.is(&this.value().event_loop.object(this.py())) => {
+        Some(event_loop) if event_loop.is(this.value().event_loop.object(this.py())) => {
             Ok(event_loop.clone())
         }
         _ => this.value().event_loop.get(this.as_any()),
