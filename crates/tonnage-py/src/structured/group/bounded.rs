@@ -6,6 +6,8 @@
 //! slot or a place in the line; a caller is counted from its first wait until its task exists or it gave up,
 //! and so long the block waits for it.
 
+use std::num::NonZeroU64;
+
 use pyo3::prelude::*;
 use tonnage_core::waiters::{Ticket, Waiters};
 
@@ -49,7 +51,7 @@ pub(super) enum Waiting {
     /// A child of the loop's task factory, and what it waits for before it begins.
     Postponed(u32, Waiter),
     /// Who calls `submit` or `start`, and by when it must be through.
-    Caller(Waiter, Option<u64>),
+    Caller(Waiter, Option<NonZeroU64>),
 }
 
 impl Waiting {
@@ -64,7 +66,7 @@ impl Waiting {
     /// A caller's deadline, where limiters decide.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
         match self {
-            Self::Caller(_, deadline_ns) => *deadline_ns,
+            Self::Caller(_, deadline_ns) => deadline_ns.map(NonZeroU64::get),
             Self::Parked(_) | Self::Postponed(..) => None,
         }
     }
@@ -220,7 +222,7 @@ impl Bounded {
     /// Lets a caller stand in the line.
     pub(super) fn keep_caller(&mut self, waiter: Waiter, deadline_ns: Option<u64>) -> Ticket {
         self.callers += 1;
-        self.line.push(Waiting::Caller(waiter, deadline_ns))
+        self.line.push(Waiting::Caller(waiter, deadline_ns.and_then(NonZeroU64::new)))
     }
 
     /// A member calls, and lends its slot.
@@ -292,21 +294,26 @@ impl State {
 
 /// Gives free slots to the first of the line.
 pub(super) fn admit(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
-    let py = group.py();
-    if permits::decide(group) {
-        return permits::admit(group);
+    enum First<'py> {
+        Slot(Waiting, Option<Object<'py>>),
+        AskLimiters,
     }
+    let py = group.py();
     let mut admitted = Ok(());
-    while let Some((waiting, child)) = group.value().state.with(py, |state| {
-        let waiting = state.bounded.as_mut()?.next()?;
-        let child = match waiting {
-            Waiting::Parked(index) | Waiting::Postponed(index, _) => state.children.get(index),
-            Waiting::Caller(..) => None,
-        };
-        Some((waiting, child.map(|child| child.get_bound(py))))
+    while let Some(first) = group.value().state.with(py, |state| {
+        let bounded = state.bounded.as_mut()?;
+        if bounded.permits.is_some() {
+            return Some(First::AskLimiters);
+        }
+        let waiting = bounded.next()?;
+        let child = waiting.index().and_then(|index| state.children.get(index));
+        Some(First::Slot(waiting, child.map(|child| child.get_bound(py))))
     }) {
-        // Each is told, whatever becomes of the others.
-        admitted = admitted.and(begin(group, waiting, child.as_ref()));
+        match first {
+            // Each is told, whatever becomes of the others.
+            First::Slot(waiting, child) => admitted = admitted.and(begin(group, waiting, child.as_ref())),
+            First::AskLimiters => return permits::admit(group),
+        }
     }
     admitted
 }
