@@ -244,9 +244,9 @@ def test_thread_keeps_nothing_of_its_last_call(run):
     [
         (0, ValueError, "limit must be 1 or more, got 0"),
         (-3, ValueError, "limit must be 1 or more, got -3"),
-        ("4", TypeError, "limit must be an int, got '4'"),
-        (True, TypeError, "limit must be an int, got True"),
-        (2.0, TypeError, "limit must be an int, got 2.0"),
+        ("4", TypeError, "limit must be an int, a Limiter or a sequence of Limiters, got '4'"),
+        (True, TypeError, "limit must be an int, a Limiter or a sequence of Limiters, got True"),
+        (2.0, TypeError, "limit must be an int, a Limiter or a sequence of Limiters, got 2.0"),
     ],
 )
 def test_limit_is_checked(limit, error, text):

@@ -23,6 +23,7 @@ from collections.abc import (
     Iterable,
     Iterator,
     Mapping,
+    Sequence,
 )
 from contextvars import Context
 from socket import socket
@@ -125,6 +126,8 @@ _R = TypeVar("_R")
 _FT = TypeVar("_FT", bound=asyncio.Future[Any])
 _Ts = TypeVarTuple("_Ts")
 _Coro: TypeAlias = Generator[Any, None, _T] | Coroutine[Any, Any, _T]
+# How many may run at once: a number, or limiters, of each of which one needs a permit.
+_Limit: TypeAlias = int | Limiter | Sequence[Limiter]
 _FutureLike: TypeAlias = asyncio.Future[_T] | Awaitable[_T]
 
 class Future(asyncio.Future[_T]):
@@ -773,8 +776,16 @@ class TaskGroup(_AsyncioTaskGroup):
     of them has. When the group is aborted, the tasks of the line end cancelled without having run, and a note
     on the group's error tells their number.
 
+    The limit may also be a `Limiter`, or a sequence of them. Then a task begins when it has a permit of each: they
+    are asked in their order, for the first of the line alone, so that groups which share a limiter are served in
+    turn. Who waits for the second holds what the first has given; so all who use several limiters should name
+    them in one order. The permits are the task's own, as the limiters' statistics show, and go back in reverse when
+    it has ended, with its outcome, from which an `AdaptiveLimiter` learns. If a limiter refuses a task of the line,
+    its coroutine is closed, and the task fails with `Overloaded`; one that nobody may wait for (`max_waiting=0`)
+    refuses all that cannot begin at once. A task that has the slot of a member who waits for it needs no permit.
+
     Args:
-        limit: How many tasks may run at once; None is no limit. Daemons do not count.
+        limit: How many tasks may run at once, or the limiters that say so; None is no limit. Daemons do not count.
         max_pending: How many tasks may stand in the line.
         on_error: What the failure of a task does. `"cancel"` cancels the others, as asyncio does. With
             `"collect"` the others go on, and all errors leave in one group at the exit. With `"report"` the
@@ -783,8 +794,9 @@ class TaskGroup(_AsyncioTaskGroup):
         name: What its repr shows.
 
     Raises:
-        TypeError: `limit` or `max_pending` is no int.
-        ValueError: `on_error` is none of these, `limit` is less than 1, or `max_pending` less than 0.
+        TypeError: `limit` is no int and no limiter, or `max_pending` is no int.
+        ValueError: `on_error` is none of these, `limit` is less than 1, an empty sequence, or has a limiter twice, or
+            `max_pending` is less than 0.
 
     Example:
         async with tonnage.TaskGroup() as group:
@@ -796,7 +808,7 @@ class TaskGroup(_AsyncioTaskGroup):
     def __init__(
         self,
         *,
-        limit: int | None = None,
+        limit: _Limit | None = None,
         max_pending: int = 10000,
         on_error: Literal["cancel", "collect", "report"] = "cancel",
         name: str | None = None,
@@ -860,7 +872,8 @@ class TaskGroup(_AsyncioTaskGroup):
 
         Raises:
             RuntimeError: The group was not entered yet, or is shutting down, or has ended.
-            Overloaded: A member of the group called it, and `max_pending` tasks stand in the line.
+            Overloaded: A limiter of the group refuses it; or a member of the group called it, and `max_pending`
+                tasks stand in the line.
 
         Example:
             async with tonnage.TaskGroup(limit=10) as group:
@@ -888,6 +901,7 @@ class TaskGroup(_AsyncioTaskGroup):
 
         Raises:
             RuntimeError: The task ended without a call of `started()`, or the group takes no tasks.
+            Overloaded: A limiter of the group refuses it.
 
         Example:
             async def serve(*, task_status: tonnage.TaskStatus[int]) -> None:
@@ -1817,7 +1831,7 @@ def amap(
     items: Iterable[_T] | AsyncIterable[_T],
     /,
     *,
-    limit: int,
+    limit: _Limit,
     ordered: bool = True,
     buffersize: int | None = None,
     timeout: float | None = None,
@@ -1834,14 +1848,19 @@ def amap(
     meanwhile. If the caller is cancelled, so are they, and they are waited for. An item that ends cancelled though
     nobody has asked for it, ends the map with CancelledError, as it does a gather().
 
+    The limit may also be a `Limiter`, or a sequence of them. Then an item begins when it has a permit of each; they
+    are asked in their order, for one item at a time, which is the only one that was taken and has not begun. The
+    permits go back in reverse when the item has ended, with its outcome. If a limiter refuses an item, that fails
+    with `Overloaded`. There are at most as many workers as the limiters lend permits at the moment, and 10 000.
+
     Args:
         func: Called with one item; what it returns is awaited.
         items: The source, which may be endless. It is asked for one item at a time. An asynchronous one that has
             more items is closed at the end (`aclose()`).
-        limit: How many items run at once.
+        limit: How many items run at once, or the limiters that say so.
         ordered: Results come in the order of the items; else in the order in which they are there.
         buffersize: In an `async with` block: how many results may wait to be taken, beyond one that each worker
-            holds; by default as many as `limit`. A worker that finds no room takes no item.
+            holds; by default as many as there may be workers. A worker that finds no room takes no item.
         timeout: In seconds, for each item; the item then fails with TimeoutError. By default for ever.
         return_exceptions: Put errors among the results, and go on. CancelledError, KeyboardInterrupt and SystemExit
             still end the map, and so do errors of the source.
@@ -1850,8 +1869,8 @@ def amap(
         An object to be awaited, entered, or drained.
 
     Raises:
-        TypeError: `func` is no function, `items` cannot be iterated, or `limit` is no int.
-        ValueError: `limit` is below 1.
+        TypeError: `func` is no function, `items` cannot be iterated, or `limit` is no int and no limiter.
+        ValueError: `limit` is below 1, an empty sequence, or has a limiter twice.
 
     Example:
         async def fetch(number):
@@ -1867,7 +1886,7 @@ def amap(
     items: Iterable[_T] | AsyncIterable[_T],
     /,
     *,
-    limit: int,
+    limit: _Limit,
     ordered: bool = True,
     buffersize: int | None = None,
     timeout: float | None = None,
@@ -2002,6 +2021,8 @@ class Limiter:
 
     As a decorator of an async function, it acquires one token for each call. Its block and its decorator cannot be
     overridden by a subclass's `acquire()`.
+
+    A limiter may also be the `limit=` of a `TaskGroup`, of `gather`, `amap` and `Workers`, alone or with others.
     """
 
     def __call__(self, func: Callable[_P, Awaitable[_T]], /) -> Callable[_P, Coroutine[Any, Any, _T]]: ...
@@ -2290,7 +2311,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
-    limit: int | None = None,
+    limit: _Limit | None = None,
 ) -> asyncio.Future[tuple[_T1]]:
     """Run awaitables at once, and collect their results.
 
@@ -2302,17 +2323,22 @@ def gather(  # type: ignore[overload-overlap]
     error, or a cancellation, those that have not begun are closed and never run. Futures and tasks run already:
     they are not counted.
 
+    The limit may also be a `Limiter`, or a sequence of them. Then a coroutine begins when it has a permit of each;
+    they are asked in their order, for one coroutine at a time, and have their permits back in reverse when it has
+    ended, with its outcome. If a limiter refuses a coroutine, that is closed, and `Overloaded` is its outcome.
+
     Args:
         coros_or_futures: The awaitables. The same one may be there twice.
         return_exceptions: Put errors among the results, and raise none.
-        limit: How many of the coroutines may run at once; None is no limit.
+        limit: How many of the coroutines may run at once, or the limiters that say so; None is no limit.
 
     Returns:
         A future whose result is the list of the results, typed as a tuple where their number is known.
 
     Raises:
-        TypeError: One of them cannot be awaited, or `limit` is no int.
-        ValueError: They are futures of different loops, or `limit` is less than 1.
+        TypeError: One of them cannot be awaited, or `limit` is no int and no limiter.
+        ValueError: They are futures of different loops, or `limit` is less than 1, an empty sequence, or has a
+            limiter twice.
 
     Example:
         print(await tonnage.gather(tonnage.sleep(0.2, "first"), tonnage.sleep(0.1, "second")))
@@ -2325,7 +2351,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
-    limit: int | None = None,
+    limit: _Limit | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -2335,7 +2361,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
-    limit: int | None = None,
+    limit: _Limit | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -2346,7 +2372,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
-    limit: int | None = None,
+    limit: _Limit | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -2358,7 +2384,7 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
-    limit: int | None = None,
+    limit: _Limit | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4, _T5]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
@@ -2371,15 +2397,15 @@ def gather(  # type: ignore[overload-overlap]
     /,
     *,
     return_exceptions: Literal[False] = False,
-    limit: int | None = None,
+    limit: _Limit | None = None,
 ) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4, _T5, _T6]]: ...
 @overload
 def gather(  # type: ignore[overload-overlap]
-    *coros_or_futures: _FutureLike[_T], return_exceptions: Literal[False] = False, limit: int | None = None
+    *coros_or_futures: _FutureLike[_T], return_exceptions: Literal[False] = False, limit: _Limit | None = None
 ) -> asyncio.Future[list[_T]]: ...
 @overload
 def gather(  # pyright: ignore[reportOverlappingOverload]
-    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: bool, limit: int | None = None
+    coro_or_future1: _FutureLike[_T1], /, *, return_exceptions: bool, limit: _Limit | None = None
 ) -> asyncio.Future[tuple[_T1 | BaseException]]: ...
 @overload
 def gather(
@@ -2388,7 +2414,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
-    limit: int | None = None,
+    limit: _Limit | None = None,
 ) -> asyncio.Future[tuple[_T1 | BaseException, _T2 | BaseException]]: ...
 @overload
 def gather(
@@ -2398,7 +2424,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
-    limit: int | None = None,
+    limit: _Limit | None = None,
 ) -> asyncio.Future[tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException]]: ...
 @overload
 def gather(
@@ -2409,7 +2435,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
-    limit: int | None = None,
+    limit: _Limit | None = None,
 ) -> asyncio.Future[
     tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException, _T4 | BaseException]
 ]: ...
@@ -2423,7 +2449,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
-    limit: int | None = None,
+    limit: _Limit | None = None,
 ) -> asyncio.Future[
     tuple[
         _T1 | BaseException,
@@ -2444,7 +2470,7 @@ def gather(
     /,
     *,
     return_exceptions: bool,
-    limit: int | None = None,
+    limit: _Limit | None = None,
 ) -> asyncio.Future[
     tuple[
         _T1 | BaseException,
@@ -2457,7 +2483,7 @@ def gather(
 ]: ...
 @overload
 def gather(
-    *coros_or_futures: _FutureLike[_T], return_exceptions: bool, limit: int | None = None
+    *coros_or_futures: _FutureLike[_T], return_exceptions: bool, limit: _Limit | None = None
 ) -> asyncio.Future[list[_T | BaseException]]: ...
 def move_on_after(delay: float | None) -> MoveOn:
     """Cancel the block after `delay` seconds, and go on after it; None is never.

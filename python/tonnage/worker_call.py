@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from contextvars import Context
     from types import FrameType
 
+    from ._tonnage import MoveOn, Permit
+
 __all__ = ("AbandonedCall", "Call", "FutureCall", "check_cancelled")
 
 
@@ -94,6 +96,7 @@ class Call:
         "is_settled",
         "kwargs",
         "outside",
+        "permits",
         "result",
         "thread",
         "waiter",
@@ -124,6 +127,8 @@ class Call:
         self.result: Any = None
         self.error: BaseException | None = None
         self.waiter: asyncio.Future[Any] | None = None
+        # What limiters have given for it, in their order.
+        self.permits: list[Permit] = []
 
     def hand_over(self, executor: concurrent.futures.Executor, then: Callable[[], object]) -> None:
         """Have the executor run it, keep the outcome, and call `then`, in a thread of the executor's."""
@@ -164,9 +169,28 @@ class Call:
 
     def tell(self) -> None:
         """Let the loop settle it, from any thread."""
+        try:
+            self.event_loop.call_soon_threadsafe(self.settle)
+        except RuntimeError:
+            # The loop was closed meanwhile; nobody waits any more.
+            self.release_permits()
+
+    def release_permits(self) -> None:
+        """Give back what limiters have given, in reverse, and tell them how the call has ended."""
+        while self.permits:
+            error = self.error
+            self.permits.pop().__exit__(None if error is None else type(error), error, None)
+
+    def drop_permits(self) -> None:
+        """Give back what limiters have given for a call that has not begun."""
+        while self.permits:
+            self.permits.pop().release("ignore")
+
+    def end_block(self, block: MoveOn) -> None:
+        """End the wait for limiters that is in the block, from any thread."""
         # A loop that was closed meanwhile refuses; nobody waits any more.
         with suppress(RuntimeError):
-            self.event_loop.call_soon_threadsafe(self.settle)
+            self.event_loop.call_soon_threadsafe(_end_block, block, self.event_loop.time())
 
     def wait(self) -> asyncio.Future[Any]:
         """Return a future for the waiter, which is done when the call is settled."""
@@ -176,6 +200,7 @@ class Call:
     def settle(self) -> None:
         """The outcome is there: wake who waits for it."""
         self.is_settled = True
+        self.release_permits()
         if self.is_given_up:
             self.report()
         # A waiter that was cancelled a moment ago finds the outcome when it runs.
@@ -248,6 +273,12 @@ class FutureCall(Call):
     def is_lost(self) -> bool:
         """Never: what nobody cancels is to be done, as in asyncio."""
         return False
+
+
+def _end_block(block: MoveOn, when: float) -> None:
+    # One that has ended meanwhile refuses.
+    with suppress(RuntimeError):
+        block.reschedule(when)
 
 
 _ASYNCIOS: dict[type[BaseException], type[BaseException]] = {

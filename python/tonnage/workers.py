@@ -18,18 +18,20 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from ._tonnage import move_on_after
 from .errors import Overloaded
-from .policy import checked_count
+from .limit import checked_limit
 from .worker_call import Call
 from .worker_threads import Threads
 
 if TYPE_CHECKING:
     import concurrent.futures
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from typing_extensions import ParamSpec, Self
 
+    from ._tonnage import Limiter, MoveOn
     from .worker_call import AbandonedCall
     from .worker_threads import Mailbox
 
@@ -58,7 +60,9 @@ class Workers:
     begun never begins.
 
     Args:
-        limit: How many calls run at once.
+        limit: How many calls run at once; or a `Limiter`, or a sequence of them, of each of which a call
+            needs a permit before it begins. They are asked in their order, and get back what they gave in
+            reverse, when the call has ended. Calls wait in their lines, and on one loop at a time.
         executor: Runs the calls in place of threads: any executor of `concurrent.futures`, such as one of
             processes or of interpreters. It is handed at most `limit` calls at once, and stays its owner's to
             shut down. The calls see no context variables and cannot use `check_cancelled()`.
@@ -69,7 +73,8 @@ class Workers:
         name: Names the threads, and this object in errors and reports.
 
     Raises:
-        ValueError: `limit` is less than 1.
+        TypeError: `limit` is no int and no limiter.
+        ValueError: `limit` is less than 1, an empty sequence, or has a limiter twice.
 
     Example:
         async def main():
@@ -81,23 +86,25 @@ class Workers:
 
     def __init__(
         self,
-        limit: int,
+        limit: int | Limiter | Sequence[Limiter],
         *,
         executor: concurrent.futures.Executor | None = None,
         abandon_on_cancel: bool = False,
         name: str | None = None,
     ) -> None:
-        self._limit = checked_count("limit", limit)
+        self._limit, self._limiters = checked_limit(limit)
         self._executor = executor
         self._abandon_on_cancel = abandon_on_cancel
         self._name = name
         # How many may be in the line; None: any number, since each is a caller that waits.
         self._waiting_max: int | None = None
-        # Guards the two below; held for a few instructions. It may be taken again where it is held, as a
+        # Guards the three below; held for a few instructions. It may be taken again where it is held, as a
         # finalizer or a signal handler may come in between.
         self._lock = threading.RLock()
         self._running: dict[Call, None] = {}
         self._waiting: OrderedDict[Call, None] = OrderedDict()
+        # With limiters: calls that wait for these, each in a block that can be ended.
+        self._asking: dict[Call, MoveOn] = {}
         self._threads = Threads(name or "workers", self._finish, self._notify)
         self._is_closed = False
         # Those that want to hear of each call that has ended, or for which nobody waits any more.
@@ -120,7 +127,9 @@ class Workers:
     def __repr__(self) -> str:
         name = "" if self._name is None else f" {self._name!r}"
         state = " closed" if self._is_closed else ""
-        counts = f"limit={self._limit} running={len(self._running)} waiting={len(self._waiting)}"
+        limit = ", ".join(repr(limiter.name) for limiter in self._limiters) or self._limit
+        waiting = len(self._waiting) + len(self._asking)
+        counts = f"limit={limit} running={len(self._running)} waiting={waiting}"
         return f"<Workers{name}{state} {counts}>"
 
     async def run(self, func: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -136,14 +145,17 @@ class Workers:
             **kwargs: Its keyword arguments.
 
         Raises:
-            Overloaded: The workers are closed.
+            Overloaded: The workers are closed, or a limiter refuses the call.
             RuntimeError: The system gives no thread, or the executor takes no call.
         """
         context = copy_context() if self._executor is None else None
         call = Call(asyncio.get_running_loop(), func, args, kwargs, context)
         cancelled: asyncio.CancelledError | None = None
         try:
-            self._enter(call)
+            if self._limiters:
+                await self._enter_admitted(call)
+            else:
+                self._enter(call)
             while not call.is_settled:
                 try:
                     await call.wait()
@@ -202,10 +214,29 @@ class Workers:
         """Return what runs although nobody waits for it any more, with the stack of each thread."""
         return [call.describe() for call in list(self._running) if call.is_given_up]
 
+    async def _enter_admitted(self, call: Call) -> None:
+        """Begin the call when it has a permit of each limiter, which are its own until it has ended."""
+        try:
+            async with move_on_after(None) as block:
+                with self._lock:
+                    if self._is_closed:
+                        raise self._refusal("closed")  # noqa: TRY301 - As an error of a limiter.
+                    self._asking[call] = block
+                for limiter in self._limiters:
+                    call.permits.append(await limiter.acquire())
+            self._enter(call)
+        except BaseException:
+            call.drop_permits()
+            raise
+        finally:
+            with self._lock:
+                self._asking.pop(call, None)
+
     def _enter(self, call: Call) -> None:
         """Begin the call, or put it into the line."""
         with self._lock:
-            if self._is_closed:
+            # Who has waited for limiters may begin although nobody else may, unless it was refused meanwhile.
+            if self._asking.pop(call, None) is None and self._is_closed:
                 raise self._refusal("closed")
             if self._waiting or len(self._running) >= self._limit:
                 if self._waiting_max is not None and len(self._waiting) >= self._waiting_max:
@@ -237,13 +268,15 @@ class Workers:
         """Take the call back, if it has not begun."""
         with self._lock:
             if self._waiting.pop(call, self) is None:
+                call.drop_permits()
                 return True
         return call.outside is not None and call.outside.cancel()
 
     def _give_up(self, call: Call) -> None:
         """Nobody waits for the call any more."""
         with self._lock:
-            self._waiting.pop(call, None)
+            if self._waiting.pop(call, self) is None:
+                call.drop_permits()
             call.is_given_up = True
         if call.is_settled:
             call.report()
@@ -302,6 +335,7 @@ class Workers:
                 following.event_loop.call_soon_threadsafe(self._begin_following, following)
             except RuntimeError:  # noqa: PERF203 - As often as a loop was closed.
                 # Nobody waits any more.
+                following.drop_permits()
                 following = self._finish(following)
             else:
                 return
@@ -321,9 +355,9 @@ class Workers:
     def _rest_s(self, timeout: float | None, waited_s: float) -> float | None:
         """For how much longer to wait for what is left; None is as long as it takes, and 0 no longer."""
         with self._lock:
-            if not self._running and not self._waiting:
+            if not self._running and not self._waiting and not self._asking:
                 return 0.0
-            if not self._waiting and all(call.is_given_up for call in self._running):
+            if not self._waiting and not self._asking and all(call.is_given_up for call in self._running):
                 timeout = ABANDONED_S if timeout is None else min(timeout, ABANDONED_S)
         return None if timeout is None else timeout - waited_s
 
@@ -331,7 +365,11 @@ class Workers:
         """Let go of what has not ended, and return True if all of that was abandoned."""
         with self._lock:
             refused, left = list(self._waiting), list(self._running)
+            asking = dict(self._asking)
             self._waiting.clear()
+            self._asking.clear()
+        for call, block in asking.items():
+            call.end_block(block)
         for call in refused:
             call.error = self._refusal("closed")
             call.tell()
@@ -339,7 +377,7 @@ class Workers:
         if left:
             logger.warning("%s", self._describe(left))
         self._end_free_threads()
-        return not refused and all(call.is_given_up for call in left)
+        return not refused and not asking and all(call.is_given_up for call in left)
 
     def _end_free_threads(self) -> None:
         self._threads.end(busy=[call.thread for call in list(self._running)])
@@ -362,6 +400,7 @@ class Workers:
         self._lock = threading.RLock()
         self._running.clear()
         self._waiting.clear()
+        self._asking.clear()
         self._listeners.clear()
         self._threads.forget_after_fork()
 

@@ -318,8 +318,12 @@ def test_bad_arguments_are_refused_at_once() -> None:
     for args, options, text in (
         ((double, [1]), {}, "missing required argument 'limit'"),
         ((double, [1]), {"limit": None}, "needs a limit, got None"),
-        ((double, [1]), {"limit": "3"}, "limit must be an int, got '3'"),
-        ((double, [1]), {"limit": True}, "limit must be an int, got True"),
+        ((double, [1]), {"limit": "3"}, "limit must be an int, a Limiter or a sequence of Limiters, got '3'"),
+        (
+            (double, [1]),
+            {"limit": True},
+            "limit must be an int, a Limiter or a sequence of Limiters, got True",
+        ),
         ((5, [1]), {"limit": 1}, "needs a function, got 5"),
         ((double, 5), {"limit": 1}, "needs an iterable or an async iterable, got int"),
         ((double, [1]), {"limit": 1, "buffersize": 1.5}, "buffersize must be an int, got 1.5"),

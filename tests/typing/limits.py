@@ -34,3 +34,19 @@ async def adaptive() -> None:
     tonnage.AdaptiveLimiter(Strange())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     tonnage.Gradient(0.1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     tonnage.AIMD()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def job(number: int) -> str:
+    return str(number)
+
+
+async def owners() -> None:
+    capacity, rate = tonnage.CapacityLimiter(5), tonnage.RateLimiter(10)
+    tonnage.TaskGroup(limit=capacity)
+    tonnage.TaskGroup(limit=(capacity, rate))
+    assert_type(await tonnage.amap(job, range(3), limit=[rate]), list[str])
+    assert_type(await tonnage.gather(job(1), job(2), limit=[capacity, rate]), tuple[str, str])
+    tonnage.Workers([capacity, rate])
+
+    tonnage.TaskGroup(limit="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    tonnage.Workers([1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]

@@ -16,7 +16,8 @@ use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
 use crate::limits::{
-    AcquireCoroutine, AdaptiveLimiter, Aimd, Budget, CapacityLimiter, Gradient, Limiter, Permit, RateLimiter,
+    AcquireCoroutine, AdaptiveLimiter, Aimd, Budget, CapacityLimiter, Door, Gradient, Limiter, Permit,
+    RateLimiter,
 };
 use crate::structured::{
     AsCompletedIterator, AsyncMap, BeginCoroutine, ChildDone, CollectCoroutine, DeadlineBlock,
@@ -126,6 +127,7 @@ native_classes! {
     [CoroutineIter]
     [Immediate]
     [ChildDone, vectorcall]
+    [Door]
     [GatheringFuture: Future, first field future]
     [SleepCoroutine]
     [Turn]

@@ -6,13 +6,13 @@ use pyo3::prelude::*;
 use tonnage_core::limits::line::NO_KEY;
 use tonnage_core::limits::{Request, Ticket};
 
-use super::ask::{self, Asked, try_take};
+use super::ask::{self, Asked, Wait, try_take};
 use super::borrow::{self, Claim};
 use super::holders::Kind;
 use super::limiter::Limiter;
 use super::refusal::check_most;
 use super::serve::Payload;
-use super::{config, keys, permit};
+use super::{config, deadline, keys, permit};
 use crate::coroutine::{Body, Coroutine, Immediate, Next};
 use crate::cpython::{Args, Object, Owned, Parameters, Visit};
 use crate::waiter::Waiter;
@@ -150,7 +150,8 @@ impl Acquire {
             return self.end(limiter, request);
         }
         let mut made = None;
-        let asked = ask::acquire_later(limiter, request, |event_loop| {
+        let wait = Wait { event_loop: None, deadline_ns: deadline::deadline_of_waiter(py)? };
+        let asked = ask::acquire_later(limiter, request, wait, |event_loop| {
             let waiter = made.insert(Waiter::create(event_loop)?);
             Ok(Payload::Waiter(waiter.share(py)))
         })?;

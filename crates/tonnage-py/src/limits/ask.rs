@@ -10,10 +10,9 @@ use super::holders::Kind;
 use super::limiter::{self, Limiter};
 use super::refusal::{self, Cause, check_most};
 use super::serve::{self, Payload};
-use super::{adaptive, alarm, deadline, deadlock, permit};
+use super::{adaptive, alarm, deadlock, permit};
 use crate::cpython::Object;
 use crate::event_loop::EventLoop;
-use crate::running;
 
 /// A permit, if the tokens are there and nobody is before; else nothing, and the caller may wait (`acquire_later`).
 pub(crate) fn try_acquire<'py>(
@@ -26,16 +25,15 @@ pub(crate) fn try_acquire<'py>(
 }
 
 /// Lets the payload stand in line for tokens that are not there, or raises. It is handed True when it has them, or
-/// the error (`Payload::hand`); until then it may give up (`give_up`).
-pub(crate) fn acquire_later(
-    this: &Bound<'_, Limiter>,
+/// the error (`Payload::hand`); until then it may give up (`give_up`). It must be through by the deadline.
+pub(crate) fn acquire_later<'py>(
+    this: &Bound<'py, Limiter>,
     request: Request,
+    wait: Wait<'_, 'py>,
     payload: impl FnOnce(&Object<'_>) -> PyResult<Payload>,
 ) -> PyResult<Asked> {
-    let running = running::event_loop_or_none(this.py())?;
-    let now_ns = limiter::time_on(running.as_ref())?;
-    may_join(this, &request, running.as_ref(), now_ns)?;
-    let event_loop = limiter::bind_loop(this, running)?;
+    may_join(this, &request, wait.deadline_ns)?;
+    let event_loop = limiter::bind_loop(this, wait.event_loop)?;
     let payload = payload(&event_loop)?;
     if EventLoop::of(&event_loop).is_none() {
         // A loop of another kind has run Python code, which may have changed all.
@@ -43,8 +41,9 @@ pub(crate) fn acquire_later(
             drop(payload);
             return Ok(Asked::Taken);
         }
-        may_join(this, &request, Some(&event_loop), now_ns)?;
+        may_join(this, &request, wait.deadline_ns)?;
     }
+    let now_ns = limiter::now_ns(this.py())?;
     let ticket = Limiter::admission(this, |admission| admission.join(now_ns, request, payload))?;
     deadlock::look_again(this);
     match alarm::set(this, now_ns) {
@@ -54,6 +53,14 @@ pub(crate) fn acquire_later(
             Err(error)
         }
     }
+}
+
+/// How somebody waits.
+#[derive(Clone, Copy)]
+pub(crate) struct Wait<'a, 'py> {
+    /// On this loop; none: on the one that runs.
+    pub(super) event_loop: Option<&'a Object<'py>>,
+    pub(super) deadline_ns: Option<u64>,
 }
 
 /// What has become of one who would wait.
@@ -108,14 +115,9 @@ pub(super) fn must_wait(this: &Bound<'_, Limiter>, request: &Request) -> PyResul
     refusal::of_cause(this, cause, request)
 }
 
-/// Raises if the request may not wait, at a time of the running loop.
-fn may_join<'py>(
-    this: &Bound<'py, Limiter>,
-    request: &Request,
-    event_loop: Option<&Object<'py>>,
-    now_ns: u64,
-) -> PyResult<()> {
-    let deadline_ns = event_loop.map(deadline::deadline_of_waiter).transpose()?.flatten();
+/// Raises if the request may not wait.
+fn may_join(this: &Bound<'_, Limiter>, request: &Request, deadline_ns: Option<u64>) -> PyResult<()> {
+    let now_ns = limiter::now_ns(this.py())?;
     let refused = Limiter::admission(this, |admission| {
         let refused = admission.may_join(now_ns, request, deadline_ns).err();
         refused.map(|refused| Cause::Refused(refused, admission.wait_ns(now_ns, request)))

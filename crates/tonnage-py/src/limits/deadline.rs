@@ -3,10 +3,11 @@
 use pyo3::prelude::*;
 
 use super::config;
-use crate::cpython::Object;
+use crate::running;
 use crate::structured::deadline;
 
 /// When the current task must be through, on the loop's clock; nothing if it has all the time.
-pub(super) fn deadline_of_waiter(event_loop: &Object<'_>) -> PyResult<Option<u64>> {
-    Ok(deadline::effective(event_loop)?.map(config::ns))
+pub(super) fn deadline_of_waiter(py: Python<'_>) -> PyResult<Option<u64>> {
+    let Some(event_loop) = running::event_loop_or_none(py)? else { return Ok(None) };
+    Ok(deadline::effective(&event_loop)?.map(config::ns))
 }

@@ -132,8 +132,10 @@ impl<'py> Stuck<'py> {
     fn of(this: &Bound<'py, Limiter>) -> PyResult<Self> {
         let py = this.py();
         let futures: Vec<Object<'py>> = Limiter::admission(this, |admission| {
-            let waiters = admission.line().iter().map(|entry| match &entry.waiter {
-                Payload::Waiter(waiter) => waiter.future(py),
+            // Of those who wait for the tasks of an owner nobody can say that they wait for nothing else.
+            let waiters = admission.line().iter().filter_map(|entry| match &entry.waiter {
+                Payload::Waiter(waiter) => Some(waiter.future(py)),
+                Payload::Door(_) => None,
             });
             waiters.collect()
         })?;

@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Borrowed,
     /// By the end of an `async with` block.
     Block,
+    /// By the end of the task that began with it.
+    Child,
     /// It has ended, and its block has not.
     Over,
 }
@@ -145,7 +147,7 @@ impl Holders {
                 record.kind = Kind::Over;
                 Some((request, None))
             }
-            Kind::Free | Kind::Dropped | Kind::Borrowed => Some((request, self.remove(loan))),
+            Kind::Free | Kind::Dropped | Kind::Borrowed | Kind::Child => Some((request, self.remove(loan))),
         }
     }
 
@@ -156,9 +158,9 @@ impl Holders {
         self.remove(found)
     }
 
-    /// The newest loan of a holder that has not ended.
+    /// The newest loan of a holder that has not ended, and that it can give back itself.
     pub(super) fn newest(&self, holder: Option<&Object<'_>>) -> Option<Loan> {
-        self.find(holder, |record| record.kind != Kind::Over)
+        self.find(holder, |record| !matches!(record.kind, Kind::Over | Kind::Child))
     }
 
     /// The permit of a loan is gone; the task has the loan.

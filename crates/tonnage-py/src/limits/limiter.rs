@@ -267,17 +267,23 @@ pub(super) fn forget_the_dead(this: &Bound<'_, Limiter>) -> PyResult<bool> {
     Ok(true)
 }
 
-/// Binds the limiter to the running loop, for somebody who is to wait. Where nobody waits, it may be another loop
-/// than before.
+/// Binds the limiter to a loop, or else to the one that runs, for somebody who is to wait. Where nobody waits, it may
+/// be another loop than before.
 pub(super) fn bind_loop<'py>(
     this: &Bound<'py, Limiter>,
-    running: Option<Object<'py>>,
+    event_loop: Option<&Object<'py>>,
 ) -> PyResult<Object<'py>> {
-    let Some(running) = running else { return running::event_loop(this.py()) };
-    if Limiter::admission(this, |admission| admission.line().is_empty())? {
+    let is_free = Limiter::admission(this, |admission| admission.line().is_empty())?;
+    if is_free {
+        let event_loop = event_loop.map_or_else(|| running::event_loop(this.py()), |it| Ok(it.clone()))?;
         alarm::stop(this)?;
-        this.value().event_loop.set(&running);
-        return Ok(running);
+        this.value().event_loop.set(&event_loop);
+        return Ok(event_loop);
     }
-    this.value().event_loop.get(this.as_any())
+    match event_loop {
+        Some(event_loop) if event_loop.is(this.value().event_loop.object(this.py())) => {
+            Ok(event_loop.clone())
+        }
+        _ => this.value().event_loop.get(this.as_any()),
+    }
 }

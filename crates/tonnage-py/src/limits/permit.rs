@@ -107,7 +107,7 @@ pub(super) fn note<'py>(
     }
     let address = holder.as_ref().map_or(0, |holder| holder.as_ptr() as u64);
     let holder = match kind {
-        Kind::Free => Holder::seen(holder.as_ref()),
+        Kind::Free | Kind::Child => Holder::seen(holder.as_ref()),
         _ => Holder::kept(holder.as_ref()),
     };
     Ok(Some(this.value().state.with(py, |state| {

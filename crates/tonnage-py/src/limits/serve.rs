@@ -6,10 +6,11 @@
 use pyo3::prelude::*;
 use tonnage_core::limits::{Entry, Served};
 
+use super::door::{self, Door};
 use super::limiter::{self, Limiter};
 use super::refusal::{self, Cause};
 use super::{adaptive, alarm, deadlock};
-use crate::cpython::{Native, Object, Visit};
+use crate::cpython::{Native, Object, Owned, Visit};
 use crate::event_loop::EventLoop;
 use crate::waiter::Waiter;
 use crate::{future, names, running};
@@ -18,12 +19,15 @@ use crate::{future, names, running};
 pub(crate) enum Payload {
     /// A coroutine of ours: its future gets True, or the error.
     Waiter(Waiter),
+    /// An owner of tasks, the first of whose line may begin.
+    Door(Owned<Door>),
 }
 
 impl Payload {
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         match self {
             Self::Waiter(waiter) => waiter.traverse(visit),
+            Self::Door(door) => visit.call(door),
         }
     }
 
@@ -31,6 +35,7 @@ impl Payload {
     pub(super) fn hand(&self, what: &Object<'_>) -> bool {
         let py = what.py();
         match self {
+            Self::Door(door) => door::told(door.bind(py), what),
             Self::Waiter(waiter) => match waiter.wake(what) {
                 Ok(woken) => woken,
                 // The loop could not be told: it is closed, or is not ours and has failed.

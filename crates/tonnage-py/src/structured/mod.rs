@@ -59,6 +59,7 @@ pub(crate) use wait_for::WaitForCoroutine;
 use crate::cpython::native_class::{exact, is_exact};
 use crate::cpython::{Native, Object, add_function, recursion};
 use crate::future::{self, Future};
+use crate::limits::Door;
 use crate::task::Task;
 use crate::waiter::Waiter;
 
@@ -211,6 +212,21 @@ pub(crate) fn end_of_all<'py>(parent: &Object<'py>) -> PyResult<Option<(Object<'
         return Ok(Some((parent.clone(), gather.value().pending_children(parent.py())?)));
     }
     Ok(parent.cast::<TaskGroup>().ok().and_then(group::exit_of))
+}
+
+/// Tells the owner that asks by a door that the first of its line may begin, or is refused.
+pub(crate) fn door_opened<'py>(
+    owner: &Object<'py>,
+    door: &Bound<'py, Door>,
+    answer: PyResult<()>,
+) -> PyResult<()> {
+    if let Ok(group) = owner.cast::<TaskGroup>() {
+        return group::door_opened(group, door, answer);
+    }
+    if let Ok(map) = owner.cast::<AsyncMap>() {
+        return amap::door_opened(map, door, answer);
+    }
+    gather::door_opened(owner.cast()?, door, answer)
 }
 
 /// The tasks that wait for what `parent` waits for, for the call graph.

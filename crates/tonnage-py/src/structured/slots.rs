@@ -1,5 +1,5 @@
 //! Slots: how many may run at once. The one place that decides whether one more may; groups and gathers with
-//! `limit=` ask here.
+//! `limit=` ask here. Where limiters decide (`limits::door`), it counts.
 
 use super::limit::Limit;
 
@@ -10,7 +10,10 @@ pub(super) struct Slots {
 
 impl Slots {
     pub(super) fn new(limit: &Limit) -> Self {
-        let Limit::Count(limit) = *limit;
+        let limit = match *limit {
+            Limit::Count(limit) => limit,
+            Limit::Door(_) => usize::MAX,
+        };
         Self { limit, taken: 0 }
     }
 

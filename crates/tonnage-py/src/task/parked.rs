@@ -127,6 +127,18 @@ pub(crate) fn end_parked(task: &Bound<'_, Task>, message: Option<Owned>) -> PyRe
     }
 }
 
+/// It will not be started, for this error: its coroutine is closed, and it ends with the error. Its group has taken
+/// it out of the line.
+pub(crate) fn refuse_parked(task: &Bound<'_, Task>, error: &Object<'_>) -> PyResult<()> {
+    let py = task.py();
+    let Some(parked) = unpark(task) else { return Ok(()) };
+    drop(parked);
+    let coro = task.value().state.with(py, |state| state.coro.as_ref().map(|coro| coro.get_bound(py)));
+    let closed = coro.map_or(Ok(()), |coro| coro.call_method0(names::close(py)).map(drop));
+    let refused = future::set_exception(Task::as_future(task), error).map(drop);
+    closed.and(refused)
+}
+
 /// The group that it was parked in, and the group's key.
 fn unpark(task: &Bound<'_, Task>) -> Option<(Owned, u32)> {
     task.value().state.with(task.py(), |state| {

@@ -32,12 +32,16 @@ pub(crate) fn amap<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     }
     let items = items.expect("required");
     source::check(&items)?;
-    let Some(Limit::Count(limit)) = limit(given.as_ref())? else {
-        return Err(PyTypeError::new_err("amap() needs a limit, got None"));
+    let (limit, door) = match limit(given.as_ref())? {
+        Some(Limit::Count(limit)) => (limit, None),
+        // The map asks the limiters when it begins.
+        Some(Limit::Door(door)) => (1, Some(door)),
+        None => return Err(PyTypeError::new_err("amap() needs a limit, got None")),
     };
     let job = Job {
         function: function.into(),
         context: context::copy_current(py)?.into(),
+        door,
         timeout_s: timeout_s(timeout.as_ref())?,
         return_exceptions: return_exceptions.map_or(Ok(false), |given| given.is_truthy())?,
         pairs: 0,
@@ -47,7 +51,7 @@ pub(crate) fn amap<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
         items: items.into(),
         limit,
         ordered: ordered.map_or(Ok(true), |given| given.is_truthy())?,
-        buffersize: size(buffersize.as_ref())?.unwrap_or(limit),
+        buffersize: size(buffersize.as_ref())?,
     };
     Ok(create(py, AsyncMap::new(plan))?.into_any())
 }
@@ -124,6 +128,7 @@ impl State {
             self.source.traverse(visit),
             self.results.traverse(visit),
             self.crew.traverse(visit),
+            self.asking.traverse(visit),
             self.trouble.traverse(visit),
         ];
         all.into_iter().find(|shown| *shown != 0).unwrap_or(0)

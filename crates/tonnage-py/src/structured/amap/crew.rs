@@ -9,7 +9,7 @@ use tonnage_core::slab::Slab;
 use super::source::{self, Source};
 use super::stream;
 use super::worker::Worker;
-use super::{AsyncMap, Job, Phase, State, parent_task};
+use super::{AsyncMap, Job, Phase, State, parent_task, permits};
 use crate::coroutine::Coroutine;
 use crate::cpython::{Native, Object, Owned, Visit};
 use crate::future::{self, Ended};
@@ -62,6 +62,9 @@ pub(super) fn begun(map: &Bound<'_, AsyncMap>) {
 #[inline]
 pub(super) fn begin_item(map: &Bound<'_, AsyncMap>, job: &Job) -> PyResult<Option<usize>> {
     let py = map.py();
+    if let Some(door) = &job.door {
+        permits::follow(map, door.bind(py))?;
+    }
     let (index, has_next, may_grow) = map.value().state.with(py, |state| {
         let index = state.taken;
         state.taken += 1;
@@ -92,7 +95,7 @@ fn grow(map: &Bound<'_, AsyncMap>, job: &Job) -> PyResult<()> {
     let py = map.py();
     let grows_already = map.value().state.with(py, |state| {
         let limit = state.plan.as_ref().map_or(0, |plan| plan.limit);
-        let more = state.crew.started.min(limit - state.crew.started);
+        let more = state.crew.started.min(limit.saturating_sub(state.crew.started));
         state.crew.started += more;
         state.crew.fresh += more;
         state.crew.wanted += more;

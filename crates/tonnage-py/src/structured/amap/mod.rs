@@ -10,6 +10,7 @@ mod class;
 mod collect;
 mod crew;
 mod ending;
+mod permits;
 mod results;
 mod source;
 mod stream;
@@ -21,15 +22,18 @@ use pyo3::prelude::*;
 pub(crate) use class::amap;
 pub(crate) use collect::{CollectCoroutine, DrainCoroutine};
 pub(crate) use crew::worker_done;
+pub(crate) use permits::door_opened;
 pub(crate) use stream::{BeginCoroutine, LeaveCoroutine, MapResults, NextMappedCoroutine};
 pub(crate) use worker::WorkerCoroutine;
 
 use super::parent::Parent;
 use crate::cpython::{Extras, Guarded, Native, Object, Owned, context};
+use crate::limits::Door;
 use crate::running;
 use crate::sync::line::Line;
 use crew::Crew;
 use ending::Trouble;
+use permits::Asking;
 use results::{Purpose, Results};
 use source::Source;
 
@@ -53,6 +57,8 @@ struct State {
     taken: usize,
     results: Results,
     crew: Crew,
+    /// The ask for an item that was taken.
+    asking: Asking,
     trouble: Trouble,
 }
 
@@ -72,10 +78,11 @@ enum Phase {
 struct Plan {
     job: Job,
     items: Owned,
+    /// With limiters, what they lend at this moment.
     limit: usize,
     ordered: bool,
-    /// How many results may wait for the consumer, beyond those that the workers hold.
-    buffersize: usize,
+    /// How many results may wait for the consumer, beyond those that the workers hold; else as many as the limit.
+    buffersize: Option<usize>,
 }
 
 /// What is done with each item.
@@ -83,6 +90,8 @@ struct Job {
     function: Owned,
     /// That of the caller; the source runs in it, and each item in a copy.
     context: Owned,
+    /// With limiters: by which they are asked for each item.
+    door: Option<Owned<Door>>,
     timeout_s: Option<f64>,
     return_exceptions: bool,
     /// How often the result is paired with its item.
@@ -98,10 +107,11 @@ struct Scope {
 
 impl Job {
     fn share(&self, py: Python<'_>) -> Self {
-        let Self { function, context, timeout_s, return_exceptions, pairs } = self;
+        let Self { function, context, door, timeout_s, return_exceptions, pairs } = self;
         Self {
             function: function.share(py),
             context: context.share(py),
+            door: door.as_ref().map(|door| door.share(py)),
             timeout_s: *timeout_s,
             return_exceptions: *return_exceptions,
             pairs: *pairs,
@@ -119,6 +129,7 @@ impl State {
             taken: 0,
             results: Results::new(Purpose::Count, false),
             crew: Crew::new(),
+            asking: Asking::default(),
             trouble: Trouble::default(),
         }
     }
@@ -181,18 +192,19 @@ fn begin(map: &Bound<'_, AsyncMap>, purpose: Purpose) -> PyResult<()> {
         let Some(plan) = state.plan.as_ref().filter(|_| state.phase == Phase::Created) else {
             return Err((used_up(), scope));
         };
-        let room = plan.limit.saturating_add(plan.buffersize);
         state.phase = Phase::Running;
-        state.results = Results::new(purpose.with_room(room), plan.ordered);
+        state.results = Results::new(purpose.with_room(plan.room()), plan.ordered);
         state.scope = Some(scope);
-        Ok((plan.items.get_bound(py), plan.job.context.get_bound(py)))
+        let door = plan.job.door.as_ref().map(|door| door.get_bound(py));
+        Ok((plan.items.get_bound(py), plan.job.context.get_bound(py), door))
     });
-    let (items, in_context) = opened.map_err(|(error, scope)| {
+    let (items, in_context, door) = opened.map_err(|(error, scope)| {
         drop(scope);
         error
     })?;
     let begun = context::run(&in_context, || Source::open(&items)).and_then(|source| {
         map.value().state.with(py, |state| state.source = source);
+        door.map_or(Ok(()), |door| permits::follow(map, &door))?;
         crew::start(map)
     });
     if begun.is_err() {

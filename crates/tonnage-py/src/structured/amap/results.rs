@@ -41,6 +41,11 @@ impl Results {
         Self { purpose, ordered, count: 0, consumed: 0, window: VecDeque::new() }
     }
 
+    /// A stream has as much room as this from here on.
+    pub(super) fn set_room(&mut self, room: usize) {
+        self.purpose = self.purpose.with_room(room);
+    }
+
     /// May one more item be begun, after `taken` others?
     #[inline]
     pub(super) fn has_room(&self, taken: usize) -> bool {

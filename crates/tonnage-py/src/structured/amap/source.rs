@@ -32,7 +32,7 @@ pub(super) enum Turn {
 pub(super) enum Claim<'py> {
     /// End: there are no more items.
     End,
-    /// Wait until the source is free, or there is room for a result.
+    /// Wait until the source is free, there is room for a result, or the limiters let in the last item.
     Wait,
     /// Begin with this item.
     Item(Object<'py>),
@@ -87,7 +87,7 @@ pub(super) fn claim<'py>(map: &Bound<'py, AsyncMap>, in_context: &Object<'py>) -
         if state.phase != Phase::Running {
             return Found::Nothing;
         }
-        let has_room = state.results.has_room(state.taken);
+        let has_room = state.results.has_room(state.taken) && !state.asking.is_open();
         match &mut state.source {
             Source::Ended | Source::Async { turn: Turn::Nobody, .. } => Found::Nothing,
             Source::Iterator(_) | Source::Async { .. } if !has_room => Found::Busy,

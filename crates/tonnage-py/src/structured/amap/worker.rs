@@ -6,10 +6,11 @@ use pyo3::exceptions::{PyGeneratorExit, PyTypeError};
 use pyo3::prelude::*;
 
 use super::source::{self, Claim};
-use super::{AsyncMap, Job, crew};
+use super::{AsyncMap, Job, crew, permits};
 use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::{Native, Object, Owned, Visit, call, context, coroutine};
 use crate::errors;
+use crate::limits::Loans;
 use crate::structured::parent::Parent;
 use crate::structured::timeout::{self, Timeout};
 use crate::sync::line::Place;
@@ -30,6 +31,11 @@ enum Phase {
     Idle(Place),
     /// It waits for an item.
     Pulling,
+    /// It has an item, and waits for the limiters.
+    Asking {
+        item: Owned,
+        waiter: Waiter,
+    },
     Running(Item),
 }
 
@@ -39,7 +45,12 @@ struct Item {
     /// Kept only to be paired with its result.
     item: Option<Owned>,
     timeout: Option<Owned<Timeout>>,
+    /// What the limiters have lent for it.
+    loans: Option<Loans>,
 }
+
+/// The index of an item, its context and its timeout.
+type Prepared<'py> = (usize, Object<'py>, Option<Owned<Timeout>>);
 
 impl Worker {
     pub(super) fn new(map: &Bound<'_, AsyncMap>, job: Job) -> Self {
@@ -64,8 +75,13 @@ impl Body for Worker {
             }
             Phase::Pulling => {
                 if let Some(item) = source::pulled(&map, awaited)?
-                    && let Some(next) = self.begin(&map, item)?
+                    && let Some(next) = self.take(&map, item)?
                 {
+                    return Ok(next);
+                }
+            }
+            Phase::Asking { item, waiter } => {
+                if let Some(next) = self.answered(&map, (item.into_bound(py), &waiter), awaited)? {
                     return Ok(next);
                 }
             }
@@ -80,7 +96,7 @@ impl Body for Worker {
                     return Ok(Next::Await(next));
                 }
                 Claim::Item(item) => {
-                    if let Some(next) = self.begin(&map, item)? {
+                    if let Some(next) = self.take(&map, item)? {
                         return Ok(next);
                     }
                 }
@@ -93,7 +109,7 @@ impl Body for Worker {
         match &self.phase {
             Phase::Running(item) => Some(&item.context),
             Phase::Pulling => Some(&self.job.context),
-            Phase::Free | Phase::Idle(_) => None,
+            Phase::Free | Phase::Idle(_) | Phase::Asking { .. } => None,
         }
     }
 
@@ -101,6 +117,10 @@ impl Body for Worker {
         let of_phase = match &self.phase {
             Phase::Free | Phase::Pulling => 0,
             Phase::Idle(place) => place.traverse(visit),
+            Phase::Asking { item, waiter } => match visit.call(item) {
+                0 => waiter.traverse(visit),
+                shown => shown,
+            },
             Phase::Running(item) => item.traverse(visit),
         };
         match (of_phase, visit.call(&self.map)) {
@@ -119,19 +139,52 @@ impl Worker {
         Ok(next)
     }
 
+    /// An item was taken. With limiters it begins when it has a permit of each.
+    #[inline]
+    fn take<'py>(&mut self, map: &Bound<'py, AsyncMap>, item: Object<'py>) -> PyResult<Option<Next<'py>>> {
+        let py = map.py();
+        let Some(door) = &self.job.door else { return self.begin(map, item) };
+        match permits::ask(map, door.bind(py)) {
+            Ok(None) => self.begin(map, item),
+            Ok(Some(waiter)) => {
+                let next = waiter.wait(py);
+                self.phase = Phase::Asking { item: item.into(), waiter };
+                Ok(Some(next))
+            }
+            Err(error) => self.end_refused(map, item, error).map(|()| None),
+        }
+    }
+
+    /// The wait for the limiters has ended.
+    fn answered<'py>(
+        &mut self,
+        map: &Bound<'py, AsyncMap>,
+        (item, waiter): (Object<'py>, &Waiter),
+        awaited: PyResult<Object<'py>>,
+    ) -> PyResult<Option<Next<'py>>> {
+        let door = self.job.door.as_ref().expect("who has asked has a door").get_bound(map.py());
+        match permits::end_ask(map, &door, waiter, awaited)? {
+            Ok(()) => self.begin(map, item),
+            Err(error) => self.end_refused(map, item, error).map(|()| None),
+        }
+    }
+
     /// Begins with an item that was taken; nothing if it has ended already.
     #[inline]
     fn begin<'py>(&mut self, map: &Bound<'py, AsyncMap>, item: Object<'py>) -> PyResult<Option<Next<'py>>> {
         let py = map.py();
-        let Some(index) = crew::begin_item(map, &self.job)? else { return Ok(None) };
-        let of_item = context::copy(self.job.context.bind(py))?;
-        let timeout = match self.job.timeout_s {
-            None => None,
-            Some(timeout_s) => Some(timeout::begin(py, timeout_s)?.into()),
+        let loans = self.job.door.as_ref().map(|door| permits::lend(map, door.bind(py)));
+        let (index, of_item, timeout) = match self.prepare(map) {
+            Ok(Some(prepared)) => prepared,
+            Ok(None) => return self.release(py, loans, &Err(errors::cancelled(py, None))).map(|()| None),
+            Err(error) => {
+                let outcome = Err(error);
+                self.release(py, loans, &outcome)?;
+                return outcome.map(|_| None);
+            }
         };
         let begun = context::run(&of_item, || self.call(&item));
-        let item = if self.job.pairs > 0 { Some(item.into()) } else { None };
-        let item = Item { index, context: of_item.into(), item, timeout };
+        let item = self.item((index, item), of_item, (timeout, loans));
         match begun {
             Ok(awaitable) => {
                 self.phase = Phase::Running(item);
@@ -141,6 +194,46 @@ impl Worker {
                 self.finish(map, item, Err(error))?;
                 Ok(None)
             }
+        }
+    }
+
+    /// What an item needs before it begins; nothing if the map has stopped meanwhile.
+    #[inline]
+    fn prepare<'py>(&self, map: &Bound<'py, AsyncMap>) -> PyResult<Option<Prepared<'py>>> {
+        let py = map.py();
+        let Some(index) = crew::begin_item(map, &self.job)? else { return Ok(None) };
+        let of_item = context::copy(self.job.context.bind(py))?;
+        let timeout = match self.job.timeout_s {
+            None => None,
+            Some(timeout_s) => Some(timeout::begin(py, timeout_s)?.into()),
+        };
+        Ok(Some((index, of_item, timeout)))
+    }
+
+    /// Ends an item that a limiter refuses, with its error.
+    fn end_refused<'py>(&self, map: &Bound<'py, AsyncMap>, item: Object<'py>, error: PyErr) -> PyResult<()> {
+        let Some(index) = crew::begin_item(map, &self.job)? else { return Ok(()) };
+        let of_item = self.job.context.get_bound(map.py());
+        self.finish(map, self.item((index, item), of_item, (None, None)), Err(error))
+    }
+
+    #[inline]
+    fn item<'py>(
+        &self,
+        (index, item): (usize, Object<'py>),
+        of_item: Object<'py>,
+        (timeout, loans): (Option<Owned<Timeout>>, Option<Loans>),
+    ) -> Item {
+        let item = if self.job.pairs > 0 { Some(item.into()) } else { None };
+        Item { index, context: of_item.into(), item, timeout, loans }
+    }
+
+    /// Gives back what the limiters have lent for an item that has ended in this way.
+    #[inline]
+    fn release(&self, py: Python<'_>, loans: Option<Loans>, outcome: &PyResult<Object<'_>>) -> PyResult<()> {
+        match (loans, &self.job.door) {
+            (Some(loans), Some(door)) => permits::release(py, door.bind(py), &loans, outcome),
+            _ => Ok(()),
         }
     }
 
@@ -170,6 +263,7 @@ impl Worker {
             None => outcome,
             Some(timeout) => timeout::end(timeout.bind(py), outcome),
         };
+        let released = self.release(py, item.loans, &outcome);
         let result = match outcome {
             Ok(result) => result,
             Err(error) if self.job.return_exceptions && is_result(py, &error) => {
@@ -182,7 +276,7 @@ impl Worker {
             None => result,
             Some(paired) => pair(paired.bind(py), result, self.job.pairs)?,
         };
-        crew::put(map, item.index, result)
+        crew::put(map, item.index, result).and(released)
     }
 }
 
@@ -223,9 +317,8 @@ impl Item {
 
 impl Job {
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        match visit.call(&self.function) {
-            0 => visit.call(&self.context),
-            shown => shown,
-        }
+        let objects = [visit.call(&self.function), visit.call(&self.context)];
+        let door = self.door.as_ref().map_or(0, |door| visit.call(door));
+        objects.into_iter().chain([door]).find(|shown| *shown != 0).unwrap_or(0)
     }
 }

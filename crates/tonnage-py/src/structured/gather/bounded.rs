@@ -9,10 +9,12 @@ use std::mem;
 
 use pyo3::prelude::*;
 
+use super::permits::{self, Permits};
 use super::repeated::Repeated;
 use super::start::keep_quiet_when_lost;
 use super::{Gathering, GatheringFuture, Wish, watch};
 use crate::cpython::{Native, Object, Owned, Visit, context};
+use crate::limits::Loans;
 use crate::structured::ensure_future::{self, Kind};
 use crate::structured::limit::Limit;
 use crate::structured::slots::Slots;
@@ -23,13 +25,15 @@ use crate::{errors, future, names, task};
 pub(super) struct Bounded {
     slots: Slots,
     /// Bounded by the arguments.
-    unstarted: VecDeque<Unstarted>,
+    pub(super) unstarted: VecDeque<Unstarted>,
     /// By place: does the child take a slot?
     takes_slot: Vec<bool>,
     /// That of the call.
     context: Owned,
     /// What the children inherit.
-    deadline: Option<f64>,
+    pub(super) deadline: Option<f64>,
+    /// With limiters, which decide in place of the slots: who has what of them.
+    pub(super) permits: Option<Permits>,
 }
 
 pub(super) struct Unstarted {
@@ -38,17 +42,32 @@ pub(super) struct Unstarted {
     kind: Kind,
 }
 
+impl Unstarted {
+    pub(super) fn place(&self) -> u32 {
+        self.place
+    }
+
+    /// It will not be started.
+    pub(super) fn close(self, py: Python<'_>) {
+        if self.kind == Kind::Coroutine {
+            close_one(self.object.bind(py));
+        }
+    }
+}
+
 impl Bounded {
-    /// A slot is given back.
-    pub(super) fn child_ended(&mut self, place: u32) {
+    /// A slot is given back, and so is what the limiters have lent.
+    pub(super) fn child_ended(&mut self, place: u32) -> Option<Loans> {
         if self.takes_slot[place as usize] {
             self.slots.give_back();
         }
+        self.permits.as_mut().and_then(|permits| permits.take_loans(place))
     }
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         let waiting = self.unstarted.iter().map(|unstarted| visit.call(&unstarted.object));
-        waiting.chain([visit.call(&self.context)]).find(|shown| *shown != 0).unwrap_or(0)
+        let permits = self.permits.as_ref().map_or(0, |permits| permits.traverse(visit));
+        waiting.chain([visit.call(&self.context), permits]).find(|shown| *shown != 0).unwrap_or(0)
     }
 }
 
@@ -68,7 +87,7 @@ pub(super) fn gather<'py>(
     (arguments, repeated): (&[Object<'py>], Option<Repeated<'_, 'py>>),
     event_loop: Option<Object<'py>>,
     mut gathering: Gathering,
-    limit: &Limit,
+    limit: Limit,
 ) -> PyResult<Bound<'py, GatheringFuture>> {
     let objects = match &repeated {
         None => arguments.iter().collect(),
@@ -96,8 +115,12 @@ pub(super) fn gather<'py>(
     }
     let context = context::copy_current(py)?.into();
     let deadline = deadline::of_creator(&sorted.event_loop)?;
-    let (slots, unstarted) = (Slots::new(limit), sorted.unstarted);
-    gathering.bounded = Some(Box::new(Bounded { slots, unstarted, takes_slot, context, deadline }));
+    let (slots, unstarted) = (Slots::new(&limit), sorted.unstarted);
+    let permits = match limit {
+        Limit::Count(_) => None,
+        Limit::Door(door) => Some(Permits::new(door)),
+    };
+    gathering.bounded = Some(Box::new(Bounded { slots, unstarted, takes_slot, context, deadline, permits }));
     let outer = GatheringFuture::create(&sorted.event_loop, gathering)?;
     watch(&outer)?;
     start_next(&outer)?;
@@ -144,38 +167,60 @@ pub(super) fn start_next(outer: &Bound<'_, GatheringFuture>) -> PyResult<()> {
 }
 
 fn start_all(outer: &Bound<'_, GatheringFuture>) -> PyResult<()> {
-    let py = outer.py();
-    let event_loop = outer.value().future.event_loop(py)?;
-    while let Some((next, context, deadline)) = outer.value().state.with(py, |state| {
+    if let Some(door) = permits::door(outer) {
+        return permits::start_next(outer, &door);
+    }
+    while let Some(next) = take_next(outer) {
+        if start_one(outer, next)?.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Takes out the next one, if there is a slot, which is its own then.
+#[inline]
+pub(super) fn take_next(outer: &Bound<'_, GatheringFuture>) -> Option<Unstarted> {
+    outer.value().state.with(outer.py(), |state| {
         let bounded = state.bounded.as_mut()?;
         if bounded.unstarted.is_empty() || !bounded.slots.take() {
             return None;
         }
-        let (context, deadline) = (bounded.context.get_bound(py), bounded.deadline);
-        bounded.unstarted.pop_front().map(|next| (next, context, deadline))
-    }) {
-        let task = context::copy(&context).and_then(|context| {
-            let make = || ensure_future::task_of((next.object.bind(py), next.kind), &event_loop, deadline);
-            context::run(&context, make)
-        });
-        match task {
-            Ok(task) => adopt(outer, &task, next.place)?,
-            Err(error) => return refuse(outer, error),
+        bounded.unstarted.pop_front()
+    })
+}
+
+/// Makes its task; nothing if the loop makes none, which ends the whole.
+#[inline]
+pub(super) fn start_one<'py>(
+    outer: &Bound<'py, GatheringFuture>,
+    next: Unstarted,
+) -> PyResult<Option<Object<'py>>> {
+    let py = outer.py();
+    let event_loop = outer.value().future.event_loop(py)?;
+    let scope = outer.value().state.with(py, |state| {
+        state.bounded.as_ref().map(|bounded| (bounded.context.get_bound(py), bounded.deadline))
+    });
+    let Some((context, deadline)) = scope else { return Ok(None) };
+    let task = context::copy(&context).and_then(|context| {
+        let make = || ensure_future::task_of((next.object.bind(py), next.kind), &event_loop, deadline);
+        context::run(&context, make)
+    });
+    match task {
+        Ok(task) => {
+            adopt(outer, &task, next.place)?;
+            Ok(Some(task))
         }
+        Err(error) => refuse(outer, error).map(|()| None),
     }
-    Ok(())
 }
 
 /// The task is a child.
 fn adopt(outer: &Bound<'_, GatheringFuture>, task: &Object<'_>, place: u32) -> PyResult<()> {
     let py = outer.py();
     keep_quiet_when_lost(task)?;
-    let child = Owned::from(task);
-    let (replaced, wish) = outer
-        .value()
-        .state
-        .with(py, |state| (mem::replace(&mut state.children[place as usize], child), state.wish));
-    drop(replaced);
+    put(outer, task, place);
+    let wish = outer.value().state.with(py, |state| state.wish);
     call_graph::declare(task, outer.value().caller(py).as_ref())?;
     // One that has ended, as it started eagerly, tells it in the next turn.
     child_done::watch(task, outer.as_any(), place)?;
@@ -184,6 +229,13 @@ fn adopt(outer: &Bound<'_, GatheringFuture>, task: &Object<'_>, place: u32) -> P
         task::cancel_any(task, None)?;
     }
     Ok(())
+}
+
+/// Puts a future where there was none yet.
+pub(super) fn put(outer: &Bound<'_, GatheringFuture>, child: &Object<'_>, place: u32) {
+    let child = Owned::from(child);
+    let py = outer.py();
+    drop(outer.value().state.with(py, |state| mem::replace(&mut state.children[place as usize], child)));
 }
 
 /// The loop does not make a task, as when it is closed: nobody else could end the whole.
@@ -224,10 +276,9 @@ pub(super) fn cancel_unstarted(
 /// Closes those that will not be started.
 pub(super) fn close(outer: &Bound<'_, GatheringFuture>, unstarted: VecDeque<Unstarted>) {
     for each in unstarted {
-        if each.kind == Kind::Coroutine {
-            close_one(each.object.bind(outer.py()));
-        }
+        each.close(outer.py());
     }
+    permits::withdraw(outer);
 }
 
 fn close_one(coro: &Object<'_>) {

@@ -7,6 +7,7 @@
 
 mod bounded;
 mod coroutines;
+mod permits;
 mod repeated;
 mod start;
 
@@ -25,6 +26,7 @@ use crate::event_loop::EventLoop;
 use crate::future::{self, Ended, Future, Outcome};
 use crate::{errors, names, running, task};
 use bounded::Bounded;
+pub(crate) use permits::door_opened;
 use repeated::repeated;
 use start::{call_off, start};
 
@@ -94,7 +96,7 @@ pub(super) fn gather<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     let gathering = Gathering { return_exceptions, caller: caller.map(Owned::from), ..Gathering::empty() };
     if let Some(limit) = limit {
         let objects = (args.positional(), repeated);
-        return bounded::gather(objects, event_loop, gathering, &limit).map(Bound::into_any);
+        return bounded::gather(objects, event_loop, gathering, limit).map(Bound::into_any);
     }
     if let Some(event_loop) = &event_loop
         && let Some(native) = EventLoop::bound(event_loop)
@@ -242,26 +244,36 @@ pub(super) fn count(outer: &Bound<'_, GatheringFuture>, child: &Bound<'_, Future
 pub(super) fn report(outer: &Bound<'_, GatheringFuture>, key: u32, child: &Object<'_>) -> PyResult<()> {
     let py = outer.py();
     let pending = outer.value().future.is_pending(py);
-    let (report, let_go) = outer.value().state.with(py, |state| {
+    let (report, let_go, loans) = outer.value().state.with(py, |state| {
         if let Some(held_back) = &mut state.held_back {
             held_back.push(key);
-            return (Report::HeldBack, vec![]);
+            return (Report::HeldBack, vec![], None);
         }
         state.unfinished = state.unfinished.saturating_sub(1);
-        if let Some(bounded) = &mut state.bounded {
-            bounded.child_ended(key);
-        }
+        let loans = state.bounded.as_mut().and_then(|bounded| bounded.child_ended(key));
         let last = state.unfinished == 0;
         if pending && state.wish != Wish::Nothing {
-            return (Report::Counted { last, return_exceptions: state.return_exceptions }, vec![]);
+            return (Report::Counted { last, return_exceptions: state.return_exceptions }, vec![], loans);
         }
-        (Report::Late, if last { mem::take(&mut state.children) } else { vec![] })
+        (Report::Late, if last { mem::take(&mut state.children) } else { vec![] }, loans)
     });
     drop(let_go);
+    // What it had goes back when it is clear whether another one begins.
+    let heard = hear(outer, child, report);
+    let released = permits::release(outer, child, loans);
+    if heard? {
+        bounded::start_next(outer)?;
+    }
+    released
+}
+
+/// What the end of a child means for the whole: true if others may begin.
+fn hear(outer: &Bound<'_, GatheringFuture>, child: &Object<'_>, report: Report) -> PyResult<bool> {
+    let py = outer.py();
     let (last, return_exceptions) = match report {
-        Report::HeldBack => return Ok(()),
+        Report::HeldBack => return Ok(false),
         // Its exception counts as retrieved.
-        Report::Late => return future::ended(child).map(drop),
+        Report::Late => return future::ended(child).map(|_| false),
         Report::Counted { last, return_exceptions } => (last, return_exceptions),
     };
     if call_graph::is_kept_by_asyncio() {
@@ -270,11 +282,13 @@ pub(super) fn report(outer: &Bound<'_, GatheringFuture>, key: u32, child: &Objec
     if !return_exceptions {
         match future::ended(child)? {
             Ended::Result(_) => {}
-            Ended::Exception(exception) => return fail(outer, &exception),
-            Ended::Cancelled => return fail(outer, &future::make_cancelled_error(child)?),
+            Ended::Exception(exception) => return fail(outer, &exception).map(|()| false),
+            Ended::Cancelled => {
+                return fail(outer, &future::make_cancelled_error(child)?).map(|()| false);
+            }
         }
     }
-    if last { finish(outer) } else { bounded::start_next(outer) }
+    if last { finish(outer).map(|()| false) } else { Ok(true) }
 }
 
 /// Ends with an exception. The children that have not ended run on.
@@ -379,7 +393,9 @@ pub(crate) fn end_cancel(outer: &Bound<'_, GatheringFuture>, agreed: bool) -> Py
             report(outer, key, &child)?;
         }
     }
-    Ok(())
+    // Where limiters have let in nobody yet, there is no child that could tell it.
+    let has_ended = outer.value().state.with(py, |state| state.unfinished == 0 && !state.children.is_empty());
+    if agreed && has_ended && outer.value().future.is_pending(py) { finish(outer) } else { Ok(()) }
 }
 
 impl NativeClass for GatheringFuture {
@@ -440,6 +456,10 @@ impl NativeClass for GatheringFuture {
             let gone = (mem::take(&mut state.children), state.order.take());
             (gone, state.caller.take(), state.bounded.take())
         });
-        drop(gone);
+        let (children, caller, bounded) = gone;
+        drop((children, caller));
+        if let Some(permits) = bounded.and_then(|bounded| bounded.permits) {
+            permits.abandon(py);
+        }
     }
 }

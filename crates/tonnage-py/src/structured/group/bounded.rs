@@ -6,24 +6,28 @@
 //! slot or a place in the line; a caller is counted from its first wait until its task exists or it gave up,
 //! and so long the block waits for it.
 
+use std::num::NonZeroU64;
+
 use pyo3::prelude::*;
 use tonnage_core::waiters::{Ticket, Waiters};
 
 use super::lending::{self, Seeker};
+use super::permits::{self, Permits};
 use super::{Key, State, TaskGroup};
 use crate::cpython::{Native, Object, Visit};
 use crate::future;
+use crate::limits::Loans;
 use crate::structured::limit::Limit;
 use crate::structured::slots::Slots;
 use crate::task::{self, Standing, Task};
 use crate::waiter::Waiter;
 
 pub(super) struct Bounded {
-    slots: Slots,
+    pub(super) slots: Slots,
     /// How many tasks may stand in the line.
     max_pending: usize,
     /// Bounded by `max_pending` and by the callers, each of which is a task that waits.
-    line: Waiters<Waiting>,
+    pub(super) line: Waiters<Waiting>,
     /// Tasks in the line.
     parked: usize,
     /// Callers who wait, or were granted a slot that their task does not have yet.
@@ -36,6 +40,8 @@ pub(super) struct Bounded {
     being_made: usize,
     /// Members who lend their slots.
     pub(super) seekers: Vec<Seeker>,
+    /// With limiters, which decide in place of the slots: who has what of them.
+    pub(super) permits: Option<Permits>,
 }
 
 /// Who stands in the line.
@@ -44,8 +50,26 @@ pub(super) enum Waiting {
     Parked(u32),
     /// A child of the loop's task factory, and what it waits for before it begins.
     Postponed(u32, Waiter),
-    /// Who calls `submit` or `start`.
-    Caller(Waiter),
+    /// Who calls `submit` or `start`, and by when it must be through.
+    Caller(Waiter, Option<NonZeroU64>),
+}
+
+impl Waiting {
+    /// The child's, if it is one.
+    pub(super) fn index(&self) -> Option<u32> {
+        match self {
+            Self::Parked(index) | Self::Postponed(index, _) => Some(*index),
+            Self::Caller(..) => None,
+        }
+    }
+
+    /// A caller's deadline, where limiters decide.
+    pub(super) fn deadline_ns(&self) -> Option<u64> {
+        match self {
+            Self::Caller(_, deadline_ns) => deadline_ns.map(NonZeroU64::get),
+            Self::Parked(_) | Self::Postponed(..) => None,
+        }
+    }
 }
 
 /// What a child has.
@@ -61,6 +85,8 @@ enum Place {
 pub(super) enum Answer {
     /// It has a slot.
     Slot,
+    /// It has one if the limiters let it in at once (`permits::try_enter`).
+    Try,
     /// It may stand in the line.
     Line,
     Full {
@@ -70,9 +96,9 @@ pub(super) enum Answer {
 }
 
 impl Bounded {
-    pub(super) fn new(limit: &Limit, max_pending: usize) -> Self {
+    pub(super) fn new(limit: Limit, max_pending: usize) -> Self {
         Self {
-            slots: Slots::new(limit),
+            slots: Slots::new(&limit),
             max_pending,
             line: Waiters::new(),
             parked: 0,
@@ -81,13 +107,28 @@ impl Bounded {
             never_started: 0,
             being_made: 0,
             seekers: Vec::new(),
+            permits: match limit {
+                Limit::Count(_) => None,
+                Limit::Door(door) => Some(Permits::new(door)),
+            },
         }
     }
 
     pub(super) fn ask(&mut self) -> Answer {
-        if self.line.is_empty() && self.slots.take() {
-            Answer::Slot
-        } else if self.parked < self.max_pending {
+        if self.line.is_empty() {
+            if self.permits.is_some() {
+                return Answer::Try;
+            }
+            if self.slots.take() {
+                return Answer::Slot;
+            }
+        }
+        self.ask_for_place()
+    }
+
+    /// The answer to one for which there is no slot.
+    pub(super) fn ask_for_place(&self) -> Answer {
+        if self.parked < self.max_pending {
             Answer::Line
         } else {
             Answer::Full { running: self.slots.taken(), waiting: self.line.len() }
@@ -131,7 +172,7 @@ impl Bounded {
     }
 
     /// The first of the line, if there is a slot, which is its own then.
-    fn next(&mut self) -> Option<Waiting> {
+    pub(super) fn next(&mut self) -> Option<Waiting> {
         if self.line.is_empty() || !self.slots.take() {
             return None;
         }
@@ -156,6 +197,16 @@ impl Bounded {
         matches!(self.place(index), Place::Slot)
     }
 
+    /// Takes the first out of the line, who is refused.
+    pub(super) fn refuse_next(&mut self) -> Option<Waiting> {
+        let next = self.line.pop();
+        if let Some(Waiting::Parked(index) | Waiting::Postponed(index, _)) = next {
+            self.parked -= 1;
+            *self.place(index) = Place::None;
+        }
+        next
+    }
+
     /// Takes a slot for a caller, if there is one.
     pub(super) fn serve_caller(&mut self) -> bool {
         let is_free = self.line.is_empty() && self.slots.take();
@@ -163,10 +214,15 @@ impl Bounded {
         is_free
     }
 
-    /// Lets a caller stand in the line.
-    pub(super) fn keep_caller(&mut self, waiter: Waiter) -> Ticket {
+    /// A caller has taken a slot.
+    pub(super) fn count_caller(&mut self) {
         self.callers += 1;
-        self.line.push(Waiting::Caller(waiter))
+    }
+
+    /// Lets a caller stand in the line.
+    pub(super) fn keep_caller(&mut self, waiter: Waiter, deadline_ns: Option<u64>) -> Ticket {
+        self.callers += 1;
+        self.line.push(Waiting::Caller(waiter, deadline_ns.and_then(NonZeroU64::new)))
     }
 
     /// A member calls, and lends its slot.
@@ -221,10 +277,11 @@ impl Bounded {
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         let line = self.line.iter().map(|waiting| match waiting {
             Waiting::Parked(_) => 0,
-            Waiting::Postponed(_, waiter) | Waiting::Caller(waiter) => waiter.traverse(visit),
+            Waiting::Postponed(_, waiter) | Waiting::Caller(waiter, _) => waiter.traverse(visit),
         });
         let seekers = self.seekers.iter().map(|seeker| seeker.traverse(visit));
-        line.chain(seekers).find(|shown| *shown != 0).unwrap_or(0)
+        let permits = self.permits.as_ref().map_or(0, |permits| permits.traverse(visit));
+        line.chain(seekers).chain([permits]).find(|shown| *shown != 0).unwrap_or(0)
     }
 }
 
@@ -237,18 +294,26 @@ impl State {
 
 /// Gives free slots to the first of the line.
 pub(super) fn admit(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
+    enum First<'py> {
+        Slot(Waiting, Option<Object<'py>>),
+        AskLimiters,
+    }
     let py = group.py();
     let mut admitted = Ok(());
-    while let Some((waiting, child)) = group.value().state.with(py, |state| {
-        let waiting = state.bounded.as_mut()?.next()?;
-        let child = match waiting {
-            Waiting::Parked(index) | Waiting::Postponed(index, _) => state.children.get(index),
-            Waiting::Caller(_) => None,
-        };
-        Some((waiting, child.map(|child| child.get_bound(py))))
+    while let Some(first) = group.value().state.with(py, |state| {
+        let bounded = state.bounded.as_mut()?;
+        if bounded.permits.is_some() {
+            return Some(First::AskLimiters);
+        }
+        let waiting = bounded.next()?;
+        let child = waiting.index().and_then(|index| state.children.get(index));
+        Some(First::Slot(waiting, child.map(|child| child.get_bound(py))))
     }) {
-        // Each is told, whatever becomes of the others.
-        admitted = admitted.and(begin(group, waiting, child.as_ref()));
+        match first {
+            // Each is told, whatever becomes of the others.
+            First::Slot(waiting, child) => admitted = admitted.and(begin(group, waiting, child.as_ref())),
+            First::AskLimiters => return permits::admit(group),
+        }
     }
     admitted
 }
@@ -272,19 +337,25 @@ pub(super) fn begin(
             // If it was cancelled meanwhile, it keeps the slot until it has ended.
             waiter.wake(&none).map(drop)
         }
-        Waiting::Caller(waiter) => {
-            if !waiter.wake(&none)? {
-                group.value().state.with(py, |state| state.slots().slots.give_back());
+        Waiting::Caller(waiter, _) => {
+            if waiter.wake(&none)? {
+                return Ok(());
             }
-            Ok(())
+            group.value().state.with(py, |state| state.slots().slots.give_back());
+            permits::put_back(group)
         }
     }
 }
 
 /// A child of a bounded group has ended, and has left: who is next?
-pub(super) fn child_left(group: &Bound<'_, TaskGroup>, child: &Object<'_>) -> PyResult<()> {
+pub(super) fn child_left(
+    group: &Bound<'_, TaskGroup>,
+    child: &Object<'_>,
+    loans: Option<Loans>,
+) -> PyResult<()> {
+    let released = loans.map_or(Ok(()), |loans| permits::child_left(group, child, loans));
     let lent = lending::child_left(group, child);
-    lent.and(admit(group))
+    released.and(lent).and(admit(group))
 }
 
 /// Nobody of the line will have a slot: the group is aborted. The tasks of the line are cancelled as children.
@@ -292,11 +363,11 @@ pub(super) fn close_line(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
     let closed = group.value().state.with(group.py(), |state| state.bounded.as_mut().map(|it| it.close()));
     let mut cancelled = Ok(());
     for waiting in closed.iter().flatten() {
-        if let Waiting::Caller(waiter) = waiting {
+        if let Waiting::Caller(waiter, _) = waiting {
             cancelled = cancelled.and(waiter.cancel(group.py()));
         }
     }
-    cancelled
+    cancelled.and(permits::line_left(group))
 }
 
 /// A parked child was cancelled.
@@ -304,7 +375,7 @@ pub(crate) fn leave_line(group: &Object<'_>, index: u32) -> PyResult<()> {
     let group = group.cast::<TaskGroup>()?;
     let left = group.value().state.with(group.py(), |state| state.bounded.as_mut().map(|it| it.leave(index)));
     drop(left);
-    Ok(())
+    permits::line_left(group)
 }
 
 /// Does the task run on a slot of the group?
@@ -326,6 +397,12 @@ pub(super) fn is_member(group: &Bound<'_, TaskGroup>, task: &Object<'_>) -> bool
 
 /// A child has the slot that was taken for it.
 pub(super) fn hold(group: &Bound<'_, TaskGroup>, child: &Object<'_>, index: u32) {
+    permits::lend(group, child, index);
+    hold_borrowed(group, child, index);
+}
+
+/// A child has the slot of a member who waits for it.
+pub(super) fn hold_borrowed(group: &Bound<'_, TaskGroup>, child: &Object<'_>, index: u32) {
     let py = group.py();
     group.value().state.with(py, |state| state.slots().hold(index));
     if child.cast::<Task>().is_ok_and(|task| task.value().seeks(py)) {
@@ -336,6 +413,12 @@ pub(super) fn hold(group: &Bound<'_, TaskGroup>, child: &Object<'_>, index: u32)
 
 /// A slot was taken for a task that cannot be made.
 pub(super) fn slot_unused(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
+    let put_back = permits::put_back(group);
+    put_back.and(borrowed_unused(group))
+}
+
+/// A slot was borrowed for a task that cannot be made.
+pub(super) fn borrowed_unused(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
     group.value().state.with(group.py(), |state| state.slots().slots.give_back());
     admit(group)
 }

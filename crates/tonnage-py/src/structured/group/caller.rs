@@ -7,9 +7,12 @@ use pyo3::prelude::*;
 use tonnage_core::waiters::Ticket;
 
 use super::TaskGroup;
-use super::bounded::{admit, slot_unused};
+use super::bounded::{admit, borrowed_unused, slot_unused};
+use super::permits;
 use crate::coroutine::Next;
 use crate::cpython::{Native, Object, Visit};
+use crate::limits::door;
+use crate::structured::deadline;
 use crate::waiter::Waiter;
 
 /// A caller's place in the line.
@@ -30,13 +33,20 @@ impl Turn {
         event_loop: &Object<'py>,
     ) -> PyResult<Option<(Self, Next<'py>)>> {
         let py = group.py();
-        if group.value().state.with(py, |state| state.slots().serve_caller()) {
+        if permits::decide(group) {
+            if permits::try_enter(group)? {
+                group.value().state.with(py, |state| state.slots().count_caller());
+                return Ok(None);
+            }
+        } else if group.value().state.with(py, |state| state.slots().serve_caller()) {
             return Ok(None);
         }
+        let deadline_ns =
+            if permits::decide(group) { door::deadline_ns(deadline::effective(event_loop)?) } else { None };
         let waiter = Waiter::create(event_loop)?;
         let next = waiter.wait(py);
         let shared = waiter.share(py);
-        let ticket = group.value().state.with(py, |state| state.slots().keep_caller(shared));
+        let ticket = group.value().state.with(py, |state| state.slots().keep_caller(shared, deadline_ns));
         // Making the waiter may have run a finalizer that gave a slot back.
         admit(group)?;
         Ok(Some((Self { waiter, ticket }, next)))
@@ -46,15 +56,35 @@ impl Turn {
     pub(super) fn give_up(self, group: &Bound<'_, TaskGroup>) -> PyResult<()> {
         let py = group.py();
         let left = group.value().state.with(py, |state| state.slots().remove_caller(self.ticket));
-        let was_granted = left.is_none() && self.waiter.was_woken(py)?;
+        // What it was woken with otherwise is the error of a limiter.
+        let was_granted = left.is_none() && self.waiter.woken_with(py)?.is_some_and(|value| value.is_none());
         drop(left);
-        if was_granted { give_back(group) } else { caller_done(group) }
+        if was_granted {
+            return give_back(group);
+        }
+        let withdrawn = permits::line_left(group);
+        withdrawn.and(caller_done(group))
     }
 }
 
 /// A caller has no task for the slot that it was granted.
 pub(super) fn give_back(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
     let admitted = slot_unused(group);
+    admitted.and(caller_done(group))
+}
+
+/// What the wait has given: a slot, if it is None, or the error by which a limiter refuses the caller.
+pub(super) fn granted(group: &Bound<'_, TaskGroup>, value: Object<'_>) -> PyResult<()> {
+    if value.is_none() {
+        return Ok(());
+    }
+    caller_done(group)?;
+    Err(PyErr::from_value(value))
+}
+
+/// A caller has no task for the slot that a member lends it.
+pub(super) fn unborrow(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
+    let admitted = borrowed_unused(group);
     admitted.and(caller_done(group))
 }
 

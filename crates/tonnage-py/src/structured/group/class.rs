@@ -95,6 +95,7 @@ impl NativeClass for TaskGroup {
     }
 
     fn clear(&self, py: Python<'_>) {
+        super::permits::abandon(self, py);
         let gone = self.state.with(py, |state| {
             let references = (state.name.take(), state.event_loop.take(), state.base_error.take());
             let tasks = (state.children.drain(), std::mem::take(&mut state.starting));
@@ -151,7 +152,7 @@ fn init(group: &Bound<'_, TaskGroup>, args: Args<'_, '_>) -> PyResult<()> {
     let [limit, max_pending, on_error, name] = args.parse(&PARAMETERS)?;
     let limit = limit::limit(limit.as_ref())?;
     let max_pending = max_pending.map_or(Ok(MAX_PENDING), |given| limit::max_pending(&given))?;
-    let bounded = limit.map(|limit| Box::new(Bounded::new(&limit, max_pending)));
+    let bounded = limit.map(|limit| Box::new(Bounded::new(limit, max_pending)));
     let on_error = match on_error {
         None => OnError::Cancel,
         Some(given) => match given.extract::<&str>() {

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::bounded::Answer;
-use super::{Abort, Key, Phase, TaskGroup, bounded, park};
+use super::{Abort, Key, Phase, TaskGroup, bounded, park, permits};
 use crate::cpython::{Args, Native, Object, Owned, compat};
 use crate::errors::{self, Refusal};
 use crate::event_loop::EventLoop;
@@ -52,6 +52,7 @@ pub(super) fn create_child<'py>(
             bounded::slot_unused(group)?;
             Err(error)
         }),
+        Some(Answer::Try) => try_child(group, &event_loop, (coro, options)),
         Some(Answer::Line) => park::park(group, &event_loop, (coro, options)),
         Some(Answer::Full { running, waiting }) => Err(overloaded(group, coro, (running, waiting))?),
     }
@@ -61,6 +62,28 @@ pub(super) fn create_child<'py>(
 #[inline]
 fn ask(group: &Bound<'_, TaskGroup>) -> Option<Answer> {
     group.value().state.with(group.py(), |state| state.bounded.as_mut().map(|bounded| bounded.ask()))
+}
+
+/// A child of a group whose limiters are to be asked, and which nobody is before.
+fn try_child<'py>(
+    group: &Bound<'py, TaskGroup>,
+    event_loop: &Object<'py>,
+    what: (&Object<'py>, Option<&Bound<'py, PyDict>>),
+) -> PyResult<Object<'py>> {
+    let entered = permits::try_enter(group).or_else(|error| {
+        close(what.0)?;
+        Err(error)
+    })?;
+    if entered {
+        return start_child(group, event_loop, what).or_else(|error| {
+            bounded::slot_unused(group)?;
+            Err(error)
+        });
+    }
+    match group.value().state.with(group.py(), |state| state.slots().ask_for_place()) {
+        Answer::Full { running, waiting } => Err(overloaded(group, what.0, (running, waiting))?),
+        _ => park::park(group, event_loop, what),
+    }
 }
 
 /// A child for which a slot was taken.

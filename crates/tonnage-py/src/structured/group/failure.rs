@@ -6,6 +6,7 @@ use super::start::Starting;
 use super::{Abort, Key, OnError, TaskGroup, abort_with_parent, bounded, report};
 use crate::cpython::{Mark, Native, Object, compat};
 use crate::future::{self, Future, Outcome};
+use crate::limits::Loans;
 use crate::task::Task;
 use crate::{errors, names};
 
@@ -27,7 +28,10 @@ pub(crate) fn child_done(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<
         },
     };
     // After an abort, which leaves nobody in the line.
-    if left.of_bounded { heard.and(bounded::child_left(group, child)) } else { heard }
+    match left.of_bounded {
+        Some(loans) => heard.and(bounded::child_left(group, child, loans)),
+        None => heard,
+    }
 }
 
 /// As `child_done`, of a task of ours that has not failed.
@@ -35,15 +39,18 @@ pub(crate) fn child_done(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<
 pub(crate) fn child_ended(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<'_>) -> PyResult<()> {
     let Some(left) = let_go(group, key)? else { return Ok(()) };
     let told = left.starting.map_or(Ok(()), |starting| starting.wake(group.py()));
-    if left.of_bounded { told.and(bounded::child_left(group, child)) } else { told }
+    match left.of_bounded {
+        Some(loans) => told.and(bounded::child_left(group, child, loans)),
+        None => told,
+    }
 }
 
 /// What is to be done when a child has left its group.
 struct Left {
     /// Its `start()` waits still.
     starting: Option<Starting>,
-    /// The group has a limit: somebody may be next.
-    of_bounded: bool,
+    /// The group has a limit: somebody may be next. What the child had of limiters.
+    of_bounded: Option<Option<Loans>>,
 }
 
 /// The child is one no longer; nothing: the group was cleared meanwhile.
@@ -57,8 +64,10 @@ fn let_go(group: &Bound<'_, TaskGroup>, key: u32) -> PyResult<Option<Left>> {
             state.daemons -= 1;
         }
         let (left_line, of_bounded) = match &mut state.bounded {
-            Some(bounded) if gone.is_some() => (bounded.leave(key.index), true),
-            _ => (None, false),
+            Some(bounded) if gone.is_some() => {
+                (bounded.leave(key.index), Some(bounded.take_loans(key.index)))
+            }
+            _ => (None, None),
         };
         let waiter = if state.is_quiet() { state.waiter.take() } else { None };
         let starting = if state.starting.is_empty() { None } else { state.starting.remove(&key.index) };

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use pyo3::prelude::*;
 
-use super::{Key, TaskGroup, bounded};
+use super::{Key, TaskGroup, bounded, permits};
 use crate::cpython::{Native, Object, Owned, Visit, recursion};
 use crate::future::{self, Future};
 use crate::structured::{AsCompletedIterator, Waiting, shield};
@@ -252,9 +252,21 @@ fn start(group: &Bound<'_, TaskGroup>, task: &Bound<'_, Task>) -> PyResult<()> {
     let Some(key) = future::key_of_parent(Task::as_future(task), group.as_any()) else { return Ok(()) };
     let index = Key::unpack(key).index;
     match group.value().state.with(group.py(), |state| state.slots().lend(index)) {
-        Some(waiting) => bounded::begin(group, waiting, Some(task.as_any())),
+        Some(waiting) => {
+            let begun = bounded::begin(group, waiting, Some(task.as_any()));
+            begun.and(permits::line_left(group))
+        }
         None => Ok(()),
     }
+}
+
+/// The index of the one that runs on the slot of `member`, which ends before it.
+pub(super) fn heir(group: &Bound<'_, TaskGroup>, member: &Object<'_>) -> Option<u32> {
+    let py = group.py();
+    let lent_to = with_seeker(group, member, |seeker| seeker.lent_to.as_ref().map(|task| task.get_bound(py)));
+    let task = lent_to.flatten().filter(|task| task.value().future.is_pending(py))?;
+    let key = future::key_of_parent(Task::as_future(&task), group.as_any())?;
+    Some(Key::unpack(key).index)
 }
 
 /// A child has ended: who lent it a slot lends it to the next.

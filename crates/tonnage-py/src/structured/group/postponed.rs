@@ -40,7 +40,16 @@ impl Body for Postponed {
             self.close(py)?;
             return Err(error);
         }
-        if self.waits || waiter.was_woken(py)? {
+        match waiter.woken_with(py)? {
+            None => {}
+            Some(granted) if granted.is_none() => return Ok(Next::Await(self.coro.get_bound(py))),
+            Some(refusal) => {
+                self.close(py)?;
+                return Err(PyErr::from_value(refusal));
+            }
+        }
+        if self.waits {
+            // Somebody else has ended the future.
             return Ok(Next::Await(self.coro.get_bound(py)));
         }
         self.waits = true;

@@ -54,6 +54,31 @@ struct Child {
     cancelled: Option<Owned>,
 }
 
+/// Whose slot the task has.
+#[derive(Clone, Copy)]
+enum Slot {
+    Own,
+    /// That of the member who starts it.
+    Borrowed,
+}
+
+impl Slot {
+    fn hold(self, group: &Bound<'_, TaskGroup>, child: &Child) {
+        let task = child.task.bind(group.py());
+        match self {
+            Self::Own => bounded::hold(group, task, child.index),
+            Self::Borrowed => bounded::hold_borrowed(group, task, child.index),
+        }
+    }
+
+    fn give_back(self, group: &Bound<'_, TaskGroup>) -> PyResult<()> {
+        match self {
+            Self::Own => caller::give_back(group),
+            Self::Borrowed => caller::unborrow(group),
+        }
+    }
+}
+
 /// `group.start(function, *args, name=None)`.
 pub(super) fn start<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     let py = args.py();
@@ -75,7 +100,10 @@ impl Body for Start {
         let Some(mut child) = self.child.take() else {
             return match (self.turn.take(), awaited) {
                 (None, awaited) => awaited.and_then(|_| self.begin(py)),
-                (Some(_), Ok(_)) => self.begin_in_slot(py),
+                (Some(_), Ok(value)) => {
+                    caller::granted(self.group.bind(py), value)?;
+                    self.begin_in_slot(py, Slot::Own)
+                }
                 (Some(turn), Err(error)) => {
                     turn.give_up(self.group.bind(py))?;
                     Err(error)
@@ -145,28 +173,30 @@ impl Start {
         if running::task(&event_loop)?.is_some_and(|task| bounded::is_member(&group, &task)) {
             // It has a slot, and waits for the task that it starts: this one has that slot meanwhile.
             caller::borrow(&group);
-        } else if let Some((turn, next)) = Turn::take(&group, &event_loop)? {
+            return self.begin_in_slot(py, Slot::Borrowed);
+        }
+        if let Some((turn, next)) = Turn::take(&group, &event_loop)? {
             self.turn = Some(turn);
             return Ok(next);
         }
-        self.begin_in_slot(py)
+        self.begin_in_slot(py, Slot::Own)
     }
 
-    fn begin_in_slot<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
+    fn begin_in_slot<'py>(&mut self, py: Python<'py>, slot: Slot) -> PyResult<Next<'py>> {
         let group = self.group.get_bound(py);
         if group.value().is_aborting(py) {
             // It was granted the slot in the same turn.
-            caller::give_back(&group)?;
+            slot.give_back(&group)?;
             return Err(errors::cancelled(py, None));
         }
         let begun = event_loop_for(&group, &py.None().into_bound(py))
             .and_then(|event_loop| bounded::while_making(&group, || self.run(&group, &event_loop)));
         match &self.child {
             Some(child) => {
-                bounded::hold(&group, child.task.bind(py), child.index);
+                slot.hold(&group, child);
                 caller::caller_done(&group)?;
             }
-            None => caller::give_back(&group)?,
+            None => slot.give_back(&group)?,
         }
         begun
     }

@@ -45,9 +45,12 @@ impl Body for Submit {
             awaited?;
             return self.begin(&group);
         };
-        if let Err(error) = awaited {
-            turn.give_up(&group)?;
-            return Err(error);
+        match awaited {
+            Ok(value) => caller::granted(&group, value)?,
+            Err(error) => {
+                turn.give_up(&group)?;
+                return Err(error);
+            }
         }
         if group.value().is_aborting(py) {
             // It was granted the slot in the same turn.
