@@ -321,3 +321,20 @@ def test_gather_that_is_refused_midway_leaves_nothing_behind() -> None:
         assert not began
 
     tonnage.run(main(), policy=tonnage.Policy(max_tasks=4))
+
+
+def test_gather_that_is_looked_at_midway_goes_on_as_before(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(number: int) -> tuple[int, float]:
+        await tonnage.sleep(0)
+        return number, tonnage.current_effective_deadline()
+
+    async def main() -> list[tuple[int, float]]:
+        async with tonnage.timeout_at(asyncio.get_running_loop().time() + 3600) as timeout:
+            results = await tonnage.gather(*[work(number) for number in range(9)])
+        assert {deadline for _, deadline in results} == {timeout.when()}
+        return results
+
+    # The warning is due at a child in the middle, which is made as any other.
+    results = tonnage.run(main(), policy=tonnage.Policy(warn_tasks=4))
+    assert [number for number, _ in results] == list(range(9))
+    assert len(caplog.records) == 1
