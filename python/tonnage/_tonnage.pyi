@@ -782,7 +782,8 @@ class TaskGroup(_AsyncioTaskGroup):
     them in one order. The permits are the task's own, as the limiters' statistics show, and go back in reverse when
     it has ended, with its outcome, from which an `AdaptiveLimiter` learns. If a limiter refuses a task of the line,
     its coroutine is closed, and the task fails with `Overloaded`; one that nobody may wait for (`max_waiting=0`)
-    refuses all that cannot begin at once. A task that has the slot of a member who waits for it needs no permit.
+    refuses all that cannot begin at once. A task that has the slot of a member, who
+    waits for it or has started it (`start`), needs no permit, and inherits the member's if that one ends first.
 
     Args:
         limit: How many tasks may run at once, or the limiters that say so; None is no limit. Daemons do not count.

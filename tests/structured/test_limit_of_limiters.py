@@ -244,6 +244,27 @@ def test_start_needs_a_permit(run: Run) -> None:
     assert unused(limiter)
 
 
+def test_child_that_a_member_has_started_inherits_its_permit(run: Run) -> None:
+    limiter = CapacityLimiter(1)
+
+    async def server(event: tonnage.Event, *, task_status: tonnage.TaskStatus[int]) -> None:
+        task_status.started(7)
+        await event.wait()
+
+    async def main() -> None:
+        event = tonnage.Event()
+        async with TaskGroup(limit=limiter) as group:
+            assert await group.create_task(group.start(server, event)) == 7
+            await turns(1)
+            waiting = group.create_task(turns(1))
+            assert (group.waiting, limiter.borrowed_tokens) == (1, 1)
+            event.set()
+            await waiting
+
+    run(main())
+    assert unused(limiter)
+
+
 def test_refusal_is_the_failure_of_a_waiting_child(run: Run) -> None:
     limiter = CapacityLimiter(1, max_waiting=0)
 

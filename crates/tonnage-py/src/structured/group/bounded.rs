@@ -385,14 +385,20 @@ pub(super) fn is_member(group: &Bound<'_, TaskGroup>, task: &Object<'_>) -> bool
         // It starts eagerly.
         return true;
     }
-    let index = match task.cast::<Task>() {
+    index_of(group, task)
+        .is_some_and(|index| group.value().state.with(py, |state| state.slots().has_slot(index)))
+}
+
+/// The index of a child.
+pub(super) fn index_of(group: &Bound<'_, TaskGroup>, task: &Object<'_>) -> Option<u32> {
+    let py = group.py();
+    match task.cast::<Task>() {
         Ok(task) => {
             let key = future::key_of_parent(Task::as_future(task), group.as_any());
             key.map(|key| Key::unpack(key).index)
         }
         Err(_) => group.value().state.with(py, |state| state.children.position(|child| child.is(task))),
-    };
-    index.is_some_and(|index| group.value().state.with(py, |state| state.slots().has_slot(index)))
+    }
 }
 
 /// A child has the slot that was taken for it.

@@ -2,7 +2,7 @@
 //!
 //! The group asks by a door for the first of its line, one at a time; slots only count. What the limiters give is
 //! lent to the child until it has ended, and goes back with its outcome. A child that runs on the slot of a member
-//! who waits for it has nothing of its own, and inherits what the member has if that one ends first.
+//! who waits for it, or has started it, has nothing of its own, and inherits what that one has if it ends first.
 
 use std::collections::BTreeMap;
 
@@ -14,28 +14,44 @@ use crate::cpython::{Native, Object, Owned, Visit};
 use crate::limits::Loans;
 use crate::limits::door::{self, Door};
 use crate::task::{self, Standing, Task};
-use crate::{errors, future};
+use crate::{errors, future, running};
 
 pub(super) struct Permits {
     door: Owned<Door>,
     /// Of each child that has something, by its index.
     lent: BTreeMap<u32, Loans>,
+    /// Of each child that a member has started on its own slot, that member; both by their indices.
+    started_by: BTreeMap<u32, u32>,
 }
 
 impl Permits {
     pub(super) fn new(door: Owned<Door>) -> Self {
-        Self { door, lent: BTreeMap::new() }
+        Self { door, lent: BTreeMap::new(), started_by: BTreeMap::new() }
     }
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         visit.call(&self.door)
+    }
+
+    /// Takes what a child has that has ended, unless somebody inherits it whom it has started.
+    fn take(&mut self, index: u32) -> Option<Loans> {
+        self.started_by.remove(&index);
+        let has_none = |started: &u32| !self.lent.contains_key(started);
+        let mut started = self.started_by.iter().filter(|(_, member)| **member == index);
+        let heir = started.find(|(started, _)| has_none(started)).map(|(started, _)| *started);
+        self.started_by.retain(|_, member| *member != index);
+        let loans = self.lent.remove(&index)?;
+        match heir {
+            Some(heir) => self.lent.insert(heir, loans),
+            None => Some(loans),
+        }
     }
 }
 
 impl Bounded {
     /// What a child has of the limiters, which is to go back.
     pub(super) fn take_loans(&mut self, index: u32) -> Option<Loans> {
-        self.permits.as_mut().and_then(|permits| permits.lent.remove(&index))
+        self.permits.as_mut().and_then(|permits| permits.take(index))
     }
 }
 
@@ -165,6 +181,22 @@ pub(super) fn lend<'py>(group: &Bound<'py, TaskGroup>, child: &Object<'py>, inde
             permits.lent.insert(index, loans);
         }
     });
+}
+
+/// A member has started a child on its own slot.
+pub(super) fn note_starter(group: &Bound<'_, TaskGroup>, child: u32) -> PyResult<()> {
+    if !decide(group) {
+        return Ok(());
+    }
+    let py = group.py();
+    let Some(member) = running::task(&group.value().event_loop(py)?)? else { return Ok(()) };
+    let Some(member) = bounded::index_of(group, &member) else { return Ok(()) };
+    group.value().state.with(py, |state| {
+        if let Some(permits) = &mut state.slots().permits {
+            permits.started_by.insert(child, member);
+        }
+    });
+    Ok(())
 }
 
 /// What was taken of the limiters has no use.

@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyTuple};
 use super::caller::{self, Turn};
 use super::create::{adopt, event_loop_for};
 use super::failure::exception_of;
-use super::{TaskGroup, bounded};
+use super::{TaskGroup, bounded, permits};
 use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::native_class::create;
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
@@ -63,11 +63,17 @@ enum Slot {
 }
 
 impl Slot {
-    fn hold(self, group: &Bound<'_, TaskGroup>, child: &Child) {
+    fn hold(self, group: &Bound<'_, TaskGroup>, child: &Child) -> PyResult<()> {
         let task = child.task.bind(group.py());
         match self {
-            Self::Own => bounded::hold(group, task, child.index),
-            Self::Borrowed => bounded::hold_borrowed(group, task, child.index),
+            Self::Own => {
+                bounded::hold(group, task, child.index);
+                Ok(())
+            }
+            Self::Borrowed => {
+                bounded::hold_borrowed(group, task, child.index);
+                permits::note_starter(group, child.index)
+            }
         }
     }
 
@@ -193,8 +199,9 @@ impl Start {
             .and_then(|event_loop| bounded::while_making(&group, || self.run(&group, &event_loop)));
         match &self.child {
             Some(child) => {
-                slot.hold(&group, child);
+                let held = slot.hold(&group, child);
                 caller::caller_done(&group)?;
+                held?;
             }
             None => slot.give_back(&group)?,
         }
