@@ -19,16 +19,16 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
 use super::limit;
-use super::{call_graph, child_done, ensure_future};
+use super::{call_graph, child_done};
 use crate::cpython::native_class::{create, upcast};
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, coroutine};
 use crate::event_loop::EventLoop;
 use crate::future::{self, Ended, Future, Outcome};
-use crate::{errors, names, running, task};
+use crate::{errors, running, task};
 use bounded::Bounded;
 pub(crate) use permits::door_opened;
 use repeated::repeated;
-use start::{call_off, start};
+use start::{call_off, nothing_to_gather, start};
 
 #[repr(C)]
 pub(crate) struct GatheringFuture {
@@ -137,13 +137,6 @@ pub(super) fn gather<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     let outer = GatheringFuture::create(&event_loop, gathering)?;
     watch(&outer)?;
     Ok(outer.into_any())
-}
-
-fn nothing_to_gather(py: Python<'_>) -> PyResult<Object<'_>> {
-    let event_loop = ensure_future::current_loop(py)?;
-    let outer = event_loop.call_method0(names::create_future(py))?;
-    outer.call_method1(names::set_result(py), (PyList::empty(py),))?;
-    Ok(outer)
 }
 
 impl GatheringFuture {

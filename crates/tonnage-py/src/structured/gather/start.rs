@@ -1,12 +1,21 @@
 //! What gather was given becomes futures: each argument once, all of one loop.
 
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::cpython::native_class::is_exact;
 use crate::cpython::{Native, Object, Owned};
 use crate::structured::{deadline, ensure_future};
 use crate::task::Task;
 use crate::{future, names, task};
+
+/// What `gather()` of nothing gives: a future that has an empty list.
+pub(super) fn nothing_to_gather(py: Python<'_>) -> PyResult<Object<'_>> {
+    let event_loop = ensure_future::current_loop(py)?;
+    let outer = event_loop.call_method0(names::create_future(py))?;
+    outer.call_method1(names::set_result(py), (PyList::empty(py),))?;
+    Ok(outer)
+}
 
 pub(super) struct Started<'py> {
     pub(super) children: Vec<Owned>,
