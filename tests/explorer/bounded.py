@@ -243,7 +243,7 @@ def gathering(world: World, *, fails: bool) -> None:
     )
 
 
-limited_gather_needs = scenario("gather", can=accepts("TaskGroup", limit=1))
+limited_gather_needs = scenario("gather", "TaskGroup", can=accepts("TaskGroup", limit=1))
 
 
 @limited_gather_needs
