@@ -55,7 +55,11 @@ class Trace(NamedTuple):
         """Yield the plans that follow this run up to one decision, and decide otherwise there."""
         first = len(self.plan.choices)
         if self.plan.cancels:
-            first = max(first, self.decided[self.plan.cancels[-1].moment])
+            moment = self.plan.cancels[-1].moment
+            if moment >= len(self.decided):
+                # Real time has a say in what a limiter of rates does: this run ended before the cancel.
+                return
+            first = max(first, self.decided[moment])
         for position in range(first, len(self.options)):
             for choice in range(1, self.options[position]):
                 yield Plan((*self.chosen[:position], choice), self.plan.cancels)

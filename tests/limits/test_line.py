@@ -338,7 +338,8 @@ def test_a_timeout_around_the_wait_leaves_nothing(run: Run) -> None:
         limiter = tonnage.CapacityLimiter(1, per_key=1)
         async with limiter:
             for _ in range(3):
-                with pytest.raises(asyncio.TimeoutError):
+                # On a busy machine the deadline may have passed before it asks; then it is refused.
+                with pytest.raises((asyncio.TimeoutError, tonnage.Overloaded)):
                     await tonnage.wait_for(limiter.acquire(key="k"), 0.001)
             assert limiter.stats().waiting == 0
         assert limiter.borrowed_tokens == 0
