@@ -45,6 +45,27 @@ pub fn resolution_ns() -> u64 {
     to_ns(clock_getres(ClockId::Monotonic)).max(1)
 }
 
+/// A time in seconds, as Python has it, in nanoseconds; what is negative is 0, what is too much the most there is.
+#[inline]
+#[must_use]
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, which is wanted"
+)]
+pub fn from_seconds(seconds: f64) -> u64 {
+    (seconds * NS_PER_S as f64) as u64
+}
+
+/// A time in seconds, as Python has it.
+#[inline]
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "a float has 15 digits")]
+pub fn to_seconds(ns: u64) -> f64 {
+    ns as f64 / NS_PER_S as f64
+}
+
 /// The monotonic clock starts at boot, so neither field is ever negative, and
 /// a `u64` of nanoseconds lasts for 584 years.
 #[inline]

@@ -22,11 +22,6 @@ impl Codel {
         Self { target_ns, least_ns: 0, interval_ends_ns: 0, is_overloaded: false }
     }
 
-    #[must_use]
-    pub fn target_ns(&self) -> u64 {
-        self.target_ns
-    }
-
     /// The turn has come of somebody who waited for `delay_ns`: is it to be refused?
     pub fn refuses(&mut self, now_ns: u64, delay_ns: u64) -> bool {
         if now_ns > self.interval_ends_ns {

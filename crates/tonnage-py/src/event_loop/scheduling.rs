@@ -41,7 +41,7 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
             return Err(PyTypeError::new_err("delay must not be None"));
         };
         let delay = number::seconds(delay)?;
-        schedule_at(event_loop, &args, (seconds(clock::now_ns()) + delay, "call_later"))
+        schedule_at(event_loop, &args, (clock::to_seconds(clock::now_ns()) + delay, "call_later"))
     });
     methods.with_args(c"call_at", c"Run a callback at a time of the loop's clock.", |event_loop, args| {
         let Some(when) = args.positional().first().filter(|when| !when.is_none()) else {
@@ -53,7 +53,7 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
     methods.no_args(
         c"time",
         c"Return the time of the loop's clock, in seconds; it is `time.monotonic()`.",
-        |event_loop| Ok(seconds(clock::now_ns()).into_pyobject(event_loop.py())?.into_any()),
+        |event_loop| Ok(clock::to_seconds(clock::now_ns()).into_pyobject(event_loop.py())?.into_any()),
     );
     methods.no_args(c"create_future", c"Return a new future of this loop.", |event_loop| {
         Ok(future::create_native(event_loop)?.into_any())
@@ -66,34 +66,25 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
     );
 }
 
-const NS_PER_S: f64 = 1e9;
-
 /// The first nanosecond of the clock at which `loop.time()` is not less than `when`.
 #[inline(always)]
 fn deadline_ns(when: f64) -> u64 {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, which is wanted")]
-    let mut deadline = (when * NS_PER_S) as u64;
-    if seconds(deadline) < when {
+    let mut deadline = clock::from_seconds(when);
+    if clock::to_seconds(deadline) < when {
         deadline = deadline.saturating_add(1);
     }
-    if seconds(deadline) < when { search_deadline_ns(deadline, when) } else { deadline }
+    if clock::to_seconds(deadline) < when { search_deadline_ns(deadline, when) } else { deadline }
 }
 
 /// After months of uptime a second has fewer bits than nanoseconds.
 #[cold]
 #[inline(never)]
 fn search_deadline_ns(mut deadline: u64, when: f64) -> u64 {
-    while deadline < u64::MAX && seconds(deadline) < when {
+    while deadline < u64::MAX && clock::to_seconds(deadline) < when {
         deadline += 1;
     }
     deadline
 }
-
-#[allow(clippy::cast_precision_loss, reason = "as time.monotonic() does it")]
-fn seconds(ns: u64) -> f64 {
-    ns as f64 / NS_PER_S
-}
-
 /// A handle for the callback that follows `skipped` leading arguments.
 #[inline(always)]
 fn new_handle<'py>(
@@ -147,7 +138,7 @@ fn schedule_at<'py>(
 impl EventLoop {
     /// Has the future of this loop get None after a time.
     pub(crate) fn wake_later(&self, py: Python<'_>, delay_s: f64, future: Bound<'_, Future>) -> TimerKey {
-        let deadline = deadline_ns(seconds(clock::now_ns()) + delay_s);
+        let deadline = deadline_ns(clock::to_seconds(clock::now_ns()) + delay_s);
         let timer = Timer::Wake(future.into());
         self.timers.with(py, |timers| timers.insert(deadline, timer))
     }
@@ -187,7 +178,7 @@ impl EventLoop {
 
     /// `loop.time()` of each loop of ours.
     pub(crate) fn now() -> f64 {
-        seconds(clock::now_ns())
+        clock::to_seconds(clock::now_ns())
     }
 
     /// The loop is open; in debug mode, this is its thread (but for the thread-safe method), and the

@@ -12,9 +12,9 @@ use super::holders::Kind;
 use super::limiter::Limiter;
 use super::refusal::check_most;
 use super::serve::Payload;
-use super::{config, deadline, keys, permit};
+use super::{deadline, keys, permit};
 use crate::coroutine::{Body, Coroutine, Immediate, Next};
-use crate::cpython::{Args, Object, Owned, Parameters, Visit};
+use crate::cpython::{Args, Object, Owned, Parameters, Visit, number};
 use crate::waiter::Waiter;
 
 pub(crate) type AcquireCoroutine = Coroutine<Acquire>;
@@ -60,7 +60,7 @@ impl Wanted {
         let [tokens, key, priority] =
             args.parse(&Parameters { function, names, positional: 1, required: 0 })?;
         Ok(Self {
-            tokens: tokens.map_or(Ok(1), |tokens| config::count("tokens", &tokens, 1))?,
+            tokens: tokens.map_or(Ok(1), |tokens| number::count("tokens", &tokens, 1))?,
             key: key.filter(|key| !key.is_none()).map(Owned::from),
             priority: priority.map_or(Ok(0), |priority| priority.extract())?,
         })

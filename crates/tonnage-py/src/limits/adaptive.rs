@@ -19,7 +19,7 @@ use super::limiter::{self, Limiter};
 use super::outcome::Outcome;
 use super::{config, serve};
 use crate::cpython::native_class::{create, upcast};
-use crate::cpython::{Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
+use crate::cpython::{Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, number};
 use crate::event_loop::EventLoop;
 use crate::{errors, names, running};
 
@@ -218,7 +218,7 @@ fn limits_of(
     initial: Option<&Object<'_>>,
 ) -> PyResult<(LimitRange, u32)> {
     let count = |name, given: Option<&Object<'_>>, default, least: u32| match given {
-        Some(given) => Ok(u32::try_from(config::count(name, given, u64::from(least))?).unwrap_or(u32::MAX)),
+        Some(given) => Ok(u32::try_from(number::count(name, given, u64::from(least))?).unwrap_or(u32::MAX)),
         None => Ok::<_, PyErr>(default),
     };
     let least = count("min", min, RANGE.min, 1)?;

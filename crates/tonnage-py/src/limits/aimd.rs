@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use tonnage_core::clock;
 use tonnage_core::limits::aimd::{self, AimdSettings};
 use tonnage_core::limits::outcome::{LimitRange, Outcome};
 
@@ -64,10 +65,11 @@ fn settings(args: &Args<'_, '_>) -> PyResult<AimdSettings> {
     let [target_latency, window, percentile, backoff] = args.parse(&parameters)?;
     let mut settings = DEFAULTS;
     if let Some(target_latency) = target_latency {
-        settings.target_latency_ns = config::ns(config::positive("target_latency", &target_latency)?);
+        settings.target_latency_ns =
+            clock::from_seconds(config::positive("target_latency", &target_latency)?);
     }
     if let Some(window) = window {
-        settings.window_ns = config::ns(config::positive("window", &window)?);
+        settings.window_ns = clock::from_seconds(config::positive("window", &window)?);
     }
     if let Some(percentile) = percentile {
         settings.percentile = config::share("percentile", &percentile)?;
@@ -107,7 +109,8 @@ impl NativeClass for Aimd {
                 .value()
                 .state
                 .with(this.py(), |state| (state.limit.limit(), state.settings.target_latency_ns));
-            let text = format!("<tonnage.AIMD limit={limit} target_latency={}>", config::seconds(target_ns));
+            let text =
+                format!("<tonnage.AIMD limit={limit} target_latency={}>", clock::to_seconds(target_ns));
             Ok(PyString::new(this.py(), &text).into_any())
         });
         slots.with_args(

@@ -1,10 +1,11 @@
 //! Alarm: the one timer of a limiter, on a loop of any kind: for the next token of a rate, or the end of a wait.
 
 use pyo3::prelude::*;
+use tonnage_core::clock;
 use tonnage_core::timers::TimerKey;
 
 use super::limiter::Limiter;
-use super::{adaptive, config, deadlock};
+use super::{adaptive, deadlock};
 use crate::cpython::{Native, Object, Owned, Visit};
 use crate::event_loop::EventLoop;
 use crate::names;
@@ -64,7 +65,7 @@ fn start(this: &Bound<'_, Limiter>, event_loop: &Object<'_>, at_ns: u64) -> PyRe
         return Ok(Alarm::Timer { at_ns, event_loop: event_loop.into(), key });
     }
     let on_time = this.getattr(names::_on_time(py))?;
-    let handle = event_loop.call_method1(names::call_at(py), (config::seconds(at_ns), on_time))?;
+    let handle = event_loop.call_method1(names::call_at(py), (clock::to_seconds(at_ns), on_time))?;
     Ok(Alarm::Handle { at_ns, handle: handle.into() })
 }
 

@@ -7,13 +7,14 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt};
+use tonnage_core::clock;
 use tonnage_core::limits::outcome::{LimitRange, Outcome};
 
 use super::aimd::Aimd;
 use super::config;
 use super::gradient::Gradient;
 use crate::cpython::native_class::{has_instance_dict, is_exact};
-use crate::cpython::{Args, Native, NativeClass, Object, Owned, Parameters, Visit};
+use crate::cpython::{Args, Native, NativeClass, Object, Owned, Parameters, Visit, number};
 use crate::names;
 
 /// As `AdaptiveLimiter`'s defaults: for algorithms that no limiter has.
@@ -100,7 +101,7 @@ impl Algorithm {
     }
 
     fn ask(&self, py: Python<'_>, outcome: Outcome) -> PyResult<u32> {
-        let (now, latency) = (config::seconds(outcome.ended_ns), config::seconds(outcome.latency_ns));
+        let (now, latency) = (clock::to_seconds(outcome.ended_ns), clock::to_seconds(outcome.latency_ns));
         let told = (now, latency, outcome.in_flight, outcome.dropped);
         let limit = self.object.bind(py).call_method1(names::update(py), told)?;
         if !limit.is_instance_of::<PyInt>() || limit.is_instance_of::<PyBool>() {
@@ -149,7 +150,7 @@ pub(super) fn outcome(function: &'static str, args: &Args<'_, '_>) -> PyResult<O
     let [now, latency, in_flight, dropped] =
         args.parse(&Parameters { function, names, positional: 4, required: 4 })?;
     let missing = || PyTypeError::new_err(format!("{function}() needs numbers, got None"));
-    let in_flight = config::count("in_flight", &in_flight.ok_or_else(missing)?, 0)?;
+    let in_flight = number::count("in_flight", &in_flight.ok_or_else(missing)?, 0)?;
     Ok(Outcome {
         ended_ns: config::duration_ns("now", now.as_ref())?.ok_or_else(missing)?,
         latency_ns: config::duration_ns("latency", latency.as_ref())?.ok_or_else(missing)?,

@@ -8,7 +8,8 @@ use pyo3::types::PyString;
 use tonnage_core::clock;
 use tonnage_core::limits::budget;
 
-use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Object, Parameters, Slots, Visit, number};
+use super::config;
+use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Object, Parameters, Slots, Visit};
 use crate::future::to_bool;
 
 #[repr(C)]
@@ -29,7 +30,7 @@ impl NativeClass for Budget {
     const DOC: &'static CStr = c"Budget(ratio=0.2, *, min_per_second=10.0, window=10.0)\n--\n\nAllow retries and hedges as a share of the requests.";
 
     fn empty() -> Option<Self> {
-        let budget = budget::Budget::new(RATIO, MIN_PER_SECOND, nanoseconds(WINDOW_S));
+        let budget = budget::Budget::new(RATIO, MIN_PER_SECOND, clock::from_seconds(WINDOW_S));
         Some(Self { extras: Extras::new(), budget: Guarded::new(budget) })
     }
 
@@ -69,27 +70,18 @@ fn init(this: &Bound<'_, Budget>, args: Args<'_, '_>) -> PyResult<()> {
         required: 0,
     };
     let [ratio, min_per_second, window] = args.parse(&PARAMETERS)?;
-    let ratio = not_negative(ratio.as_ref(), "ratio", RATIO)?;
-    let min_per_second = not_negative(min_per_second.as_ref(), "min_per_second", MIN_PER_SECOND)?;
-    let window_s = not_negative(window.as_ref(), "window", WINDOW_S)?;
+    let number = |given: Option<Object<'_>>, name, default| match given {
+        None => Ok(default),
+        Some(given) => config::not_negative(name, &given),
+    };
+    let ratio = number(ratio, "ratio", RATIO)?;
+    let min_per_second = number(min_per_second, "min_per_second", MIN_PER_SECOND)?;
+    let window_s = number(window, "window", WINDOW_S)?;
     if window_s == 0.0 || window_s > WINDOW_MAX_S {
         let text = format!("window must be above 0 and at most {WINDOW_MAX_S:e} seconds, got {window_s}");
         return Err(PyValueError::new_err(text));
     }
-    let made = budget::Budget::new(ratio, min_per_second, nanoseconds(window_s));
+    let made = budget::Budget::new(ratio, min_per_second, clock::from_seconds(window_s));
     this.value().budget.with(args.py(), |budget| *budget = made);
     Ok(())
-}
-
-fn not_negative(given: Option<&Object<'_>>, name: &str, default: f64) -> PyResult<f64> {
-    let Some(given) = given else { return Ok(default) };
-    let value = number::seconds(given)?;
-    if value.is_finite() && value >= 0.0 {
-        return Ok(value);
-    }
-    Err(PyValueError::new_err(format!("{name} must be a finite number, 0 or more, got {}", given.str()?)))
-}
-
-fn nanoseconds(seconds: f64) -> u64 {
-    (seconds * clock::NS_PER_S as f64) as u64
 }

@@ -11,7 +11,7 @@ use tonnage_core::limits::{Bounds, Supply};
 use super::limiter::Limiter;
 use super::{acquire, borrow, config, serve};
 use crate::cpython::native_class::upcast;
-use crate::cpython::{Args, NativeClass, Object, Parameters, Slots, Visit};
+use crate::cpython::{Args, NativeClass, Object, Parameters, Slots, Visit, number};
 
 #[repr(C)]
 pub(crate) struct CapacityLimiter {
@@ -47,7 +47,7 @@ fn total_of(given: &Object<'_>) -> PyResult<u64> {
             ))),
         };
     }
-    config::count("total_tokens", given, 1)
+    number::count("total_tokens", given, 1)
 }
 
 /// Calls `read` with the capacity.

@@ -1,27 +1,14 @@
 //! What limiters are made with, and what they are asked for: numbers that programs give.
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt};
-use tonnage_core::clock::NS_PER_S;
+use tonnage_core::clock;
 
 use crate::cpython::{Object, number};
 
-/// An int of at least `least`; one without end is as many as can be counted.
-pub(super) fn count(name: &str, given: &Object<'_>, least: u64) -> PyResult<u64> {
-    if !given.is_instance_of::<PyInt>() || given.is_instance_of::<PyBool>() {
-        return Err(PyTypeError::new_err(format!("{name} must be an int, got {}", given.repr()?)));
-    }
-    match given.extract::<u64>() {
-        Ok(count) if count >= least => Ok(count),
-        Err(_) if given.gt(0)? => Ok(u64::MAX),
-        _ => Err(PyValueError::new_err(format!("{name} must be {least} or more, got {}", given.str()?))),
-    }
-}
-
-/// The same, or nothing.
+/// An int of at least `least`, or nothing.
 pub(super) fn count_or_none(name: &str, given: Option<&Object<'_>>, least: u64) -> PyResult<Option<u64>> {
-    given.filter(|given| !given.is_none()).map(|given| count(name, given, least)).transpose()
+    given.filter(|given| !given.is_none()).map(|given| number::count(name, given, least)).transpose()
 }
 
 /// A number of seconds, 0 or more, in nanoseconds; or nothing.
@@ -31,7 +18,7 @@ pub(super) fn duration_ns(name: &str, given: Option<&Object<'_>>) -> PyResult<Op
     if seconds.is_nan() || seconds < 0.0 {
         return Err(PyValueError::new_err(format!("{name} must be 0 or more seconds, got {}", given.str()?)));
     }
-    Ok(Some(ns(seconds)))
+    Ok(Some(clock::from_seconds(seconds)))
 }
 
 /// A finite number above 0.
@@ -41,21 +28,6 @@ pub(super) fn positive(name: &str, given: &Object<'_>) -> PyResult<f64> {
         return Ok(value);
     }
     Err(PyValueError::new_err(format!("{name} must be a finite number above 0, got {}", given.str()?)))
-}
-
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "saturates"
-)]
-pub(super) fn ns(seconds: f64) -> u64 {
-    (seconds * NS_PER_S as f64) as u64
-}
-
-#[allow(clippy::cast_precision_loss, reason = "15 digits")]
-pub(super) fn seconds(ns: u64) -> f64 {
-    ns as f64 / NS_PER_S as f64
 }
 
 /// A finite number, 0 or more.

@@ -9,6 +9,7 @@
 use std::ffi::CStr;
 
 use pyo3::prelude::*;
+use tonnage_core::clock;
 use tonnage_core::limits::line::NO_KEY;
 use tonnage_core::limits::{Request, Ticket};
 
@@ -16,9 +17,9 @@ use super::ask::{self, Asked, Wait};
 use super::holders::{Kind, Loan};
 use super::limiter::Limiter;
 use super::outcome::Outcome;
+use super::permit;
 use super::refusal::check_most;
 use super::serve::Payload;
-use super::{config, permit};
 use crate::cpython::native_class::create;
 use crate::cpython::{Guarded, Native, NativeClass, Object, Owned, Slots, Visit};
 use crate::future::{self, Ended};
@@ -85,7 +86,7 @@ impl Door {
 
 /// A deadline in the loop's seconds, as limiters count it.
 pub(crate) fn deadline_ns(deadline_s: Option<f64>) -> Option<u64> {
-    deadline_s.map(config::ns)
+    deadline_s.map(clock::from_seconds)
 }
 
 /// Takes one token of each limiter, if that needs no wait and no ask is open.

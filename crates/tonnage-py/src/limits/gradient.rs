@@ -5,12 +5,13 @@ use std::ffi::CStr;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use tonnage_core::clock;
 use tonnage_core::limits::gradient::{self, GradientSettings};
 use tonnage_core::limits::outcome::{KEPT_MAX, LimitRange, Outcome};
 
 use super::algorithm::{self, INITIAL, OwnAlgorithm, RANGE};
 use super::config;
-use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Parameters, Slots, Visit};
+use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Parameters, Slots, Visit, number};
 
 #[repr(C)]
 pub(crate) struct Gradient {
@@ -83,7 +84,7 @@ fn settings(args: &Args<'_, '_>) -> PyResult<GradientSettings> {
     let [window, percentile, tolerance, probe_every, probe_limit, probe_samples] = args.parse(&parameters)?;
     let mut settings = DEFAULTS;
     if let Some(window) = window {
-        settings.window_ns = config::ns(config::positive("window", &window)?);
+        settings.window_ns = clock::from_seconds(config::positive("window", &window)?);
     }
     if let Some(percentile) = percentile {
         settings.percentile = config::share("percentile", &percentile)?;
@@ -92,14 +93,14 @@ fn settings(args: &Args<'_, '_>) -> PyResult<GradientSettings> {
         settings.tolerance = config::not_negative("tolerance", &tolerance)?;
     }
     if let Some(probe_every) = probe_every {
-        settings.probe_every_ns = config::ns(config::positive("probe_every", &probe_every)?);
+        settings.probe_every_ns = clock::from_seconds(config::positive("probe_every", &probe_every)?);
     }
     if let Some(probe_limit) = probe_limit {
         settings.probe_limit =
-            u32::try_from(config::count("probe_limit", &probe_limit, 1)?).unwrap_or(u32::MAX);
+            u32::try_from(number::count("probe_limit", &probe_limit, 1)?).unwrap_or(u32::MAX);
     }
     if let Some(probe_samples) = probe_samples {
-        let samples = config::count("probe_samples", &probe_samples, 1)?;
+        let samples = number::count("probe_samples", &probe_samples, 1)?;
         settings.probe_samples = usize::try_from(samples).unwrap_or(usize::MAX);
         if settings.probe_samples > KEPT_MAX {
             let text = format!("probe_samples must be {KEPT_MAX} or less, got {probe_samples}");
@@ -134,7 +135,7 @@ impl NativeClass for Gradient {
             let (limit, unloaded_ns) =
                 this.value().state.with(this.py(), |state| (state.limit.limit(), state.limit.unloaded_ns()));
             let unloaded = match unloaded_ns {
-                Some(unloaded_ns) => format!("{:.6}", config::seconds(unloaded_ns)),
+                Some(unloaded_ns) => format!("{:.6}", clock::to_seconds(unloaded_ns)),
                 None => "unknown".to_owned(),
             };
             let text = format!("<tonnage.Gradient limit={limit} unloaded={unloaded}>");

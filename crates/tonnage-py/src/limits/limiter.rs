@@ -17,7 +17,7 @@ use super::holders::Holders;
 use super::keys::Keys;
 use super::refusal::Counts;
 use super::serve::{self, Payload};
-use super::{acquire, alarm, config, permit, stats};
+use super::{acquire, alarm, permit, stats};
 use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit};
 use crate::event_loop::EventLoop;
 use crate::sync::BoundLoop;
@@ -111,7 +111,7 @@ pub(super) fn now_ns(py: Python<'_>) -> PyResult<u64> {
 pub(super) fn time_on(event_loop: Option<&Object<'_>>) -> PyResult<u64> {
     match event_loop {
         Some(other) if EventLoop::of_any(other).is_none() => {
-            Ok(config::ns(other.call_method0(names::time(other.py()))?.extract()?))
+            Ok(clock::from_seconds(other.call_method0(names::time(other.py()))?.extract()?))
         }
         _ => Ok(clock::now_ns()),
     }

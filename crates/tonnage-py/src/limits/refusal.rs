@@ -7,11 +7,11 @@ use tonnage_core::limits::line::NO_KEY;
 use tonnage_core::limits::{Admission, Refused, Request, Supply};
 
 use super::adaptive;
-use super::config::seconds;
 use super::limiter::Limiter;
 use super::serve::Payload;
 use crate::cpython::Native;
 use crate::errors::{self, Refusal};
+use tonnage_core::clock::to_seconds;
 
 /// Why somebody is refused.
 #[derive(Clone, Copy)]
@@ -80,10 +80,10 @@ fn retry_after(admission: &Admission<Payload>, cause: Cause) -> Option<f64> {
     let max_wait_ns = admission.bounds().max_wait_ns.unwrap_or(0);
     match cause {
         Cause::MustWait { wait_ns } | Cause::Refused(Refused::Full | Refused::Deadline { .. }, wait_ns) => {
-            wait_ns.map(seconds)
+            wait_ns.map(to_seconds)
         }
         Cause::Refused(Refused::Delay { wait_ns }, Some(_)) => {
-            Some(seconds(wait_ns.saturating_sub(max_wait_ns)))
+            Some(to_seconds(wait_ns.saturating_sub(max_wait_ns)))
         }
         _ => None,
     }
@@ -94,14 +94,14 @@ fn text(admission: &Admission<Payload>, cause: Cause, request: &Request) -> Stri
     let usage = usage(admission);
     let waiting = admission.line().len();
     let wanted = if request.tokens == 1 { String::new() } else { format!(", {} wanted", request.tokens) };
-    let max_wait = seconds(bounds.max_wait_ns.unwrap_or(0));
+    let max_wait = to_seconds(bounds.max_wait_ns.unwrap_or(0));
     match cause {
         Cause::MustWait { wait_ns } => {
-            let when = again(wait_ns.map(seconds));
+            let when = again(wait_ns.map(to_seconds));
             format!("is full: {usage}{wanted}, {waiting} waiting; {when}, or await acquire()")
         }
         Cause::Refused(Refused::Full, wait_ns) => {
-            let (most, when) = (bounds.max_waiting.unwrap_or(0), again(wait_ns.map(seconds)));
+            let (most, when) = (bounds.max_waiting.unwrap_or(0), again(wait_ns.map(to_seconds)));
             format!("is full: {usage}{wanted}, {waiting} of {most} waiting; {when} or raise max_waiting")
         }
         Cause::Refused(Refused::Delay { .. }, None) => {
@@ -112,7 +112,7 @@ fn text(admission: &Admission<Payload>, cause: Cause, request: &Request) -> Stri
         Cause::Refused(Refused::Delay { wait_ns }, Some(_)) => format!(
             "would keep the request waiting for {:.3} s, more than its max_wait of {max_wait} s; {} or raise \
              max_wait",
-            seconds(wait_ns),
+            to_seconds(wait_ns),
             again(retry_after(admission, cause)),
         ),
         Cause::Refused(Refused::Deadline { .. }, None) => {
@@ -121,18 +121,18 @@ fn text(admission: &Admission<Payload>, cause: Cause, request: &Request) -> Stri
         Cause::Refused(Refused::Deadline { wait_ns }, Some(_)) => format!(
             "would keep the request waiting for {:.3} s, beyond the deadline of its task; give the task more \
              time, or ask for less",
-            seconds(wait_ns),
+            to_seconds(wait_ns),
         ),
         Cause::Late { waited_ns } => format!(
             "has kept the request waiting for {:.3} s, and max_wait is {max_wait} s: {usage}{wanted}, {waiting} \
              waiting; try again later or raise max_wait",
-            seconds(waited_ns),
+            to_seconds(waited_ns),
         ),
         Cause::Shed { waited_ns } => format!(
             "is overloaded: the request has waited for {:.3} s, more than twice the target_delay of {} s; try \
              again later or send less",
-            seconds(waited_ns),
-            seconds(bounds.target_delay_ns.unwrap_or(0)),
+            to_seconds(waited_ns),
+            to_seconds(bounds.target_delay_ns.unwrap_or(0)),
         ),
         Cause::Refused(Refused::Closed, _) | Cause::Closed => "is closed; nothing can be acquired".to_owned(),
     }

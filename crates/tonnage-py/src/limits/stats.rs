@@ -5,10 +5,10 @@ use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyDict, PyTuple};
 use tonnage_core::limits::Supply;
 
-use super::config::seconds;
 use super::limiter::{self, Limiter};
 use crate::cpython::{Native, Object};
 use crate::names;
+use tonnage_core::clock::to_seconds;
 
 /// What `Limiter.stats()` returns.
 #[pyclass(frozen, get_all, module = "tonnage")]
@@ -61,7 +61,8 @@ pub(super) fn stats<'py>(this: &Bound<'py, Limiter>) -> PyResult<Object<'py>> {
         (limit, in_use, admission.line().len(), admission.admitted(), admission.waits())
     })?;
     let mut wait_seconds = vec![(0.0, at_once)];
-    wait_seconds.extend(waits.buckets().map(|(bound, count)| (bound.map_or(f64::INFINITY, seconds), count)));
+    wait_seconds
+        .extend(waits.buckets().map(|(bound, count)| (bound.map_or(f64::INFINITY, to_seconds), count)));
     let (refused, borrowers) = this.value().state.with(py, |state| (state.refused, state.holders.all(py)));
     let by_reason = PyDict::new(py);
     for (reason, count) in refused.iter() {

@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt, PySequence, PyString};
 
-use crate::cpython::{Object, Owned};
+use crate::cpython::{Object, Owned, number};
 use crate::limits::{Door, Limiter};
 
 /// How many may run at once.
@@ -60,13 +60,7 @@ pub(crate) fn max_pending(given: &Object<'_>) -> PyResult<usize> {
     count("max_pending", given, 0)
 }
 
-/// A number that is `least` or more; more than there can be of anything is as much as there can be.
-fn count(name: &str, given: &Object<'_>, least: usize) -> PyResult<usize> {
-    if !given.is_instance_of::<PyInt>() || given.is_instance_of::<PyBool>() {
-        return Err(PyTypeError::new_err(format!("{name} must be an int, got {}", given.repr()?)));
-    }
-    if given.lt(least)? {
-        return Err(PyValueError::new_err(format!("{name} must be {least} or more, got {}", given.str()?)));
-    }
-    Ok(given.extract().unwrap_or(usize::MAX))
+/// A number of things that is `least` or more.
+pub(super) fn count(name: &str, given: &Object<'_>, least: u64) -> PyResult<usize> {
+    Ok(usize::try_from(number::count(name, given, least)?).unwrap_or(usize::MAX))
 }

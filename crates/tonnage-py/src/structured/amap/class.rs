@@ -2,16 +2,16 @@
 
 use std::ffi::CStr;
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt, PyString};
+use pyo3::types::PyString;
 
 use super::collect::Collect;
 use super::{AsyncMap, Job, Phase, Plan, State, source, stream, used_up};
 use crate::coroutine::Coroutine;
 use crate::cpython::native_class::create;
 use crate::cpython::{Args, Native, NativeClass, Object, Parameters, Slots, Visit, context};
-use crate::structured::limit::{Limit, limit};
+use crate::structured::limit::{Limit, count, limit};
 use crate::structured::wake_timer::timeout_s;
 
 /// `amap(func, items, /, *, limit, ordered=True, buffersize=None, timeout=None, return_exceptions=False)`.
@@ -58,15 +58,7 @@ pub(crate) fn amap<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
 
 /// The argument `buffersize`, if it was given.
 fn size(given: Option<&Object<'_>>) -> PyResult<Option<usize>> {
-    let Some(given) = given.filter(|given| !given.is_none()) else { return Ok(None) };
-    if !given.is_instance_of::<PyInt>() || given.is_instance_of::<PyBool>() {
-        let text = format!("buffersize must be an int, got {}", given.repr()?);
-        return Err(PyTypeError::new_err(text));
-    }
-    if given.lt(0)? {
-        return Err(PyValueError::new_err(format!("buffersize must be 0 or more, got {}", given.str()?)));
-    }
-    Ok(Some(given.extract().unwrap_or(usize::MAX)))
+    given.filter(|given| !given.is_none()).map(|given| count("buffersize", given, 0)).transpose()
 }
 
 impl NativeClass for AsyncMap {

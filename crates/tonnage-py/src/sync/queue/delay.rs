@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use tonnage_core::clock::{self, NS_PER_S};
+use tonnage_core::clock;
 use tonnage_core::limits::codel::Codel;
 
 use super::class::Queue;
@@ -49,9 +49,7 @@ impl Delays {
                  or _qsize",
             ));
         }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive; it saturates")]
-        let target_ns = (target_s * NS_PER_S as f64) as u64;
-        Ok(Some(Self { codel: Codel::new(target_ns), put_ns: VecDeque::new() }))
+        Ok(Some(Self { codel: Codel::new(clock::from_seconds(target_s)), put_ns: VecDeque::new() }))
     }
 
     pub(super) fn stored(&mut self) {

@@ -1,7 +1,7 @@
 //! QueueStats: a queue's size and counters at one moment.
 
 use pyo3::prelude::*;
-use tonnage_core::clock::NS_PER_S;
+use tonnage_core::clock;
 
 use super::class::Queue;
 use super::delay::Delays;
@@ -43,8 +43,7 @@ impl QueueStats {
 pub(super) fn stats<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>> {
     let py = queue.py();
     let size = lines::free_items(queue)?;
-    #[allow(clippy::cast_precision_loss, reason = "a delay is a few seconds")]
-    let delay_s = |delays: &Delays| delays.oldest_ns() as f64 / NS_PER_S as f64;
+    let delay_s = |delays: &Delays| clock::to_seconds(delays.oldest_ns());
     let stats = queue.value().state.with(py, |state| QueueStats {
         size,
         maxsize: if state.capacity == usize::MAX { 0 } else { state.capacity },
