@@ -9,7 +9,7 @@ use tonnage_core::clock;
 use tonnage_core::limits::aimd::{self, AimdSettings};
 use tonnage_core::limits::outcome::{LimitRange, Outcome};
 
-use super::algorithm::{self, INITIAL, OwnAlgorithm, RANGE};
+use super::algorithm::{self, Finding, OwnAlgorithm};
 use super::config;
 use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Parameters, Slots, Visit};
 
@@ -19,11 +19,7 @@ pub(crate) struct Aimd {
     state: Guarded<State>,
 }
 
-struct State {
-    settings: AimdSettings,
-    limit: aimd::Aimd,
-    has_limiter: bool,
-}
+type State = Finding<AimdSettings, aimd::Aimd>;
 
 /// The target, which has no default, is for an object whose `__init__` was not called.
 const DEFAULTS: AimdSettings = AimdSettings {
@@ -33,21 +29,13 @@ const DEFAULTS: AimdSettings = AimdSettings {
     backoff: 0.9,
 };
 
-impl State {
-    fn new(settings: AimdSettings) -> Self {
-        Self { settings, limit: aimd::Aimd::new(settings, RANGE, INITIAL), has_limiter: false }
-    }
+fn finding(settings: AimdSettings) -> State {
+    State::new(settings, aimd::Aimd::new)
 }
 
 impl OwnAlgorithm for Aimd {
     fn begin(&self, py: Python<'_>, range: LimitRange, initial: u32) -> bool {
-        self.state.with(py, |state| {
-            let is_free = !std::mem::replace(&mut state.has_limiter, true);
-            if is_free {
-                state.limit = aimd::Aimd::new(state.settings, range, initial);
-            }
-            is_free
-        })
+        self.state.with(py, |state| state.begin(range, initial))
     }
 
     fn update(&self, py: Python<'_>, outcome: Outcome) -> u32 {
@@ -95,12 +83,12 @@ impl NativeClass for Aimd {
     }
 
     fn empty() -> Option<Self> {
-        Some(Self { extras: Extras::new(), state: Guarded::new(State::new(DEFAULTS)) })
+        Some(Self { extras: Extras::new(), state: Guarded::new(finding(DEFAULTS)) })
     }
 
     fn slots(slots: &mut Slots<Self>) {
         slots.init(|this, args| {
-            let made = State::new(settings(&args)?);
+            let made = finding(settings(&args)?);
             drop(this.value().state.with(this.py(), |state| std::mem::replace(state, made)));
             Ok(())
         });

@@ -29,6 +29,30 @@ pub(super) trait OwnAlgorithm: NativeClass {
     fn update(&self, py: Python<'_>, outcome: Outcome) -> u32;
 }
 
+/// What an algorithm of ours is made with, and the limit that it finds for the one limiter that it is good for.
+pub(super) struct Finding<S, L> {
+    pub(super) settings: S,
+    pub(super) limit: L,
+    make: fn(S, LimitRange, u32) -> L,
+    has_limiter: bool,
+}
+
+impl<S: Copy, L> Finding<S, L> {
+    pub(super) fn new(settings: S, make: fn(S, LimitRange, u32) -> L) -> Self {
+        Self { settings, limit: make(settings, RANGE, INITIAL), make, has_limiter: false }
+    }
+
+    /// As `OwnAlgorithm::begin`.
+    #[must_use]
+    pub(super) fn begin(&mut self, range: LimitRange, initial: u32) -> bool {
+        let is_free = !std::mem::replace(&mut self.has_limiter, true);
+        if is_free {
+            self.limit = (self.make)(self.settings, range, initial);
+        }
+        is_free
+    }
+}
+
 pub(super) struct Algorithm {
     object: Owned,
     kind: Kind,

@@ -9,7 +9,7 @@ use tonnage_core::clock;
 use tonnage_core::limits::gradient::{self, GradientSettings};
 use tonnage_core::limits::outcome::{KEPT_MAX, LimitRange, Outcome};
 
-use super::algorithm::{self, INITIAL, OwnAlgorithm, RANGE};
+use super::algorithm::{self, Finding, OwnAlgorithm};
 use super::config;
 use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Parameters, Slots, Visit, number};
 
@@ -19,11 +19,7 @@ pub(crate) struct Gradient {
     state: Guarded<State>,
 }
 
-struct State {
-    settings: GradientSettings,
-    limit: gradient::Gradient,
-    has_limiter: bool,
-}
+type State = Finding<GradientSettings, gradient::Gradient>;
 
 const DEFAULTS: GradientSettings = GradientSettings {
     window_ns: 100_000_000,
@@ -34,15 +30,13 @@ const DEFAULTS: GradientSettings = GradientSettings {
     probe_samples: 50,
 };
 
-impl State {
-    fn new(settings: GradientSettings) -> Self {
-        Self { settings, limit: gradient::Gradient::new(settings, RANGE, INITIAL), has_limiter: false }
-    }
+fn finding(settings: GradientSettings) -> State {
+    State::new(settings, gradient::Gradient::new)
 }
 
 impl Gradient {
     pub(super) fn new() -> Self {
-        Self { extras: Extras::new(), state: Guarded::new(State::new(DEFAULTS)) }
+        Self { extras: Extras::new(), state: Guarded::new(finding(DEFAULTS)) }
     }
 
     pub(super) fn lowered_until_ns(&self, py: Python<'_>) -> Option<u64> {
@@ -60,13 +54,7 @@ impl Gradient {
 
 impl OwnAlgorithm for Gradient {
     fn begin(&self, py: Python<'_>, range: LimitRange, initial: u32) -> bool {
-        self.state.with(py, |state| {
-            let is_free = !std::mem::replace(&mut state.has_limiter, true);
-            if is_free {
-                state.limit = gradient::Gradient::new(state.settings, range, initial);
-            }
-            is_free
-        })
+        self.state.with(py, |state| state.begin(range, initial))
     }
 
     fn update(&self, py: Python<'_>, outcome: Outcome) -> u32 {
@@ -127,7 +115,7 @@ impl NativeClass for Gradient {
 
     fn slots(slots: &mut Slots<Self>) {
         slots.init(|this, args| {
-            let made = State::new(settings(&args)?);
+            let made = finding(settings(&args)?);
             drop(this.value().state.with(this.py(), |state| std::mem::replace(state, made)));
             Ok(())
         });
