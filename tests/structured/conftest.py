@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import tonnage
+from live_objects import all_let_go
 
 from .implementations import IMPLEMENTATIONS, Implementation
 
@@ -40,12 +42,21 @@ def made_once() -> None:
 @pytest.fixture
 def nothing_left(made_once: None) -> Iterator[None]:
     """No native object outlives the test."""
-    gc.collect()
-    before: dict[str, int] = tonnage._tonnage._live_objects()  # type: ignore[attr-defined]
-    yield
-    gc.collect()
-    after: dict[str, int] = tonnage._tonnage._live_objects()  # type: ignore[attr-defined]
-    assert {name: after[name] - count for name, count in before.items() if after[name] > count} == {}
+    yield from all_let_go()
+
+
+@pytest.fixture
+def nothing_unawaited() -> Iterator[None]:
+    """No coroutine is forgotten."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+        gc.collect()
+
+
+async def never_run() -> None:
+    """Be closed before the first step."""
+    raise AssertionError("ran")
 
 
 async def turns(count: int = 4) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import gc
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,28 +13,17 @@ import tonnage
 from tonnage import gather
 
 from .bounded import LOOPS, MakeLoop, Meter
-from .conftest import Awaitable, fail, turns, value_of
+from .conftest import Awaitable, fail, never_run, turns, value_of
 
 Run = Callable[[Any], Any]
+
+pytestmark = pytest.mark.usefixtures("nothing_unawaited")
 
 
 @pytest.fixture(params=[*LOOPS, *([] if "asyncio" in LOOPS else ["asyncio"])])
 def loop_factory(request: pytest.FixtureRequest) -> MakeLoop:
     """Each kind of loop; gather needs no tasks that count their cancellations."""
     return LOOPS.get(request.param, asyncio.SelectorEventLoop)
-
-
-@pytest.fixture(autouse=True)
-def nothing_unawaited() -> Iterator[None]:
-    """No coroutine is forgotten."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-        gc.collect()
-
-
-async def never_run() -> None:
-    raise AssertionError("ran")
 
 
 def test_no_more_than_the_limit_run_at_once_and_the_results_are_in_order(run: Run) -> None:

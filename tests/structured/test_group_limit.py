@@ -7,7 +7,7 @@ import contextvars
 import gc
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,12 +15,14 @@ import tonnage
 from tonnage import Overloaded, TaskGroup
 
 from .bounded import LOOPS, MakeLoop, Meter
-from .conftest import fail, turns, value_of
+from .conftest import fail, never_run, turns, value_of
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
 
 Run = Callable[[Any], Any]
+
+pytestmark = pytest.mark.usefixtures("nothing_unawaited")
 NOTE = "{} waiting for a slot and never started"
 
 
@@ -28,19 +30,6 @@ NOTE = "{} waiting for a slot and never started"
 def loop_factory(request: pytest.FixtureRequest) -> MakeLoop:
     """Each kind of loop."""
     return LOOPS[request.param]
-
-
-@pytest.fixture(autouse=True)
-def nothing_unawaited() -> Iterator[None]:
-    """No coroutine is forgotten."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-        gc.collect()
-
-
-async def never_run() -> None:
-    raise AssertionError("ran")
 
 
 def notes(error: BaseException) -> list[str]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,31 +12,20 @@ import tonnage
 from tonnage import Overloaded, TaskGroup
 
 from .bounded import LOOPS, MakeLoop, Meter
-from .conftest import fail, turns, value_of
+from .conftest import fail, never_run, turns, value_of
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
 Run = Callable[[Any], Any]
 
+pytestmark = pytest.mark.usefixtures("nothing_unawaited")
+
 
 @pytest.fixture(params=list(LOOPS))
 def loop_factory(request: pytest.FixtureRequest) -> MakeLoop:
     """Each kind of loop."""
     return LOOPS[request.param]
-
-
-@pytest.fixture(autouse=True)
-def nothing_unawaited() -> Iterator[None]:
-    """No coroutine is forgotten."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-        gc.collect()
-
-
-async def never_run() -> None:
-    raise AssertionError("ran")
 
 
 def test_submit_waits_for_a_slot_and_calls_the_function_only_then(run: Run) -> None:

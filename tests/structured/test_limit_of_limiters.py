@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,27 +14,20 @@ import tonnage
 from tonnage import AdaptiveLimiter, CapacityLimiter, Overloaded, RateLimiter, TaskGroup
 
 from .bounded import LOOPS, MakeLoop, Meter
-from .conftest import fail, turns, value_of
+from .conftest import fail, never_run, turns, value_of
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
 Run = Callable[[Any], Any]
 
+pytestmark = pytest.mark.usefixtures("nothing_left", "nothing_unawaited")
+
 
 @pytest.fixture(params=list(LOOPS))
 def loop_factory(request: pytest.FixtureRequest) -> MakeLoop:
     """Each kind of loop."""
     return LOOPS[request.param]
-
-
-@pytest.fixture(autouse=True)
-def nothing_unawaited(nothing_left: None) -> Iterator[None]:
-    """No coroutine is forgotten."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-        gc.collect()
 
 
 class Told:
@@ -47,10 +39,6 @@ class Told:
     def update(self, now: float, latency: float, in_flight: int, dropped: bool) -> int:
         self.drops.append(dropped)
         return 20
-
-
-async def never_run() -> None:
-    raise AssertionError("ran")
 
 
 def unused(*limiters: CapacityLimiter) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib.util
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import live_objects
 import pytest
 import tonnage
 
@@ -85,12 +85,7 @@ def all_let_go() -> Iterator[None]:
     """Yield once, and see that what is made meanwhile is gone afterwards."""
     # One awaitable serves all locks that need not wait, and stays.
     tonnage.Lock().__aenter__()
-    gc.collect()
-    before = tonnage._tonnage._live_objects()
-    yield
-    gc.collect()
-    after = tonnage._tonnage._live_objects()
-    assert {name: after[name] - count for name, count in before.items() if after[name] > count} == {}
+    yield from live_objects.all_let_go()
 
 
 async def settle(turns: int = 5) -> None:
