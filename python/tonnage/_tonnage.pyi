@@ -742,6 +742,9 @@ class SocketTransport(asyncio.Transport):
     def _start_reading(self) -> None:
         """Start to read, once connection_made() was called."""
 
+    def _send_again(self) -> None:
+        """Try to send, now that the kernel may have memory."""
+
     def _call_connection_lost(self, exc: BaseException | None, /) -> None:
         """Tell the protocol, and close the socket."""
 

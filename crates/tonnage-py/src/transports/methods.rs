@@ -69,6 +69,9 @@ fn internal(slots: &mut Slots<SocketTransport>) {
     slots.no_args(c"_start_reading", c"Start to read, once connection_made() was called.", |transport| {
         done(transport, SocketTransport::start_reading(transport))
     });
+    slots.no_args(c"_send_again", c"Try to send, now that the kernel may have memory.", |transport| {
+        done(transport, SocketTransport::send_again(transport))
+    });
     slots.one_arg(
         c"_call_connection_lost",
         c"Tell the protocol, and close the socket.",

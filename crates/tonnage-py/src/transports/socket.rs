@@ -1,7 +1,8 @@
 //! SocketTransport: TCP and Unix streams.
 //!
 //! The Python socket object is the one owner of the descriptor. Invariants: the loop watches the socket
-//! for reading exactly while `reading.watched`, and for writing exactly while `sending` is `Blocked`;
+//! for reading exactly while `reading.watched`, and for writing exactly while `sending` is `Blocked` and
+//! it is not `starved`, when a timer is under way;
 //! `connection_lost` is scheduled once, when `lost` leaves 0; no Python code runs inside the guard.
 
 use std::ffi::CStr;
@@ -61,6 +62,8 @@ pub(super) enum Into {
 pub(super) struct Outgoing {
     pub(super) queue: WriteQueue<PyBackedBytes>,
     pub(super) sending: Sending,
+    /// While `Blocked`: did the kernel lack memory, and not the socket room?
+    pub(super) starved: bool,
     pub(super) flow: FlowControl,
     /// Was `write_eof` called?
     pub(super) eof: bool,
@@ -99,6 +102,7 @@ impl State {
             outgoing: Outgoing {
                 queue: WriteQueue::new(),
                 sending: Sending::Idle,
+                starved: false,
                 flow: FlowControl::new(),
                 eof: false,
                 empty_waiter: None,
