@@ -272,9 +272,10 @@ def test_interrupt_at_any_moment_ends_the_program_by_keyboard_interrupt_once() -
                 writer.write(line)
             writer.close()
 
-        async def main():
+        async def main(thread):
             server, address = await accept(serve)
             reader, writer = await asyncio.open_connection(*address)
+            thread.start()
             try:
                 while True:
                     writer.write(b"line\\n")
@@ -289,12 +290,11 @@ def test_interrupt_at_any_moment_ends_the_program_by_keyboard_interrupt_once() -
 
         interrupted = 0
         for _ in range(25):
-            thread = threading.Thread(target=interrupt, args=(0.003 + chance.random() / 200,))
+            thread = threading.Thread(target=interrupt, args=(chance.random() / 200,))
             with tonnage.Runner() as runner:
                 runner.get_loop().set_exception_handler(lambda _, context: None)
-                thread.start()
                 try:
-                    runner.run(main())
+                    runner.run(main(thread))
                 except KeyboardInterrupt:
                     interrupted += 1
                 # The loop works as before.
