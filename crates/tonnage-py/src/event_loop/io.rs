@@ -9,7 +9,7 @@ use super::call_args::CallArgs;
 use super::sources::{Direction, Watcher};
 use super::{EventLoop, Handle, handle};
 use crate::cpython::{Native, Object, Owned};
-use crate::transports::SocketTransport;
+use crate::transports::StreamTransport;
 use crate::{errors, names};
 
 #[pymethods]
@@ -61,7 +61,7 @@ impl EventLoop {
         py: Python<'_>,
         fd: Fd,
         direction: Direction,
-        transport: Owned<SocketTransport>,
+        transport: Owned<StreamTransport>,
     ) -> PyResult<()> {
         self.watch(py, fd, direction, Watcher::Transport(transport))
     }

@@ -11,12 +11,12 @@ use tonnage_core::reactor::{Fd, Interest, Registry};
 
 use super::handle::Handle;
 use crate::cpython::{Owned, Visit};
-use crate::transports::SocketTransport;
+use crate::transports::StreamTransport;
 
 /// Who waits for a descriptor.
 pub(crate) enum Watcher {
     Handle(Owned<Handle>),
-    Transport(Owned<SocketTransport>),
+    Transport(Owned<StreamTransport>),
 }
 
 impl Watcher {
