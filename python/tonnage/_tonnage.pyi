@@ -657,6 +657,9 @@ class StreamTransport(asyncio.BaseTransport):
     def _call_connection_lost(self, exc: BaseException | None, /) -> None:
         """Tell the protocol, and close the descriptor."""
 
+    def _send_again(self) -> None:
+        """Try to send, now that the kernel may have memory."""
+
     def _fatal_error(self, exc: BaseException, message: str = ...) -> None:
         """Report an error, and close the transport."""
 

@@ -111,6 +111,7 @@ attribute_names!(
     sockname,
     peername,
     _call_connection_lost,
+    _send_again,
     _start_reading,
     aclose,
     deposit,

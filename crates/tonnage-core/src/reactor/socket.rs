@@ -54,7 +54,7 @@ pub fn send_vectored(fd: Fd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
 /// Does the kernel lack memory for a write? That passes, so the write is to be tried again.
 #[must_use]
 pub fn is_out_of_memory(error: &io::Error) -> bool {
-    Errno::from_io_error(error) == Some(Errno::NOBUFS)
+    matches!(Errno::from_io_error(error), Some(Errno::NOBUFS | Errno::NOMEM))
 }
 
 /// What a call on a descriptor that is closed comes to.

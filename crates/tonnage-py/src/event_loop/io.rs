@@ -68,12 +68,11 @@ impl EventLoop {
 
     /// Nobody waits for the socket in this direction any more.
     pub(crate) fn unwatch(&self, py: Python<'_>, fd: Fd, direction: Direction) -> PyResult<bool> {
-        let (outcome, watcher) = self.sources.with(py, |sources| sources.unwatch(fd, direction));
+        let watcher = self.sources.with(py, |sources| sources.unwatch(fd, direction));
         let found = watcher.is_some();
         if let Some(Watcher::Handle(handle)) = watcher {
             handle::cancel(handle.bind(py))?;
         }
-        outcome.map_err(errors::os_error)?;
         Ok(found)
     }
 

@@ -137,6 +137,9 @@ impl EventLoop {
                     (reader.map(|watcher| watcher.share(py)), writer.map(|watcher| watcher.share(py)))
                 }
             });
+            if event.readable != reader.is_some() || event.writable != writer.is_some() {
+                self.sources.with(py, |sources| sources.correct(event.fd));
+            }
             self.ready.with(py, |queue| {
                 match reader {
                     Some(Watcher::Handle(handle)) => queue.push_back(Ready::Handle(handle)),

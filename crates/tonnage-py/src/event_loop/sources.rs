@@ -98,16 +98,22 @@ impl Sources {
     }
 
     /// Watches `fd` no more; hands back who did.
-    pub(super) fn unwatch(&mut self, fd: Fd, direction: Direction) -> (io::Result<()>, Option<Watcher>) {
-        let Some(source) = self.by_fd.get_mut(&fd) else { return (Ok(()), None) };
+    pub(super) fn unwatch(&mut self, fd: Fd, direction: Direction) -> Option<Watcher> {
+        let source = self.by_fd.get_mut(&fd)?;
         let watcher = source.place(direction).take();
         if source.reader.is_none() && source.writer.is_none() {
             self.by_fd.remove(&fd);
         }
-        if watcher.is_none() {
-            return (Ok(()), None);
+        if watcher.is_some() {
+            self.registry.clear(fd, direction.interest());
         }
-        (self.registry.clear(fd, direction.interest()), watcher)
+        watcher
+    }
+
+    /// The reactor reported what nobody waits for.
+    #[cold]
+    pub(super) fn correct(&mut self, fd: Fd) {
+        self.registry.correct(fd);
     }
 
     pub(super) fn get(&self, fd: Fd) -> Option<&Source> {

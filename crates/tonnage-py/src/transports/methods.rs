@@ -32,6 +32,9 @@ pub(super) fn add(slots: &mut Slots<StreamTransport>) {
         c"Tell the protocol, and close the descriptor.",
         |transport, exception| done(transport, StreamTransport::call_connection_lost(transport, exception)),
     );
+    slots.no_args(c"_send_again", c"Try to send, now that the kernel may have memory.", |transport| {
+        done(transport, StreamTransport::send_again(transport))
+    });
     slots.with_args(c"_fatal_error", c"Report an error, and close the transport.", fatal_error);
 }
 

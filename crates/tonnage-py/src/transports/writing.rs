@@ -24,6 +24,9 @@ use crate::{errors, names};
 /// fresh socket takes.
 const HELD_MAX: usize = 64 * 1024;
 
+/// Until a write that the kernel had no memory for is tried again: a few packets' time, and no busy loop.
+const SEND_AGAIN_S: f64 = 0.02;
+
 /// asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
 const LATE_WRITES_MAX: u32 = 5;
 
@@ -32,6 +35,8 @@ enum Sent {
     All,
     /// A part was taken, or nothing.
     Some,
+    /// The kernel lacks the memory to take any.
+    Starved,
     Failed(io::Error),
 }
 
@@ -166,6 +171,7 @@ impl StreamTransport {
         match Self::try_send(transport) {
             Ok(Sent::All) => Self::sent_all(transport),
             Ok(Sent::Some) => Self::wait_until_writable(transport),
+            Ok(Sent::Starved) => Self::wait_for_memory(transport),
             Ok(Sent::Failed(error)) => Self::write_failed(transport, errors::os_error(error)),
             Err(error) if errors::is_exit(transport.py(), &error) => Err(error),
             Err(error) => Self::write_failed(transport, error),
@@ -234,7 +240,8 @@ impl StreamTransport {
     fn wait_until_writable(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let (fd, watched) = transport.value().state.with(py, |state| {
-            let watched = state.outgoing.sending == Sending::Blocked;
+            let starved = std::mem::replace(&mut state.outgoing.starved, false);
+            let watched = state.outgoing.sending == Sending::Blocked && !starved;
             state.outgoing.sending = Sending::Blocked;
             (state.source.fd, watched)
         });
@@ -242,15 +249,48 @@ impl StreamTransport {
             Self::resume_writers(transport)?;
         } else {
             let event_loop = transport.value().open_loop(py)?;
-            event_loop.get().watch_transport(py, fd, Direction::Write, Owned::from(transport))?;
+            let watched = event_loop.get().watch_transport(py, fd, Direction::Write, Owned::from(transport));
+            if let Err(error) = watched {
+                // Nothing would ever leave.
+                return Self::write_failed(transport, error);
+            }
         }
         Self::pause_writers(transport)
+    }
+
+    /// Tries again later. It is not watched meanwhile: a socket counts as writable all the time.
+    #[cold]
+    fn wait_for_memory(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        let event_loop = transport.value().open_loop(py)?;
+        let (fd, sending, starved) = transport.value().state.with(py, |state| {
+            let sending = std::mem::replace(&mut state.outgoing.sending, Sending::Blocked);
+            (state.source.fd, sending, std::mem::replace(&mut state.outgoing.starved, true))
+        });
+        if sending == Sending::Blocked && !starved {
+            event_loop.get().unwatch(py, fd, Direction::Write)?;
+        }
+        let call_later = event_loop.getattr(names::call_later(py))?;
+        let again = transport.getattr(names::_send_again(py))?;
+        // By way of the loop's thread, because any thread may write.
+        event_loop.call_method1(names::call_soon_threadsafe(py), (call_later, SEND_AGAIN_S, again))?;
+        Self::pause_writers(transport)
+    }
+
+    /// The kernel may have memory again.
+    pub(super) fn send_again(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        let is_wanted = transport.value().state.with(py, |state| {
+            state.outgoing.sending == Sending::Blocked && state.outgoing.starved && !state.ending.lost
+        });
+        if is_wanted { Self::send(transport) } else { Ok(()) }
     }
 
     /// Nothing is queued any more: watches for writing no more.
     pub(super) fn stop_sending(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let (sending, fd) = transport.value().state.with(py, |state| {
+            state.outgoing.starved = false;
             (std::mem::replace(&mut state.outgoing.sending, Sending::Idle), state.source.fd)
         });
         match (sending, transport.value().event_loop(py)) {
@@ -353,7 +393,8 @@ fn send_queue(into: Descriptor, queue: &mut WriteQueue<PyBackedBytes>) -> Sent {
                     return Sent::Some;
                 }
             }
-            Err(error) if is_transient(&error) => return Sent::Some,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Sent::Some,
+            Err(error) if socket::is_out_of_memory(&error) => return Sent::Starved,
             Err(error) => return Sent::Failed(error),
         }
     }
@@ -375,9 +416,4 @@ fn send_slices<const N: usize>(
     let slices = queue.io_slices(&mut slices);
     let offered = slices.iter().map(|slice| slice.len()).sum();
     Ok((into.write(slices)?, offered))
-}
-
-/// Does it help to try again when it is writable? The kernel may lack memory for a moment.
-fn is_transient(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock || socket::is_out_of_memory(error)
 }
