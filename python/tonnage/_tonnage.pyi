@@ -754,6 +754,9 @@ class SocketTransport(asyncio.Transport):
     def _make_empty_waiter(self) -> asyncio.Future[None]:
         """A future that is done when the buffer is empty."""
 
+    def _make_writable_waiter(self) -> asyncio.Future[None]:
+        """A future that is done when the socket takes bytes again."""
+
     def _reset_empty_waiter(self) -> None:
         """Nobody waits for an empty buffer any more."""
 

@@ -2,7 +2,7 @@
 
 The scheduler, the timers, the reactor, `sock_*` and the stream transports are Rust: `_tonnage.EventLoop`,
 which comes first in the order of methods. What runs once per loop, connection or command is Python, in
-the mixins. All else is inherited from asyncio's own loop: UDP, pipes, sendfile, exception handling. There
+the mixins. All else is inherited from asyncio's own loop: UDP, pipes, exception handling. There
 is no Python selector; inherited code reaches the reactor through `_add_reader` and its kin.
 """
 
@@ -27,6 +27,7 @@ from .fork import watch_forks
 from .listen import Listening
 from .policy import Policy, of_program
 from .process import Spawning
+from .sendfile import FileSending
 from .signals import Signalling
 from .sock import SocketOperations
 from .watched import WatchedDescriptors
@@ -43,6 +44,7 @@ class EventLoop(
     Executing,
     Spawning,
     SocketOperations,
+    FileSending,
     asyncio.SelectorEventLoop,
 ):
     """asyncio's event loop, in Rust."""

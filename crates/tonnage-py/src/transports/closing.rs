@@ -13,10 +13,10 @@ impl SocketTransport {
     /// Closes the connection when all that was written is sent.
     pub(super) fn close(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
-        let (was_closing, sending) = transport
-            .value()
-            .state
-            .with(py, |state| (std::mem::replace(&mut state.ending.closing, true), state.outgoing.sending));
+        let (was_closing, sending, is_empty) = transport.value().state.with(py, |state| {
+            let was_closing = std::mem::replace(&mut state.ending.closing, true);
+            (was_closing, state.outgoing.sending, state.outgoing.queue.is_empty())
+        });
         if was_closing {
             return Ok(());
         }
@@ -24,6 +24,8 @@ impl SocketTransport {
         match sending {
             Sending::Idle => Self::lose_connection(transport, None),
             Sending::AtEndOfTurn => Self::send(transport),
+            // Only a sendfile waits for the socket, and ends now.
+            Sending::Blocked if is_empty => Self::lose_connection(transport, None),
             Sending::Blocked => Ok(()),
         }
     }

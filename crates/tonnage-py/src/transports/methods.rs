@@ -86,10 +86,13 @@ fn internal(slots: &mut Slots<SocketTransport>) {
     slots.no_args(c"_make_empty_waiter", c"A future that is done when the buffer is empty.", |transport| {
         SocketTransport::make_empty_waiter(transport)
     });
+    slots.no_args(
+        c"_make_writable_waiter",
+        c"A future that is done when the socket takes bytes again.",
+        |transport| SocketTransport::make_writable_waiter(transport),
+    );
     slots.no_args(c"_reset_empty_waiter", c"Nobody waits for an empty buffer any more.", |transport| {
-        let py = transport.py();
-        drop(transport.value().state.with(py, |state| state.outgoing.empty_waiter.take()));
-        Ok(py.None().into_bound(py))
+        done(transport, SocketTransport::reset_empty_waiter(transport))
     });
 }
 
