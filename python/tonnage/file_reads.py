@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from typing import IO
 
 __all__ = ("FileReads", "FileWriting")
 
@@ -23,7 +23,7 @@ READ_MAX = constants.SENDFILE_FALLBACK_READBUFFER_SIZE
 class FileReads:
     """Read a file in blocks, each on a thread, and keep the account of what was sent of it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, file: BinaryIO, offset: int, count: int | None):
+    def __init__(self, loop: asyncio.AbstractEventLoop, file: IO[bytes], offset: int, count: int | None):
         self._loop = loop
         self._file = file
         self._offset = offset

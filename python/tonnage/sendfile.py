@@ -23,7 +23,7 @@ from .inherited import InheritedLoop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import BinaryIO
+    from typing import IO
 
 __all__ = ("FileSending",)
 
@@ -39,7 +39,7 @@ class FileSending(InheritedLoop):
     async def sendfile(
         self,
         transport: asyncio.WriteTransport,
-        file: BinaryIO,
+        file: IO[bytes],
         offset: int = 0,
         count: int | None = None,
         *,
@@ -73,7 +73,7 @@ class FileSending(InheritedLoop):
     async def sock_sendfile(
         self,
         sock: socket.socket,
-        file: BinaryIO,
+        file: IO[bytes],
         offset: int = 0,
         count: int | None = None,
         *,
@@ -94,7 +94,7 @@ class FileSending(InheritedLoop):
                 raise
         return await self._sock_sendfile_fallback(sock, file, offset, count)
 
-    async def _sendfile_native(self, transp: Any, file: BinaryIO, offset: int, count: int | None) -> int:
+    async def _sendfile_native(self, transp: Any, file: IO[bytes], offset: int, count: int | None) -> int:
         part = _Part(file, offset, count)
         # From here on, writes are refused; a second sendfile is, too.
         written = transp._make_empty_waiter()
@@ -115,7 +115,7 @@ class FileSending(InheritedLoop):
                 transp.resume_reading()
 
     async def _sock_sendfile_native(
-        self, sock: socket.socket, file: BinaryIO, offset: int, count: int | None
+        self, sock: socket.socket, file: IO[bytes], offset: int, count: int | None
     ) -> int:
         part = _Part(file, offset, count)
         room = _Room(self, sock)
@@ -124,7 +124,7 @@ class FileSending(InheritedLoop):
         finally:
             room.close()
 
-    async def _sendfile_fallback(self, transp: Any, file: BinaryIO, offset: int, count: int | None) -> int:
+    async def _sendfile_fallback(self, transp: Any, file: IO[bytes], offset: int, count: int | None) -> int:
         source = FileReads(self, file, offset, count)
         writers = FileWriting(self, transp)
         try:
@@ -142,7 +142,7 @@ class FileSending(InheritedLoop):
         return source.finish()
 
     async def _sock_sendfile_fallback(
-        self, sock: socket.socket, file: BinaryIO, offset: int, count: int | None
+        self, sock: socket.socket, file: IO[bytes], offset: int, count: int | None
     ) -> int:
         source = FileReads(self, file, offset, count)
         room = _Room(self, sock)
@@ -163,7 +163,7 @@ class FileSending(InheritedLoop):
         return source.finish()
 
     def _check_sendfile_params(
-        self, sock: socket.socket, file: BinaryIO, offset: int, count: int | None
+        self, sock: socket.socket, file: IO[bytes], offset: int, count: int | None
     ) -> None:
         _check_binary(file)
         if sock.type != socket.SOCK_STREAM:
@@ -171,7 +171,7 @@ class FileSending(InheritedLoop):
         _check_numbers(offset, count)
 
 
-def _check_binary(file: BinaryIO) -> None:
+def _check_binary(file: IO[bytes]) -> None:
     if "b" not in getattr(file, "mode", "b"):
         raise ValueError("file should be opened in binary mode")
 
@@ -196,7 +196,7 @@ def _check_open(transport: asyncio.BaseTransport) -> None:
 class _Part:
     """The part of a regular file that is to be sent, and how far that is."""
 
-    def __init__(self, file: BinaryIO, offset: int, count: int | None) -> None:
+    def __init__(self, file: IO[bytes], offset: int, count: int | None) -> None:
         self.file = file
         self.offset = self.position = offset
         # Where to stop at the latest, and where the file ended when it was looked at.
@@ -249,7 +249,7 @@ class _Part:
             os.lseek(self.file.fileno(), self.position, os.SEEK_SET)
 
 
-def _size(file: BinaryIO) -> int:
+def _size(file: IO[bytes]) -> int:
     """Return the size of a regular file; nothing else has one, or can be copied by the kernel."""
     if not hasattr(os, "sendfile"):
         raise asyncio.SendfileNotAvailableError("os.sendfile() is not available")
