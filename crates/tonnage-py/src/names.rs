@@ -91,6 +91,12 @@ attribute_names!(
     get_buffer,
     buffer_updated,
     fileno,
+    recv,
+    recv_into,
+    send,
+    cast,
+    _check_socket,
+    _ensure_fd_no_transport,
     set_result,
     getsockname,
     getpeername,
@@ -165,6 +171,7 @@ imported! {
     release_waiter = "asyncio.tasks", "_release_waiter";
     sendfile_mode = "asyncio.constants", "_SendfileMode";
     shut_wr = "socket", "SHUT_WR";
+    socket_class = "socket", "socket";
     warn = "warnings", "warn";
     /// A coroutine of the interpreter's own kind, which debuggers look into.
     wrap_awaitable = "tonnage.awaitable", "wrap_awaitable";

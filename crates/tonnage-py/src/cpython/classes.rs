@@ -19,6 +19,7 @@ use crate::limits::{
     AcquireCoroutine, AdaptiveLimiter, Aimd, Budget, CapacityLimiter, Door, Gradient, Limiter, Permit,
     RateLimiter,
 };
+use crate::sock::{ReceiveCoroutine, ReceiveIntoCoroutine, SendAllCoroutine};
 use crate::structured::{
     AsCompletedIterator, AsyncMap, BeginCoroutine, ChildDone, CollectCoroutine, DeadlineBlock,
     DrainCoroutine, ExitCoroutine, GatheringFuture, LeaveCoroutine, MapResults, MoveOn, NextFutureCoroutine,
@@ -124,6 +125,9 @@ native_classes! {
     [Handle, extras]
     [TimerHandle: Handle, first field handle]
     [SocketTransport, extras]
+    [ReceiveCoroutine]
+    [ReceiveIntoCoroutine]
+    [SendAllCoroutine]
     [CoroutineIter]
     [Immediate]
     [ChildDone, vectorcall]
