@@ -144,11 +144,13 @@ impl EventLoop {
                 match reader {
                     Some(Watcher::Handle(handle)) => queue.push_back(Ready::Handle(handle)),
                     Some(Watcher::Transport(transport)) => queue.push_back(Ready::Readable(transport)),
+                    Some(Watcher::Future(future)) => queue.push_back(Ready::Wake(future)),
                     None => {}
                 }
                 match writer {
                     Some(Watcher::Handle(handle)) => queue.push_back(Ready::Handle(handle)),
                     Some(Watcher::Transport(transport)) => queue.push_back(Ready::Writable(transport)),
+                    Some(Watcher::Future(future)) => queue.push_back(Ready::Wake(future)),
                     None => {}
                 }
             });

@@ -69,7 +69,7 @@ pub(super) struct Outgoing {
     pub(super) flow: FlowControl,
     /// Was `write_eof` called?
     pub(super) eof: bool,
-    /// The future of a sendfile that waits until the queue is empty.
+    /// The future of a sendfile, which waits until the queue is empty, then until the socket has room.
     pub(super) empty_waiter: Option<Owned<PyAny>>,
 }
 
@@ -79,7 +79,7 @@ pub(super) enum Sending {
     Idle,
     /// What is queued leaves when the turn of the loop ends.
     AtEndOfTurn,
-    /// The socket took no more; it is watched.
+    /// No more was taken, of the queue or of a file; it is watched.
     Blocked,
 }
 

@@ -13,6 +13,7 @@ use tonnage_core::reactor::socket;
 use tonnage_core::write_queue::WriteQueue;
 
 use super::StreamTransport;
+use super::file_waiter::wake;
 use super::source::{Descriptor, Kind};
 use super::stream::Sending;
 use crate::cpython::buffer::snapshot;
@@ -156,14 +157,16 @@ impl StreamTransport {
     /// Bytes are taken again. Only what must leave the loop comes back as an error.
     pub(crate) fn writable(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
-        let is_wanted = transport
-            .value()
-            .state
-            .with(py, |state| state.outgoing.sending == Sending::Blocked && !state.ending.lost);
+        let (is_wanted, has_room_for_file) = transport.value().state.with(py, |state| {
+            let is_wanted = state.outgoing.sending == Sending::Blocked && !state.ending.lost;
+            (is_wanted, state.outgoing.queue.is_empty())
+        });
         if !is_wanted {
             return Ok(());
         }
-        Self::in_context(transport, || Self::send(transport))
+        Self::in_context(transport, || {
+            if has_room_for_file { Self::wake_file(transport) } else { Self::send(transport) }
+        })
     }
 
     /// Sends what is queued, as far as it is taken, and tells whom it concerns.
@@ -226,10 +229,8 @@ impl StreamTransport {
         if !is_empty {
             return Ok(());
         }
-        if let Some(waiter) = waiter
-            && !waiter.call_method0(names::done(py))?.is_truthy()?
-        {
-            waiter.call_method1(names::set_result(py), (py.None(),))?;
+        if let Some(waiter) = waiter {
+            wake(&waiter)?;
         }
         if closes {
             return Self::lose_connection(transport, None);
@@ -237,7 +238,7 @@ impl StreamTransport {
         if eof { Self::shut_down(transport) } else { Ok(()) }
     }
 
-    fn wait_until_writable(transport: &Bound<'_, Self>) -> PyResult<()> {
+    pub(super) fn wait_until_writable(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let (fd, watched) = transport.value().state.with(py, |state| {
             let starved = std::mem::replace(&mut state.outgoing.starved, false);
@@ -312,20 +313,6 @@ impl StreamTransport {
         Self::fail_empty_waiter(transport, &exception)
     }
 
-    /// Tells a sendfile that waits for the queue that it will not be sent.
-    pub(super) fn fail_empty_waiter(transport: &Bound<'_, Self>, exception: &Object<'_>) -> PyResult<()> {
-        let py = transport.py();
-        let waiter = transport
-            .value()
-            .state
-            .with(py, |state| state.outgoing.empty_waiter.as_ref().map(|waiter| waiter.get_bound(py)));
-        let Some(waiter) = waiter else { return Ok(()) };
-        if waiter.call_method0(names::done(py))?.is_truthy()? {
-            return Ok(());
-        }
-        waiter.call_method1(names::set_exception(py), (exception,)).map(drop)
-    }
-
     pub(super) fn write_eof(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let sending = transport.value().state.with(py, |state| {
@@ -343,7 +330,7 @@ impl StreamTransport {
         }
     }
 
-    fn shut_down(transport: &Bound<'_, Self>) -> PyResult<()> {
+    pub(super) fn shut_down(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let sock = transport
             .value()
@@ -351,28 +338,6 @@ impl StreamTransport {
             .with(py, |state| state.source.owner.as_ref().map(|sock| sock.get_bound(py)));
         let Some(sock) = sock else { return Ok(()) };
         sock.call_method1(names::shutdown(py), (names::shut_wr(py)?,)).map(drop)
-    }
-
-    /// A future that is done when all that was written is sent, for sendfile.
-    pub(super) fn make_empty_waiter<'py>(transport: &Bound<'py, Self>) -> PyResult<Object<'py>> {
-        let py = transport.py();
-        if transport.value().state.with(py, |state| state.outgoing.empty_waiter.is_some()) {
-            return Err(PyRuntimeError::new_err("Empty waiter is already set"));
-        }
-        let event_loop = transport.value().open_loop(py)?;
-        let waiter = event_loop.call_method0(names::create_future(py))?;
-        let kept = waiter.clone().into();
-        let (old, sending) = transport
-            .value()
-            .state
-            .with(py, |state| (state.outgoing.empty_waiter.replace(kept), state.outgoing.sending));
-        drop(old);
-        match sending {
-            Sending::Idle => waiter.call_method1(names::set_result(py), (py.None(),)).map(drop)?,
-            Sending::AtEndOfTurn => Self::send(transport)?,
-            Sending::Blocked => {}
-        }
-        Ok(waiter)
     }
 }
 
