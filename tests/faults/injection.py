@@ -49,7 +49,7 @@ def run(program: str, arguments: dict[str, Any], system_call: str, fault: str) -
     """Run a program of this folder, with `fault` injected into each of its `system_call`."""
     with tempfile.NamedTemporaryFile("r", encoding="utf-8", errors="replace") as trace:
         strace = ["strace", "-f", "-qq", "-o", trace.name, "-e", f"trace={system_call}", "-e"]
-        python = [sys.executable, "-X", "dev", "-W", "error", str(FOLDER / program), json.dumps(arguments)]
+        python = [sys.executable, "-W", "error", str(FOLDER / program), json.dumps(arguments)]
         done = subprocess.run(
             [*strace, f"inject={system_call}:{fault}", *python],
             capture_output=True,
