@@ -258,7 +258,10 @@ def start_child(args: Any, **options: Any) -> subprocess.Popen[bytes]:
     The loop waits until the child has called exec(), for errors to be raised here. Python starts it by
     vfork() where it can, so that this does not take longer in a large process.
     """
-    return subprocess.Popen(args, **options)  # noqa: S603 - What is run is the caller's business.
+    # What is run is the caller's business.
+    return subprocess.Popen(  # noqa: S603
+        args, universal_newlines=False, text=False, encoding=None, errors=None, **options
+    )
 
 
 class Spawning(InheritedLoop):
