@@ -43,7 +43,7 @@ from typing import (
 )
 
 from _typeshed import SupportsRichComparisonT
-from typing_extensions import ParamSpec, Self, TypeVarTuple, Unpack, disjoint_base, final
+from typing_extensions import Buffer, ParamSpec, Self, TypeVarTuple, Unpack, disjoint_base, final
 
 from tonnage.limit_algorithm import LimitAlgorithm as _LimitAlgorithm
 
@@ -520,6 +520,31 @@ class EventLoop:
     def time(self) -> float:
         """Return the time of the loop's clock, in seconds; it is `time.monotonic()`."""
 
+    async def sock_recv(self, sock: socket, n: int) -> bytes:
+        """Receive up to `n` bytes.
+
+        If the wait is cancelled, nothing was received.
+
+        Raises:
+            RuntimeError: The socket is a transport's, and not ready.
+        """
+
+    async def sock_recv_into(self, sock: socket, buf: Buffer) -> int:
+        """Receive into `buf`, and return the number of bytes.
+
+        If the wait is cancelled, nothing was received.
+
+        Raises:
+            RuntimeError: The socket is a transport's, and not ready.
+        """
+
+    async def sock_sendall(self, sock: socket, data: Buffer) -> None:
+        """Send all of `data`; after an error or a cancellation, nobody knows how much was sent.
+
+        Raises:
+            RuntimeError: The socket is a transport's, and takes no more.
+        """
+
     def create_future(self) -> Future[Any]:
         """Return a new future of this loop."""
 
@@ -657,6 +682,9 @@ class StreamTransport(asyncio.BaseTransport):
     def _call_connection_lost(self, exc: BaseException | None, /) -> None:
         """Tell the protocol, and close the descriptor."""
 
+    def _send_again(self) -> None:
+        """Try to send, now that the kernel may have memory."""
+
     def _fatal_error(self, exc: BaseException, message: str = ...) -> None:
         """Report an error, and close the transport."""
 
@@ -763,6 +791,9 @@ class SocketTransport(StreamTransport, asyncio.Transport):
 
     def _make_empty_waiter(self) -> asyncio.Future[None]:
         """A future that is done when the buffer is empty."""
+
+    def _make_writable_waiter(self) -> asyncio.Future[None]:
+        """A future that is done when the socket takes bytes again."""
 
     def _reset_empty_waiter(self) -> None:
         """Nobody waits for an empty buffer any more."""

@@ -2,8 +2,8 @@
 
 The scheduler, the timers, the reactor, `sock_*` and the transports of sockets and pipes are Rust:
 `_tonnage.EventLoop`, which comes first in the order of methods. What runs once per loop, connection or
-command is Python, in the mixins. All else is inherited from asyncio's own loop: UDP, sendfile, exception
-handling. There is no Python selector; inherited code reaches the reactor through `_add_reader` and its kin.
+command is Python, in the mixins. All else is inherited from asyncio's own loop: UDP, exception handling.
+There is no Python selector; inherited code reaches the reactor through `_add_reader` and its kin.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from .listen import Listening
 from .pipes import Piping
 from .policy import Policy, of_program
 from .process import Spawning
+from .sendfile import FileSending
 from .signals import Signalling
 from .sock import SocketOperations
 from .watched import WatchedDescriptors
@@ -45,6 +46,7 @@ class EventLoop(
     Piping,
     Spawning,
     SocketOperations,
+    FileSending,
     asyncio.SelectorEventLoop,
 ):
     """asyncio's event loop, in Rust."""

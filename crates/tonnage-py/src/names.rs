@@ -92,6 +92,12 @@ attribute_names!(
     buffer_updated,
     fileno,
     errno,
+    recv,
+    recv_into,
+    send,
+    cast,
+    _check_socket,
+    _ensure_fd_no_transport,
     set_result,
     getsockname,
     getpeername,
@@ -111,6 +117,7 @@ attribute_names!(
     sockname,
     peername,
     _call_connection_lost,
+    _send_again,
     _start_reading,
     aclose,
     deposit,
@@ -169,6 +176,7 @@ imported! {
     release_waiter = "asyncio.tasks", "_release_waiter";
     sendfile_mode = "asyncio.constants", "_SendfileMode";
     shut_wr = "socket", "SHUT_WR";
+    socket_class = "socket", "socket";
     warn = "warnings", "warn";
     /// A coroutine of the interpreter's own kind, which debuggers look into.
     wrap_awaitable = "tonnage.awaitable", "wrap_awaitable";

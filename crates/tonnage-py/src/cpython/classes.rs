@@ -19,6 +19,7 @@ use crate::limits::{
     AcquireCoroutine, AdaptiveLimiter, Aimd, Budget, CapacityLimiter, Door, Gradient, Limiter, Permit,
     RateLimiter,
 };
+use crate::sock::{ReceiveCoroutine, ReceiveIntoCoroutine, SendAllCoroutine};
 use crate::structured::{
     AsCompletedIterator, AsyncMap, BeginCoroutine, ChildDone, CollectCoroutine, DeadlineBlock,
     DrainCoroutine, ExitCoroutine, GatheringFuture, LeaveCoroutine, MapResults, MoveOn, NextFutureCoroutine,
@@ -127,6 +128,9 @@ native_classes! {
     [SocketTransport: StreamTransport, first field stream]
     [ReadPipeTransport: StreamTransport, first field stream]
     [WritePipeTransport: StreamTransport, first field stream]
+    [ReceiveCoroutine]
+    [ReceiveIntoCoroutine]
+    [SendAllCoroutine]
     [CoroutineIter]
     [Immediate]
     [ChildDone, vectorcall]

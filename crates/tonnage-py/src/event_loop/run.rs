@@ -137,15 +137,20 @@ impl EventLoop {
                     (reader.map(|watcher| watcher.share(py)), writer.map(|watcher| watcher.share(py)))
                 }
             });
+            if event.readable != reader.is_some() || event.writable != writer.is_some() {
+                self.sources.with(py, |sources| sources.correct(event.fd));
+            }
             self.ready.with(py, |queue| {
                 match reader {
                     Some(Watcher::Handle(handle)) => queue.push_back(Ready::Handle(handle)),
                     Some(Watcher::Transport(transport)) => queue.push_back(Ready::Readable(transport)),
+                    Some(Watcher::Future(future)) => queue.push_back(Ready::Wake(future)),
                     None => {}
                 }
                 match writer {
                     Some(Watcher::Handle(handle)) => queue.push_back(Ready::Handle(handle)),
                     Some(Watcher::Transport(transport)) => queue.push_back(Ready::Writable(transport)),
+                    Some(Watcher::Future(future)) => queue.push_back(Ready::Wake(future)),
                     None => {}
                 }
             });

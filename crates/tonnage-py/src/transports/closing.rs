@@ -13,9 +13,10 @@ impl StreamTransport {
     /// Closes the connection when all that was written is sent.
     pub(super) fn close(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
-        let (was_closing, sending, into) = transport.value().state.with(py, |state| {
+        let (was_closing, sending, is_empty, into) = transport.value().state.with(py, |state| {
             let was_closing = std::mem::replace(&mut state.ending.closing, true);
-            (was_closing, state.outgoing.sending, state.reading.into)
+            let outgoing = &state.outgoing;
+            (was_closing, outgoing.sending, outgoing.queue.is_empty(), state.reading.into)
         });
         if was_closing {
             return Ok(());
@@ -26,6 +27,8 @@ impl StreamTransport {
         match sending {
             Sending::Idle => Self::lose_connection(transport, None),
             Sending::AtEndOfTurn => Self::send(transport),
+            // Only a sendfile waits for the socket, and ends now.
+            Sending::Blocked if is_empty => Self::lose_connection(transport, None),
             Sending::Blocked => Ok(()),
         }
     }

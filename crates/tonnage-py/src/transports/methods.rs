@@ -32,6 +32,9 @@ pub(super) fn add(slots: &mut Slots<StreamTransport>) {
         c"Tell the protocol, and close the descriptor.",
         |transport, exception| done(transport, StreamTransport::call_connection_lost(transport, exception)),
     );
+    slots.no_args(c"_send_again", c"Try to send, now that the kernel may have memory.", |transport| {
+        done(transport, StreamTransport::send_again(transport))
+    });
     slots.with_args(c"_fatal_error", c"Report an error, and close the transport.", fatal_error);
 }
 
@@ -100,10 +103,13 @@ pub(super) fn add_of_socket(slots: &mut Slots<SocketTransport>) {
     slots.no_args(c"_make_empty_waiter", c"A future that is done when the buffer is empty.", |transport| {
         StreamTransport::make_empty_waiter(upcast(transport))
     });
+    slots.no_args(
+        c"_make_writable_waiter",
+        c"A future that is done when the socket takes bytes again.",
+        |transport| StreamTransport::make_writable_waiter(upcast(transport)),
+    );
     slots.no_args(c"_reset_empty_waiter", c"Nobody waits for an empty buffer any more.", |transport| {
-        let py = transport.py();
-        drop(upcast(transport).value().state.with(py, |state| state.outgoing.empty_waiter.take()));
-        Ok(py.None().into_bound(py))
+        done(transport, StreamTransport::reset_empty_waiter(upcast(transport)))
     });
 }
 

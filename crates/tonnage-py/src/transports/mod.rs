@@ -6,6 +6,7 @@
 
 mod attributes;
 mod closing;
+mod file_waiter;
 mod flow_control;
 mod methods;
 mod opening;

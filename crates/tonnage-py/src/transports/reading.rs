@@ -203,9 +203,14 @@ impl StreamTransport {
         });
         let Some(fd) = starts else { return Ok(()) };
         let event_loop = transport.value().open_loop(py)?;
-        event_loop.get().watch_transport(py, fd, Direction::Read, Owned::from(transport))?;
-        transport.value().state.with(py, |state| state.reading.watched = true);
-        Ok(())
+        match event_loop.get().watch_transport(py, fd, Direction::Read, Owned::from(transport)) {
+            Ok(()) => {
+                transport.value().state.with(py, |state| state.reading.watched = true);
+                Ok(())
+            }
+            // Nothing would ever arrive.
+            Err(error) => Self::read_failed(transport, error),
+        }
     }
 
     /// Watches the descriptor for reading no more.

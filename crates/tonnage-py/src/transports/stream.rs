@@ -3,8 +3,8 @@
 //! Sockets (`socket.rs`) and pipes (`pipe.rs`) inherit from it, and add what Python sees of them. The
 //! Python object in `source` is the one owner of the descriptor. Invariants: the loop watches the
 //! descriptor for reading exactly while `reading.watched`, and for writing exactly while `sending` is
-//! `Blocked`; `connection_lost` is scheduled once, when `ending.lost` becomes true; no Python code runs
-//! inside the guard.
+//! `Blocked` and it is not `starved`, when a timer is under way; `connection_lost` is scheduled once, when
+//! `ending.lost` becomes true; no Python code runs inside the guard.
 
 use std::ffi::CStr;
 
@@ -64,10 +64,12 @@ pub(super) enum Into {
 pub(super) struct Outgoing {
     pub(super) queue: WriteQueue<PyBackedBytes>,
     pub(super) sending: Sending,
+    /// While `Blocked`: did the kernel lack memory, and not the descriptor room?
+    pub(super) starved: bool,
     pub(super) flow: FlowControl,
     /// Was `write_eof` called?
     pub(super) eof: bool,
-    /// The future of a sendfile that waits until the queue is empty.
+    /// The future of a sendfile, which waits until the queue is empty, then until the socket has room.
     pub(super) empty_waiter: Option<Owned<PyAny>>,
 }
 
@@ -77,7 +79,7 @@ pub(super) enum Sending {
     Idle,
     /// What is queued leaves when the turn of the loop ends.
     AtEndOfTurn,
-    /// The socket took no more; it is watched.
+    /// No more was taken, of the queue or of a file; it is watched.
     Blocked,
 }
 
@@ -103,6 +105,7 @@ impl State {
             outgoing: Outgoing {
                 queue: WriteQueue::new(),
                 sending: Sending::Idle,
+                starved: false,
                 flow: FlowControl::new(),
                 eof: false,
                 empty_waiter: None,

@@ -13,6 +13,7 @@ use tonnage_core::reactor::socket;
 use tonnage_core::write_queue::WriteQueue;
 
 use super::StreamTransport;
+use super::file_waiter::wake;
 use super::source::{Descriptor, Kind};
 use super::stream::Sending;
 use crate::cpython::buffer::snapshot;
@@ -24,6 +25,9 @@ use crate::{errors, names};
 /// fresh socket takes.
 const HELD_MAX: usize = 64 * 1024;
 
+/// Until a write that the kernel had no memory for is tried again: a few packets' time, and no busy loop.
+const SEND_AGAIN_S: f64 = 0.02;
+
 /// asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
 const LATE_WRITES_MAX: u32 = 5;
 
@@ -32,6 +36,8 @@ enum Sent {
     All,
     /// A part was taken, or nothing.
     Some,
+    /// The kernel lacks the memory to take any.
+    Starved,
     Failed(io::Error),
 }
 
@@ -151,14 +157,16 @@ impl StreamTransport {
     /// Bytes are taken again. Only what must leave the loop comes back as an error.
     pub(crate) fn writable(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
-        let is_wanted = transport
-            .value()
-            .state
-            .with(py, |state| state.outgoing.sending == Sending::Blocked && !state.ending.lost);
+        let (is_wanted, has_room_for_file) = transport.value().state.with(py, |state| {
+            let is_wanted = state.outgoing.sending == Sending::Blocked && !state.ending.lost;
+            (is_wanted, state.outgoing.queue.is_empty())
+        });
         if !is_wanted {
             return Ok(());
         }
-        Self::in_context(transport, || Self::send(transport))
+        Self::in_context(transport, || {
+            if has_room_for_file { Self::wake_file(transport) } else { Self::send(transport) }
+        })
     }
 
     /// Sends what is queued, as far as it is taken, and tells whom it concerns.
@@ -166,6 +174,7 @@ impl StreamTransport {
         match Self::try_send(transport) {
             Ok(Sent::All) => Self::sent_all(transport),
             Ok(Sent::Some) => Self::wait_until_writable(transport),
+            Ok(Sent::Starved) => Self::wait_for_memory(transport),
             Ok(Sent::Failed(error)) => Self::write_failed(transport, errors::os_error(error)),
             Err(error) if errors::is_exit(transport.py(), &error) => Err(error),
             Err(error) => Self::write_failed(transport, error),
@@ -220,10 +229,8 @@ impl StreamTransport {
         if !is_empty {
             return Ok(());
         }
-        if let Some(waiter) = waiter
-            && !waiter.call_method0(names::done(py))?.is_truthy()?
-        {
-            waiter.call_method1(names::set_result(py), (py.None(),))?;
+        if let Some(waiter) = waiter {
+            wake(&waiter)?;
         }
         if closes {
             return Self::lose_connection(transport, None);
@@ -231,10 +238,11 @@ impl StreamTransport {
         if eof { Self::shut_down(transport) } else { Ok(()) }
     }
 
-    fn wait_until_writable(transport: &Bound<'_, Self>) -> PyResult<()> {
+    pub(super) fn wait_until_writable(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let (fd, watched) = transport.value().state.with(py, |state| {
-            let watched = state.outgoing.sending == Sending::Blocked;
+            let starved = std::mem::replace(&mut state.outgoing.starved, false);
+            let watched = state.outgoing.sending == Sending::Blocked && !starved;
             state.outgoing.sending = Sending::Blocked;
             (state.source.fd, watched)
         });
@@ -242,15 +250,48 @@ impl StreamTransport {
             Self::resume_writers(transport)?;
         } else {
             let event_loop = transport.value().open_loop(py)?;
-            event_loop.get().watch_transport(py, fd, Direction::Write, Owned::from(transport))?;
+            let watched = event_loop.get().watch_transport(py, fd, Direction::Write, Owned::from(transport));
+            if let Err(error) = watched {
+                // Nothing would ever leave.
+                return Self::write_failed(transport, error);
+            }
         }
         Self::pause_writers(transport)
+    }
+
+    /// Tries again later. It is not watched meanwhile: a socket counts as writable all the time.
+    #[cold]
+    fn wait_for_memory(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        let event_loop = transport.value().open_loop(py)?;
+        let (fd, sending, starved) = transport.value().state.with(py, |state| {
+            let sending = std::mem::replace(&mut state.outgoing.sending, Sending::Blocked);
+            (state.source.fd, sending, std::mem::replace(&mut state.outgoing.starved, true))
+        });
+        if sending == Sending::Blocked && !starved {
+            event_loop.get().unwatch(py, fd, Direction::Write)?;
+        }
+        let call_later = event_loop.getattr(names::call_later(py))?;
+        let again = transport.getattr(names::_send_again(py))?;
+        // By way of the loop's thread, because any thread may write.
+        event_loop.call_method1(names::call_soon_threadsafe(py), (call_later, SEND_AGAIN_S, again))?;
+        Self::pause_writers(transport)
+    }
+
+    /// The kernel may have memory again.
+    pub(super) fn send_again(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        let is_wanted = transport.value().state.with(py, |state| {
+            state.outgoing.sending == Sending::Blocked && state.outgoing.starved && !state.ending.lost
+        });
+        if is_wanted { Self::send(transport) } else { Ok(()) }
     }
 
     /// Nothing is queued any more: watches for writing no more.
     pub(super) fn stop_sending(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let (sending, fd) = transport.value().state.with(py, |state| {
+            state.outgoing.starved = false;
             (std::mem::replace(&mut state.outgoing.sending, Sending::Idle), state.source.fd)
         });
         match (sending, transport.value().event_loop(py)) {
@@ -272,20 +313,6 @@ impl StreamTransport {
         Self::fail_empty_waiter(transport, &exception)
     }
 
-    /// Tells a sendfile that waits for the queue that it will not be sent.
-    pub(super) fn fail_empty_waiter(transport: &Bound<'_, Self>, exception: &Object<'_>) -> PyResult<()> {
-        let py = transport.py();
-        let waiter = transport
-            .value()
-            .state
-            .with(py, |state| state.outgoing.empty_waiter.as_ref().map(|waiter| waiter.get_bound(py)));
-        let Some(waiter) = waiter else { return Ok(()) };
-        if waiter.call_method0(names::done(py))?.is_truthy()? {
-            return Ok(());
-        }
-        waiter.call_method1(names::set_exception(py), (exception,)).map(drop)
-    }
-
     pub(super) fn write_eof(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let sending = transport.value().state.with(py, |state| {
@@ -303,7 +330,7 @@ impl StreamTransport {
         }
     }
 
-    fn shut_down(transport: &Bound<'_, Self>) -> PyResult<()> {
+    pub(super) fn shut_down(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let sock = transport
             .value()
@@ -311,28 +338,6 @@ impl StreamTransport {
             .with(py, |state| state.source.owner.as_ref().map(|sock| sock.get_bound(py)));
         let Some(sock) = sock else { return Ok(()) };
         sock.call_method1(names::shutdown(py), (names::shut_wr(py)?,)).map(drop)
-    }
-
-    /// A future that is done when all that was written is sent, for sendfile.
-    pub(super) fn make_empty_waiter<'py>(transport: &Bound<'py, Self>) -> PyResult<Object<'py>> {
-        let py = transport.py();
-        if transport.value().state.with(py, |state| state.outgoing.empty_waiter.is_some()) {
-            return Err(PyRuntimeError::new_err("Empty waiter is already set"));
-        }
-        let event_loop = transport.value().open_loop(py)?;
-        let waiter = event_loop.call_method0(names::create_future(py))?;
-        let kept = waiter.clone().into();
-        let (old, sending) = transport
-            .value()
-            .state
-            .with(py, |state| (state.outgoing.empty_waiter.replace(kept), state.outgoing.sending));
-        drop(old);
-        match sending {
-            Sending::Idle => waiter.call_method1(names::set_result(py), (py.None(),)).map(drop)?,
-            Sending::AtEndOfTurn => Self::send(transport)?,
-            Sending::Blocked => {}
-        }
-        Ok(waiter)
     }
 }
 
@@ -353,7 +358,8 @@ fn send_queue(into: Descriptor, queue: &mut WriteQueue<PyBackedBytes>) -> Sent {
                     return Sent::Some;
                 }
             }
-            Err(error) if is_transient(&error) => return Sent::Some,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Sent::Some,
+            Err(error) if socket::is_out_of_memory(&error) => return Sent::Starved,
             Err(error) => return Sent::Failed(error),
         }
     }
@@ -375,9 +381,4 @@ fn send_slices<const N: usize>(
     let slices = queue.io_slices(&mut slices);
     let offered = slices.iter().map(|slice| slice.len()).sum();
     Ok((into.write(slices)?, offered))
-}
-
-/// Does it help to try again when it is writable? The kernel may lack memory for a moment.
-fn is_transient(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock || socket::is_out_of_memory(error)
 }
