@@ -118,13 +118,11 @@ def test_writer_is_paused_until_the_reader_has_read(run, connect, kind):
     async def main():
         (reader, read_protocol), (writer, write_protocol) = await connect(kind)
         reader.pause_reading()
-        assert not reader.is_reading()
         writer.write(BIG)
         await asyncio.sleep(0)
         assert write_protocol.events == ["made", "pause"]
         assert 0 < writer.get_write_buffer_size() < len(BIG)
         reader.resume_reading()
-        assert reader.is_reading()
         await until(lambda: len(read_protocol.data) == len(BIG))
         assert read_protocol.data == BIG
         await until(lambda: write_protocol.events == ["made", "pause", "resume"])
@@ -263,11 +261,35 @@ def test_close_of_a_read_pipe_reads_no_more(run, connect):
         sink.write(b"x")
         reader.close()
         reader.close()
-        assert (reader.is_closing(), reader.is_reading()) == (True, False)
+        assert reader.is_closing()
         assert await lost(protocol) is None
         assert (protocol.data, protocol.events) == (b"", ["made", "lost"])
         with pytest.raises(BrokenPipeError):
             sink.write(b"x")
+
+    run(main())
+
+
+def test_read_pipe_tells_whether_it_is_reading(run, connect, asyncio_since):
+    asyncio_since(3, 12)
+
+    async def main():
+        (reader, protocol), sink = await connect(write=None)
+        assert reader.is_reading()
+        reader.pause_reading()
+        reader.pause_reading()
+        assert not reader.is_reading()
+        sink.write(b"x")
+        await asyncio.sleep(0.005)
+        assert protocol.data == b""
+        reader.resume_reading()
+        reader.resume_reading()
+        assert reader.is_reading()
+        await until(lambda: protocol.data)
+        reader.close()
+        assert not reader.is_reading()
+        reader.resume_reading()
+        await lost(protocol)
 
     run(main())
 

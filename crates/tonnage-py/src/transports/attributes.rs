@@ -7,7 +7,7 @@ use super::SocketTransport;
 use super::source::Kind;
 use super::stream::{Sending, State, StreamTransport};
 use crate::cpython::native_class::{Extends, upcast};
-use crate::cpython::{Native, Object, Slots};
+use crate::cpython::{Native, Object, Owned, Slots};
 use crate::future::to_bool;
 use crate::names;
 
@@ -61,7 +61,17 @@ pub(super) fn add_of_socket(slots: &mut Slots<SocketTransport>) {
 }
 
 pub(super) fn add_of_pipe<T: Extends<StreamTransport>>(slots: &mut Slots<T>) {
-    slots.getter(c"_pipe", |transport| part(upcast(transport), |state| state.source.owner.as_deref()));
+    // Who sets it to None takes the pipe from the transport, which closes it no more.
+    slots.attribute_pair(
+        c"_pipe",
+        |transport| part(upcast(transport), |state| state.source.owner.as_deref()),
+        |transport, pipe| {
+            let owner = (!pipe.is_none()).then(|| Owned::from(pipe));
+            let replace = |state: &mut State| std::mem::replace(&mut state.source.owner, owner);
+            drop(upcast(transport).value().state.with(transport.py(), replace));
+            Ok(())
+        },
+    );
     slots.getter(c"_fileno", |transport| number(upcast(transport), |state| state.source.fd.into()));
 }
 
