@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-import shutil
 import socket
 import ssl
-import subprocess
 import sys
 from typing import Any
 
 import pytest
 import tonnage
+from certificates import make_contexts
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -433,23 +432,7 @@ def test_unix_connection_by_path_and_by_socket(loop, run, tmp_path, monkeypatch)
 @pytest.fixture(scope="module")
 def contexts(tmp_path_factory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """A server's and a client's TLS context, for localhost."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("openssl makes the certificate, and is not here")
-    folder = tmp_path_factory.mktemp("certificate")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(
-        [
-            program,
-            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate, key)
-    return server, ssl.create_default_context(cafile=certificate)
+    return make_contexts(tmp_path_factory.mktemp("certificate"))
 
 
 async def tls_server(loop, context, **options):

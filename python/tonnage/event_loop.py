@@ -62,6 +62,7 @@ class EventLoop(
         "_clock_resolution",
         "_coroutine_origin_tracking_enabled",
         "_coroutine_origin_tracking_saved_depth",
+        "_csock",
         "_current_handle",
         "_default_executor",
         "_exception_handler",
@@ -73,6 +74,7 @@ class EventLoop(
         "_scheduled",
         "_signal_handlers",
         "_signal_pipe",
+        "_ssock",
         "_timer_cancelled_count",
         "_transports",
         "_unix_server_sockets",
@@ -86,6 +88,9 @@ class EventLoop(
     def __init__(self, *, policy: Policy | None = None) -> None:
         # Not the selector loop's: that would open a selector and a pair of sockets.
         base_events.BaseEventLoop.__init__(self)
+        # The descriptor by which other threads wake the loop; there is no pair of sockets for it.
+        self._internal_fds = 1
+        self._csock = self._ssock = None
         self._transports = weakref.WeakValueDictionary()
         self._acceptors = {}
         self._unix_server_sockets = {}
@@ -138,6 +143,7 @@ class EventLoop(
                 watch.stop()
             self._acceptors.clear()
             self._close()
+            self._internal_fds = 0
             self._selector = None
             self._executor_shutdown_called = True
             self._workers.stop()
