@@ -11,16 +11,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 from asyncio import constants, trsock
 from asyncio.log import logger
 from dataclasses import dataclass
+from socket import socket
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
     from contextvars import Context
-    from socket import socket
 
     from .server import Server
 
@@ -57,6 +58,9 @@ class Acceptor:
         self._listener = listener
         # asyncio's limit, which also lets a backlog of 0 accept one connection.
         self._accepts_max = min(listener.backlog + 1, ACCEPTS_PER_TURN_MAX)
+        self._kind = int(listener.sock.family), int(listener.sock.type), listener.sock.proto
+        self._waiting = select.poll()
+        self._waiting.register(listener.sock, select.POLLIN)
         self._retry: asyncio.TimerHandle | None = None
         self._is_starved = False
 
@@ -75,9 +79,13 @@ class Acceptor:
             self._loop._remove_reader(fd)
 
     def _accept_ready(self) -> None:
-        for _ in range(self._accepts_max):
+        for number in range(self._accepts_max):
+            # An accept() that finds nobody makes a socket first and costs 4 µs, a poll() 0.5. Connections
+            # come alone or in numbers: where there were two, the rest is accepted until nobody is left.
+            if number == 1 and not self._waiting.poll(0):
+                return
             try:
-                connection, peer = self._listener.sock.accept()
+                connection, peer = self._accept()
             except ConnectionAbortedError:
                 # The peer gave up before its turn came.
                 continue
@@ -93,6 +101,11 @@ class Acceptor:
             if self._listener.sock.fileno() == -1:
                 # The protocol factory closed the server.
                 return
+
+    def _accept(self) -> tuple[socket, object]:
+        # As socket.accept(), which finds out family and type for each connection again.
+        fd, peer = self._listener.sock._accept()  # type: ignore[attr-defined]
+        return socket(*self._kind, fileno=fd), peer
 
     def _pause(self, error: OSError) -> None:
         # The kernel would report the socket as readable in every turn, so it is not watched for a while.
