@@ -542,6 +542,36 @@ def test_tls_within_tls(loop, run, contexts):
     run(main())
 
 
+def test_file_is_sent_over_tls_by_reading_it(loop, run, contexts, tmp_path):
+    server_context, client_context = contexts
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789" * 100_000)
+
+    async def main():
+        server, address, accepted = await tls_server(loop, server_context)
+        transport, client = await loop.create_connection(
+            Lines, *address, ssl=client_context, server_hostname="localhost"
+        )
+        with path.open("rb") as file:
+            with pytest.raises(RuntimeError, match="fallback is disabled and native sendfile is not supp"):
+                await loop.sendfile(transport, file, fallback=False)
+            transport.write(b"head")
+            assert await loop.sendfile(transport, file, 5, 900_000) == 900_000
+            assert file.tell() == 900_005
+        transport.write(b"tail")
+        while len(accepted[0].data) < 900_008:
+            await asyncio.sleep(0.001)
+        assert accepted[0].data == b"head" + path.read_bytes()[5:900_005] + b"tail"
+        accepted[0].transport.write(b"answer")
+        while client.data != b"answer":
+            await asyncio.sleep(0.001)
+        assert transport.get_protocol() is client
+        await end(transport)
+        server.close()
+
+    run(main())
+
+
 def test_failed_tls_handshake_raises_and_the_server_goes_on(loop, run, contexts, reports):
     async def main():
         server, address, _ = await tls_server(loop, contexts[0])

@@ -199,6 +199,7 @@ def test_status_that_somebody_else_has_read_is_255(run, caplog, asyncio_since):
     async def main():
         child = await asyncio.create_subprocess_shell("read line; exit 5", stdin=PIPE)
         child.stdin.write(b"\n")
+        await asyncio.sleep(0)  # Ours leaves at the end of the turn.
         os.waitpid(child.pid, 0)
         assert await asyncio.wait_for(child.wait(), 20) == 255
 
