@@ -171,7 +171,7 @@ imported! {
     asyncio_read_transport = "asyncio.transports", "ReadTransport";
     transport_socket = "asyncio.trsock", "TransportSocket";
     buffered_protocol = "asyncio.protocols", "BufferedProtocol";
-    set_nodelay = "asyncio.base_events", "_set_nodelay";
+    set_nodelay = "tonnage.connection", "set_nodelay";
     set_result_unless_cancelled = "asyncio.futures", "_set_result_unless_cancelled";
     release_waiter = "asyncio.tasks", "_release_waiter";
     sendfile_mode = "asyncio.constants", "_SendfileMode";
