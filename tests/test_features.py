@@ -331,6 +331,25 @@ def test_datagram_may_be_sent_to_a_host_name(loop, run):
     run(main())
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_datagram_may_be_sent_to_all(loop, run, allowed):
+    class Failing(Datagrams):
+        def error_received(self, exc):
+            self.received.put_nowait(exc)
+
+    async def main():
+        transport, protocol = await loop.create_datagram_endpoint(
+            Failing, family=socket.AF_INET, allow_broadcast=allowed or None
+        )
+        transport.sendto(b"x", ("<broadcast>", 9))
+        if not allowed:
+            assert isinstance(await asyncio.wait_for(protocol.received.get(), 5), PermissionError)
+        transport.close()
+        assert await asyncio.wait_for(protocol.lost, 5) is None
+
+    run(main())
+
+
 def test_unusable_address_of_a_datagram_is_an_error_of_the_transport(loop, run, reports):
     async def main():
         transport, protocol = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
@@ -549,6 +568,20 @@ def test_parameter_of_popen_reaches_the_child(loop, name):
 
 
 # The table.
+
+
+def test_each_row_of_the_feature_table_that_has_a_proof_names_it():
+    table = (Path(__file__).parent.parent / "docs" / "features.md").read_text(encoding="utf-8")
+    proofs = None
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if not cells:
+            proofs = None
+        elif proofs is None:
+            proofs = cells.index("proved by") if "proved by" in cells else -1
+        elif proofs >= 0 and not set(cells[0]) <= {"-", ":"}:
+            assert len(cells) == proofs + 1, line
+            assert "::test_" in cells[proofs], line
 
 
 def test_feature_table_names_tests_that_exist():

@@ -13,16 +13,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 from asyncio import constants, trsock
 from asyncio.log import logger
 from dataclasses import dataclass
+from socket import socket
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
     from contextvars import Context
-    from socket import socket
 
     from .server import PauseReason, Server
 
@@ -78,6 +79,9 @@ class Acceptor:
         self._listener = listener
         # asyncio's limit, which also lets a backlog of 0 accept one connection.
         self._accepts_max = min(listener.backlog + 1, ACCEPTS_PER_TURN_MAX)
+        self._kind = int(listener.sock.family), int(listener.sock.type), listener.sock.proto
+        self._waiting = select.poll()
+        self._waiting.register(listener.sock, select.POLLIN)
         self._retry: asyncio.TimerHandle | None = None
         # The loop's time until which a failure is no news.
         self._reported_until = 0.0
@@ -103,13 +107,17 @@ class Acceptor:
 
     def _accept_ready(self) -> None:
         server = self._listener.server
-        for _ in range(self._accepts_max):
+        for number in range(self._accepts_max):
             if server is not None and server._is_full():
                 # The others wait in the backlog. A connection that ends resumes this.
                 self._pause("full")
                 return
+            # An accept() that finds nobody makes a socket first and costs 4 µs, a poll() 0.5. Connections
+            # come alone or in numbers: where there were two, the rest is accepted until nobody is left.
+            if number == 1 and not self._waiting.poll(0):
+                return
             try:
-                connection, peer = self._listener.sock.accept()
+                connection, peer = self._accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -125,6 +133,11 @@ class Acceptor:
             if self._listener.sock.fileno() == -1:
                 # The protocol factory closed the server.
                 return
+
+    def _accept(self) -> tuple[socket, object]:
+        # As socket.accept(), which finds out family and type for each connection again.
+        fd, peer = self._listener.sock._accept()  # type: ignore[attr-defined]
+        return socket(*self._kind, fileno=fd), peer
 
     def _pause(self, reason: PauseReason) -> None:
         # The kernel would report the socket as readable in every turn, so it is not watched for a while.

@@ -203,9 +203,17 @@ class Listening(Accepting):
             hosts = [host]
         else:
             hosts = list(host)
-        found = await asyncio.gather(
-            *[self._create_server_getaddrinfo(name, port, family, flags) for name in hosts]
-        )
+        lookups = [
+            self.create_task(self._create_server_getaddrinfo(name, port, family, flags)) for name in hosts
+        ]
+        try:
+            found = await asyncio.gather(*lookups)
+        except BaseException:
+            # The first failure is the caller's; nobody waits for the other names.
+            for lookup in lookups:
+                lookup.cancel()
+            await asyncio.wait(lookups)
+            raise
         # Hosts can share addresses; each is bound once.
         return list(dict.fromkeys(itertools.chain.from_iterable(found)))
 

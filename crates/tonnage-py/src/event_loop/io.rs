@@ -9,7 +9,8 @@ use super::call_args::CallArgs;
 use super::sources::{Direction, Watcher};
 use super::{EventLoop, Handle, handle};
 use crate::cpython::{Native, Object, Owned};
-use crate::transports::SocketTransport;
+use crate::future::Future;
+use crate::transports::StreamTransport;
 use crate::{errors, names};
 
 #[pymethods]
@@ -61,9 +62,34 @@ impl EventLoop {
         py: Python<'_>,
         fd: Fd,
         direction: Direction,
-        transport: Owned<SocketTransport>,
+        transport: Owned<StreamTransport>,
     ) -> PyResult<()> {
         self.watch(py, fd, direction, Watcher::Transport(transport))
+    }
+
+    /// Lets a future wait for a descriptor.
+    pub(crate) fn watch_future(
+        &self,
+        py: Python<'_>,
+        fd: Fd,
+        direction: Direction,
+        future: Owned<Future>,
+    ) -> PyResult<()> {
+        self.watch(py, fd, direction, Watcher::Future(future))
+    }
+
+    /// The future waits no more; whoever has taken its place goes on.
+    pub(crate) fn unwatch_future(
+        &self,
+        py: Python<'_>,
+        fd: Fd,
+        direction: Direction,
+        future: &Bound<'_, Future>,
+    ) -> PyResult<()> {
+        if self.sources.with(py, |sources| sources.has_future(fd, direction, future)) {
+            self.unwatch(py, fd, direction)?;
+        }
+        Ok(())
     }
 
     /// Nobody waits for the socket in this direction any more.

@@ -11,12 +11,15 @@ use tonnage_core::reactor::{Fd, Interest, Registry};
 
 use super::handle::Handle;
 use crate::cpython::{Owned, Visit};
-use crate::transports::SocketTransport;
+use crate::future::Future;
+use crate::transports::StreamTransport;
 
 /// Who waits for a descriptor.
 pub(crate) enum Watcher {
     Handle(Owned<Handle>),
-    Transport(Owned<SocketTransport>),
+    Transport(Owned<StreamTransport>),
+    /// It is done when the descriptor is ready.
+    Future(Owned<Future>),
 }
 
 impl Watcher {
@@ -24,6 +27,7 @@ impl Watcher {
         match self {
             Self::Handle(handle) => Self::Handle(handle.share(py)),
             Self::Transport(transport) => Self::Transport(transport.share(py)),
+            Self::Future(future) => Self::Future(future.share(py)),
         }
     }
 
@@ -31,6 +35,7 @@ impl Watcher {
         match self {
             Self::Handle(handle) => visit.call(handle),
             Self::Transport(transport) => visit.call(transport),
+            Self::Future(future) => visit.call(future),
         }
     }
 }
@@ -114,6 +119,15 @@ impl Sources {
     #[cold]
     pub(super) fn correct(&mut self, fd: Fd) {
         self.registry.correct(fd);
+    }
+
+    /// Does this future, and nobody in its place, wait for `fd`?
+    pub(super) fn has_future(&self, fd: Fd, direction: Direction, future: &Bound<'_, Future>) -> bool {
+        let watcher = self.by_fd.get(&fd).and_then(|source| match direction {
+            Direction::Read => source.reader.as_ref(),
+            Direction::Write => source.writer.as_ref(),
+        });
+        matches!(watcher, Some(Watcher::Future(found)) if found.is(future))
     }
 
     pub(super) fn get(&self, fd: Fd) -> Option<&Source> {
