@@ -89,7 +89,7 @@ fn internal(slots: &mut Slots<SocketTransport>) {
     slots.no_args(
         c"_make_writable_waiter",
         c"A future that is done when the socket takes bytes again.",
-        |transport| SocketTransport::make_writable_waiter(transport),
+        SocketTransport::make_writable_waiter,
     );
     slots.no_args(c"_reset_empty_waiter", c"Nobody waits for an empty buffer any more.", |transport| {
         done(transport, SocketTransport::reset_empty_waiter(transport))
