@@ -1,9 +1,9 @@
 """The event loop that users hold.
 
-The scheduler, the timers, the reactor, `sock_*` and the stream transports are Rust: `_tonnage.EventLoop`,
-which comes first in the order of methods. What runs once per loop, connection or command is Python, in
-the mixins. All else is inherited from asyncio's own loop: UDP, pipes, exception handling. There
-is no Python selector; inherited code reaches the reactor through `_add_reader` and its kin.
+The scheduler, the timers, the reactor, `sock_*` and the transports of sockets and pipes are Rust:
+`_tonnage.EventLoop`, which comes first in the order of methods. What runs once per loop, connection or
+command is Python, in the mixins. All else is inherited from asyncio's own loop: UDP, exception handling.
+There is no Python selector; inherited code reaches the reactor through `_add_reader` and its kin.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .dns import Resolver, Resolving
 from .executor import Executing
 from .fork import watch_forks
 from .listen import Listening
+from .pipes import Piping
 from .policy import Policy, of_program
 from .process import Spawning
 from .sendfile import FileSending
@@ -42,6 +43,7 @@ class EventLoop(
     Signalling,
     Resolving,
     Executing,
+    Piping,
     Spawning,
     SocketOperations,
     FileSending,

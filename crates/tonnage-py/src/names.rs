@@ -91,6 +91,7 @@ attribute_names!(
     get_buffer,
     buffer_updated,
     fileno,
+    errno,
     recv,
     recv_into,
     send,
@@ -105,15 +106,18 @@ attribute_names!(
     _detach,
     warning,
     debug,
+    info,
     done,
     set_exception,
     create_future,
     create_task,
     coro,
     socket,
+    pipe,
     sockname,
     peername,
     _call_connection_lost,
+    _send_again,
     _start_reading,
     aclose,
     deposit,
@@ -164,9 +168,10 @@ imported! {
     asyncio_timer_handle = "asyncio", "TimerHandle";
     /// A subclass of asyncio.Transport, which sendfile asks for.
     asyncio_transport = "asyncio.transports", "_FlowControlMixin";
+    asyncio_read_transport = "asyncio.transports", "ReadTransport";
     transport_socket = "asyncio.trsock", "TransportSocket";
     buffered_protocol = "asyncio.protocols", "BufferedProtocol";
-    set_nodelay = "asyncio.base_events", "_set_nodelay";
+    set_nodelay = "tonnage.connection", "set_nodelay";
     set_result_unless_cancelled = "asyncio.futures", "_set_result_unless_cancelled";
     release_waiter = "asyncio.tasks", "_release_waiter";
     sendfile_mode = "asyncio.constants", "_SendfileMode";
@@ -216,7 +221,14 @@ pub(crate) fn loop_logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 /// Looks asyncio's classes up while they are asyncio's, and what a lost task needs to say so when the
 /// interpreter ends and nothing can be imported any more.
 pub(crate) fn keep_asyncio_classes(py: Python<'_>) -> PyResult<()> {
-    let of_loops = [asyncio_future, asyncio_task, asyncio_handle, asyncio_timer_handle, asyncio_transport];
+    let of_loops = [
+        asyncio_future,
+        asyncio_task,
+        asyncio_handle,
+        asyncio_timer_handle,
+        asyncio_transport,
+        asyncio_read_transport,
+    ];
     let of_locks =
         [asyncio_lock, asyncio_event, asyncio_condition, asyncio_semaphore, asyncio_bounded_semaphore];
     let of_queues = [asyncio_queue, asyncio_lifo_queue, asyncio_priority_queue];

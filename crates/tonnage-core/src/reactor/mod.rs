@@ -14,6 +14,7 @@
 #[cfg(target_os = "linux")]
 mod epoll;
 mod event;
+pub mod pipe;
 mod poller;
 mod registry;
 pub mod socket;

@@ -56,7 +56,7 @@ pub fn send_vectored(fd: Fd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
 /// Does the kernel lack memory for a write? That passes, so the write is to be tried again.
 #[must_use]
 pub fn is_out_of_memory(error: &io::Error) -> bool {
-    Errno::from_io_error(error) == Some(Errno::NOBUFS)
+    matches!(Errno::from_io_error(error), Some(Errno::NOBUFS | Errno::NOMEM))
 }
 
 /// What a call on a descriptor that is closed comes to.
@@ -65,7 +65,7 @@ pub fn closed() -> io::Error {
     Errno::BADF.into()
 }
 
-fn borrow(fd: Fd) -> Result<BorrowedFd<'static>, Errno> {
+pub(super) fn borrow(fd: Fd) -> Result<BorrowedFd<'static>, Errno> {
     if fd < 0 {
         return Err(Errno::BADF);
     }

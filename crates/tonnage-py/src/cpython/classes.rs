@@ -34,7 +34,7 @@ use crate::sync::{
     PutCoroutine, Queue, QueueIterator, Semaphore, SemaphoreCoroutine,
 };
 use crate::task::{Task, TaskWakeup};
-use crate::transports::SocketTransport;
+use crate::transports::{ReadPipeTransport, SocketTransport, StreamTransport, WritePipeTransport};
 
 macro_rules! native_class {
     // `vectorcall`: its objects are called.
@@ -124,7 +124,10 @@ native_classes! {
     [TaskWakeup, vectorcall]
     [Handle, extras]
     [TimerHandle: Handle, first field handle]
-    [SocketTransport, extras]
+    [StreamTransport, extras]
+    [SocketTransport: StreamTransport, first field stream]
+    [ReadPipeTransport: StreamTransport, first field stream]
+    [WritePipeTransport: StreamTransport, first field stream]
     [ReceiveCoroutine]
     [ReceiveIntoCoroutine]
     [SendAllCoroutine]

@@ -10,7 +10,7 @@ use super::sources::{Direction, Watcher};
 use super::{EventLoop, Handle, handle};
 use crate::cpython::{Native, Object, Owned};
 use crate::future::Future;
-use crate::transports::SocketTransport;
+use crate::transports::StreamTransport;
 use crate::{errors, names};
 
 #[pymethods]
@@ -62,7 +62,7 @@ impl EventLoop {
         py: Python<'_>,
         fd: Fd,
         direction: Direction,
-        transport: Owned<SocketTransport>,
+        transport: Owned<StreamTransport>,
     ) -> PyResult<()> {
         self.watch(py, fd, direction, Watcher::Transport(transport))
     }
@@ -94,12 +94,11 @@ impl EventLoop {
 
     /// Nobody waits for the socket in this direction any more.
     pub(crate) fn unwatch(&self, py: Python<'_>, fd: Fd, direction: Direction) -> PyResult<bool> {
-        let (outcome, watcher) = self.sources.with(py, |sources| sources.unwatch(fd, direction));
+        let watcher = self.sources.with(py, |sources| sources.unwatch(fd, direction));
         let found = watcher.is_some();
         if let Some(Watcher::Handle(handle)) = watcher {
             handle::cancel(handle.bind(py))?;
         }
-        outcome.map_err(errors::os_error)?;
         Ok(found)
     }
 

@@ -6,7 +6,7 @@ use crate::future::Future;
 use crate::limits::Limiter;
 use crate::structured::DeadlineBlock;
 use crate::task::Task;
-use crate::transports::SocketTransport;
+use crate::transports::StreamTransport;
 
 pub(crate) enum Ready {
     /// The next step of a task.
@@ -22,9 +22,9 @@ pub(crate) enum Ready {
     /// A limiter for which the time has come to serve those who wait.
     Serve(Owned<Limiter>),
     /// A transport whose socket has bytes.
-    Readable(Owned<SocketTransport>),
+    Readable(Owned<StreamTransport>),
     /// A transport whose socket takes bytes.
-    Writable(Owned<SocketTransport>),
+    Writable(Owned<StreamTransport>),
 }
 
 /// A done callback and its argument. Boxed, so that a ready thing is two words.

@@ -12,12 +12,12 @@ use tonnage_core::reactor::{Fd, Interest, Registry};
 use super::handle::Handle;
 use crate::cpython::{Owned, Visit};
 use crate::future::Future;
-use crate::transports::SocketTransport;
+use crate::transports::StreamTransport;
 
 /// Who waits for a descriptor.
 pub(crate) enum Watcher {
     Handle(Owned<Handle>),
-    Transport(Owned<SocketTransport>),
+    Transport(Owned<StreamTransport>),
     /// It is done when the descriptor is ready.
     Future(Owned<Future>),
 }
@@ -103,16 +103,22 @@ impl Sources {
     }
 
     /// Watches `fd` no more; hands back who did.
-    pub(super) fn unwatch(&mut self, fd: Fd, direction: Direction) -> (io::Result<()>, Option<Watcher>) {
-        let Some(source) = self.by_fd.get_mut(&fd) else { return (Ok(()), None) };
+    pub(super) fn unwatch(&mut self, fd: Fd, direction: Direction) -> Option<Watcher> {
+        let source = self.by_fd.get_mut(&fd)?;
         let watcher = source.place(direction).take();
         if source.reader.is_none() && source.writer.is_none() {
             self.by_fd.remove(&fd);
         }
-        if watcher.is_none() {
-            return (Ok(()), None);
+        if watcher.is_some() {
+            self.registry.clear(fd, direction.interest());
         }
-        (self.registry.clear(fd, direction.interest()), watcher)
+        watcher
+    }
+
+    /// The reactor reported what nobody waits for.
+    #[cold]
+    pub(super) fn correct(&mut self, fd: Fd) {
+        self.registry.correct(fd);
     }
 
     /// Does this future, and nobody in its place, wait for `fd`?

@@ -7,12 +7,12 @@
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use super::SocketTransport;
-use super::socket::Sending;
+use super::StreamTransport;
+use super::stream::Sending;
 use crate::cpython::{Native, Object};
 use crate::names;
 
-impl SocketTransport {
+impl StreamTransport {
     /// A future that is done when all that was written is sent, for sendfile.
     pub(super) fn make_empty_waiter<'py>(transport: &Bound<'py, Self>) -> PyResult<Object<'py>> {
         let py = transport.py();
@@ -66,7 +66,7 @@ impl SocketTransport {
         let (waiter, watches, ends) = transport.value().state.with(py, |state| {
             let outgoing = &mut state.outgoing;
             let watches = outgoing.sending == Sending::Blocked && outgoing.queue.is_empty();
-            (outgoing.empty_waiter.take(), watches, outgoing.eof && state.ending.lost == 0)
+            (outgoing.empty_waiter.take(), watches, outgoing.eof && !state.ending.lost)
         });
         drop(waiter);
         if !watches {
