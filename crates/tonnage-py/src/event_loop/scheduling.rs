@@ -4,6 +4,7 @@
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
 use tonnage_core::clock;
 use tonnage_core::timers::TimerKey;
 
@@ -136,6 +137,25 @@ fn schedule_at<'py>(
 }
 
 impl EventLoop {
+    /// `loop.call_soon(callback, *args, context=...)`, by name where a program overrides it.
+    pub(crate) fn call_soon<'py>(
+        slf: &Bound<'py, Self>,
+        callback: &Object<'py>,
+        args: &[Object<'py>],
+        context: Option<Object<'py>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let native = slf.get();
+        if !native.is_plain_and_quiet() {
+            let kwargs = PyDict::new(py);
+            kwargs.set_item(names::context(py), context)?;
+            let args = PyTuple::new(py, std::iter::once(callback).chain(args).collect::<Vec<_>>())?;
+            return slf.call_method(names::call_soon(py), args, Some(&kwargs)).map(drop);
+        }
+        let handle = Handle::create(slf.as_any(), callback.clone(), CallArgs::new(py, args)?, context)?;
+        native.schedule(py, Ready::Handle((&handle).into()))
+    }
+
     /// Has the future of this loop get None after a time.
     pub(crate) fn wake_later(&self, py: Python<'_>, delay_s: f64, future: Bound<'_, Future>) -> TimerKey {
         let deadline = deadline_ns(clock::to_seconds(clock::now_ns()) + delay_s);

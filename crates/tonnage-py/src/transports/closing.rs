@@ -92,7 +92,7 @@ impl StreamTransport {
         }
         let exception = exception.unwrap_or_else(|| py.None().into_bound(py));
         let callback = transport.getattr(names::_call_connection_lost(py))?;
-        Self::call_soon(transport, &callback, &[&exception])
+        Self::call_soon(transport, &callback, &[exception])
     }
 
     /// The last callback: tells the protocol, closes the descriptor, and lets go of everything.

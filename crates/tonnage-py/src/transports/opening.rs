@@ -63,7 +63,7 @@ pub(super) fn open(transport: &Bound<'_, StreamTransport>, opening: Opening<'_>)
         server.call_method1(names::_attach(py), (transport,))?;
     }
     let made = protocol.getattr(names::connection_made(py))?;
-    StreamTransport::call_soon(transport, &made, &[transport.as_any()])
+    StreamTransport::call_soon(transport, &made, &[transport.as_any().clone()])
 }
 
 /// After `connection_made`: watches for what comes in.
@@ -77,5 +77,5 @@ pub(super) fn wake_soon(transport: &Bound<'_, StreamTransport>, waiter: Option<O
     let Some(waiter) = waiter else { return Ok(()) };
     let py = transport.py();
     let none = py.None().into_bound(py);
-    StreamTransport::call_soon(transport, names::set_result_unless_cancelled(py)?, &[&waiter, &none])
+    StreamTransport::call_soon(transport, names::set_result_unless_cancelled(py)?, &[waiter, none])
 }

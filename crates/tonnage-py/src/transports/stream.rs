@@ -11,7 +11,7 @@ use std::ffi::CStr;
 use pyo3::exceptions::{PyResourceWarning, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString};
 use tonnage_core::write_queue::WriteQueue;
 
 use super::flow_control::FlowControl;
@@ -197,7 +197,7 @@ impl StreamTransport {
     pub(super) fn call_soon(
         transport: &Bound<'_, Self>,
         callback: &Object<'_>,
-        args: &[&Object<'_>],
+        args: &[Object<'_>],
     ) -> PyResult<()> {
         let py = transport.py();
         let (event_loop, in_context) = transport.value().state.with(py, |state| {
@@ -205,10 +205,7 @@ impl StreamTransport {
             (event_loop, state.context.as_ref().map(|in_context| in_context.get_bound(py)))
         });
         let Some(event_loop) = event_loop else { return Ok(()) };
-        let kwargs = PyDict::new(py);
-        kwargs.set_item(names::context(py), in_context)?;
-        let args = PyTuple::new(py, [&[callback], args].concat())?;
-        event_loop.call_method(names::call_soon(py), args, Some(&kwargs)).map(drop)
+        EventLoop::call_soon(&event_loop, callback, args, in_context)
     }
 
     /// Runs `work` as a callback of the loop would run: in the transport's context, and with errors told
