@@ -102,7 +102,8 @@ class Server(base_events.Server):
         self._paused: set[Acceptor] = set()
         # None once `close()` was called.
         self._sockets: list[socket] | None = sockets
-        self._clients: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+        # By id(). Who attaches detaches before it is gone.
+        self._clients: dict[int, weakref.ref[asyncio.Transport]] = {}
         # Transports of CPython 3.12 and before do not name themselves when they attach, and count as well.
         self._open = 0
         # None once the server is closed and its last connection is gone.
@@ -192,12 +193,12 @@ class Server(base_events.Server):
 
     def close_clients(self) -> None:
         """Close every open connection, once its buffered data has been sent."""
-        for transport in self._clients.copy():
+        for transport in self._open_clients():
             transport.close()
 
     def abort_clients(self) -> None:
         """Drop every open connection at once."""
-        for transport in self._clients.copy():
+        for transport in self._open_clients():
             transport.abort()
 
     async def wait_closed(self) -> None:
@@ -231,17 +232,21 @@ class Server(base_events.Server):
                 context=self._context,
             )
 
+    def _open_clients(self) -> list[asyncio.Transport]:
+        found = [reference() for reference in self._clients.values()]
+        return [transport for transport in found if transport is not None]
+
     def _attach(self, transport: asyncio.Transport | None = None) -> None:
         """Called by a transport of this server when it is made."""
         if transport is not None:
-            self._clients.add(transport)
+            self._clients[id(transport)] = weakref.ref(transport)
         self._open += 1
         self._counts.peak = max(self._counts.peak, self._open)
 
     def _detach(self, transport: asyncio.Transport | None = None) -> None:
         """Called by a transport of this server when its connection is lost or it is collected."""
         if transport is not None:
-            self._clients.discard(transport)
+            self._clients.pop(id(transport), None)
         self._open -= 1
         if self._paused and not self._is_full() and not self._loop.is_closed():
             # There is room, and a descriptor is free.
