@@ -61,6 +61,7 @@ else:
 __all__ = [
     "AIMD",
     "BUILD_PROFILE",
+    "AcceptedSocket",
     "AdaptiveLimiter",
     "AsyncMap",
     "Barrier",
@@ -95,6 +96,7 @@ __all__ = [
     "TimerHandle",
     "WritePipeTransport",
     "__version__",
+    "accept",
     "amap",
     "as_completed",
     "create_task",
@@ -688,6 +690,38 @@ class StreamTransport(asyncio.BaseTransport):
     def _fatal_error(self, exc: BaseException, message: str = ...) -> None:
         """Report an error, and close the transport."""
 
+@final
+class AcceptedSocket:
+    """A connection that came, whose socket is made when somebody asks for it.
+
+    It owns the descriptor until then.
+    """
+
+    @property
+    def peername(self) -> Any: ...
+    def fileno(self) -> int:
+        """Return the descriptor; -1 once it is closed."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+    def as_socket(self) -> socket:
+        """Return the socket object, which owns the descriptor from then on."""
+
+def accept(listener: int, family: int, kind: int, proto: int, /) -> AcceptedSocket:
+    """Take the next connection of a listening socket.
+
+    Args:
+        listener: The descriptor of a listening socket that does not wait.
+        family: The family of that socket: IPv4, IPv6 or Unix.
+        kind: Its type.
+        proto: Its protocol.
+
+    Raises:
+        BlockingIOError: Nobody waits.
+        OSError: As `socket.accept()`.
+    """
+
 class SocketTransport(StreamTransport, asyncio.Transport):
     """A stream transport over a socket.
 
@@ -697,7 +731,7 @@ class SocketTransport(StreamTransport, asyncio.Transport):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        sock: socket,
+        sock: socket | AcceptedSocket,
         protocol: asyncio.BaseProtocol,
         waiter: asyncio.Future[None] | None = None,
         extra: Mapping[str, Any] | None = None,

@@ -17,7 +17,7 @@ import select
 from asyncio import constants, trsock
 from asyncio.log import logger
 from dataclasses import dataclass
-from socket import socket
+from socket import AF_INET, AF_INET6, AF_UNIX, socket
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from .server import PauseReason, Server
 
+from . import _tonnage
 from .inherited import InheritedLoop
 
 __all__ = ("Accepting", "Acceptor")
@@ -34,6 +35,8 @@ __all__ = ("Accepting", "Acceptor")
 ACCEPTS_PER_TURN_MAX = 64
 """A storm of connections must not hold the loop: the listening socket stays readable, so the rest
 is accepted in the next turns. 64 set-ups take about 2 ms."""
+
+NATIVE_FAMILIES = frozenset({AF_INET, AF_INET6, AF_UNIX})
 
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC})
 
@@ -80,6 +83,12 @@ class Acceptor:
         # asyncio's limit, which also lets a backlog of 0 accept one connection.
         self._accepts_max = min(listener.backlog + 1, ACCEPTS_PER_TURN_MAX)
         self._kind = int(listener.sock.family), int(listener.sock.type), listener.sock.proto
+        # Whoever overrides how a socket accepts is asked.
+        self._is_native = (
+            type(listener.sock) is socket
+            and listener.sock.family in NATIVE_FAMILIES
+            and listener.ssl_context is None
+        )
         self._waiting = select.poll()
         self._waiting.register(listener.sock, select.POLLIN)
         self._retry: asyncio.TimerHandle | None = None
@@ -134,10 +143,15 @@ class Acceptor:
                 # The protocol factory closed the server.
                 return
 
-    def _accept(self) -> tuple[socket, object]:
+    def _accept(self) -> tuple[socket | _tonnage.AcceptedSocket, object]:
+        if self._is_native:
+            accepted = _tonnage.accept(self._listener.sock.fileno(), *self._kind)
+            return accepted, accepted.peername
         # As socket.accept(), which finds out family and type for each connection again.
         fd, peer = self._listener.sock._accept()  # type: ignore[attr-defined]
-        return socket(*self._kind, fileno=fd), peer
+        connection = socket(*self._kind, fileno=fd)
+        connection.setblocking(False)
+        return connection, peer
 
     def _pause(self, reason: PauseReason) -> None:
         # The kernel would report the socket as readable in every turn, so it is not watched for a while.
@@ -171,10 +185,10 @@ class Acceptor:
         if self._listener.server is not None:
             self._listener.server._paused.discard(self)
 
-    def _set_up(self, connection: socket, peer: object) -> None:
-        connection.setblocking(False)
-        if self._loop.get_debug():
-            logger.debug("%r got a new connection from %r: %r", self._listener.server, peer, connection)
+    def _set_up(self, connection: Any, peer: object) -> None:
+        if self._loop._debug:
+            shown = connection.as_socket() if self._is_native else connection
+            logger.debug("%r got a new connection from %r: %r", self._listener.server, peer, shown)
         is_plain = self._listener.ssl_context is None
         make = self._make_transport if is_plain else self._make_tls_transport
         if self._listener.context is None:
@@ -183,13 +197,14 @@ class Acceptor:
             context = self._listener.context.copy()
             context.run(make, connection, peer, context)
 
-    def _make_transport(self, connection: socket, peer: object, context: Context | None) -> None:
+    def _make_transport(self, connection: Any, peer: object, context: Context | None) -> None:
         listener = self._listener
+        extra = None if self._is_native else {"peername": peer}
         protocol = None
         try:
             protocol = listener.protocol_factory()
             self._loop._make_socket_transport(
-                connection, protocol, extra={"peername": peer}, server=listener.server, context=context
+                connection, protocol, extra=extra, server=listener.server, context=context
             )
         except BaseException as error:
             connection.close()

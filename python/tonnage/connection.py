@@ -17,6 +17,7 @@ from asyncio.log import logger
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import ref
 
 from . import _tonnage
 from .happy_eyeballs import connect_first, interleave_families
@@ -61,16 +62,6 @@ def check_ssl_timeouts(
         raise ValueError("ssl_handshake_timeout is only meaningful with ssl")
     if ssl_shutdown_timeout is not None and not ssl:
         raise ValueError("ssl_shutdown_timeout is only meaningful with ssl")
-
-
-def set_nodelay(sock: socket.socket) -> None:
-    """Have a TCP socket send small writes without waiting for an acknowledgement of the one before.
-
-    As asyncio's function, without its look at `family` and `type`: each makes a member of an enumeration,
-    which costs as much as the system call, and only TCP has this protocol number.
-    """
-    if sock.proto == socket.IPPROTO_TCP:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class Connecting(Encrypting):
@@ -354,7 +345,7 @@ class Connecting(Encrypting):
 
     def _make_socket_transport(
         self,
-        sock: socket.socket,
+        sock: socket.socket | _tonnage.AcceptedSocket,
         protocol: asyncio.BaseProtocol,
         waiter: asyncio.Future[None] | None = None,
         *,
@@ -362,10 +353,13 @@ class Connecting(Encrypting):
         server: Server | None = None,
         context: contextvars.Context | None = None,
     ) -> asyncio.Transport:
-        self._ensure_fd_no_transport(sock)
         fd = sock.fileno()
-        transport: asyncio.Transport = _tonnage.SocketTransport(
-            self, sock, protocol, waiter, extra, server, context
-        )
-        self._transports[fd] = transport
+        # The dictionary's own methods cost more than the transport. An entry stays until its number is used
+        # again, as asyncio's check allows for: its transport is gone or closing.
+        transports = self._transports.data
+        known = transports.get(fd)
+        if known is not None and known() is not None:
+            self._ensure_fd_no_transport(fd)
+        transport = _tonnage.SocketTransport(self, sock, protocol, waiter, extra, server, context)
+        transports[fd] = ref(transport)
         return transport

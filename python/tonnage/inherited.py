@@ -13,10 +13,11 @@ __all__ = ("InheritedLoop",)
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable
     from concurrent.futures import Executor
     from socket import socket
     from ssl import SSLContext
+    from weakref import WeakValueDictionary
 
     class InheritedLoop(SelectorEventLoop):
         """asyncio's loop, with the privates that we read, write or override."""
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
         _thread_id: int | None
         # Open transports by descriptor, for the check that nobody else watches their sockets. sendfile()
         # takes its transport out of it for a while.
-        _transports: MutableMapping[int, asyncio.BaseTransport]
+        _transports: WeakValueDictionary[int, asyncio.BaseTransport]
         _asyncgens: Any
         _default_executor: Executor | None
         _executor_shutdown_called: bool

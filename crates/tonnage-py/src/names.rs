@@ -115,6 +115,7 @@ attribute_names!(
     socket,
     pipe,
     sockname,
+    proto,
     peername,
     _call_connection_lost,
     _send_again,
@@ -171,7 +172,6 @@ imported! {
     asyncio_read_transport = "asyncio.transports", "ReadTransport";
     transport_socket = "asyncio.trsock", "TransportSocket";
     buffered_protocol = "asyncio.protocols", "BufferedProtocol";
-    set_nodelay = "tonnage.connection", "set_nodelay";
     set_result_unless_cancelled = "asyncio.futures", "_set_result_unless_cancelled";
     release_waiter = "asyncio.tasks", "_release_waiter";
     sendfile_mode = "asyncio.constants", "_SendfileMode";

@@ -34,7 +34,9 @@ use crate::sync::{
     PutCoroutine, Queue, QueueIterator, Semaphore, SemaphoreCoroutine,
 };
 use crate::task::{Task, TaskWakeup};
-use crate::transports::{ReadPipeTransport, SocketTransport, StreamTransport, WritePipeTransport};
+use crate::transports::{
+    AcceptedSocket, ReadPipeTransport, SocketTransport, StreamTransport, WritePipeTransport,
+};
 
 macro_rules! native_class {
     // `vectorcall`: its objects are called.
@@ -124,6 +126,7 @@ native_classes! {
     [TaskWakeup, vectorcall]
     [Handle, extras]
     [TimerHandle: Handle, first field handle]
+    [AcceptedSocket]
     [StreamTransport, extras]
     [SocketTransport: StreamTransport, first field stream]
     [ReadPipeTransport: StreamTransport, first field stream]

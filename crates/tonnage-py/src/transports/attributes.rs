@@ -3,9 +3,9 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
-use super::SocketTransport;
 use super::source::Kind;
 use super::stream::{Sending, State, StreamTransport};
+use super::{AcceptedSocket, SocketTransport, socket};
 use crate::cpython::native_class::{Extends, upcast};
 use crate::cpython::{Native, Object, Owned, Slots};
 use crate::future::to_bool;
@@ -20,7 +20,10 @@ pub(super) fn add(slots: &mut Slots<StreamTransport>) {
         Ok(transport.value().event_loop(py).map_or_else(|| py.None().into_bound(py), Bound::into_any))
     });
     slots.getter(c"_protocol", |transport| part(transport, |state| state.protocol.as_deref()));
-    slots.getter(c"_extra", |transport| part(transport, |state| state.extra.as_deref().map(Py::as_any)));
+    slots.getter(c"_extra", |transport| {
+        socket::extra_info(transport, names::socket(transport.py()).as_any())?;
+        part(transport, |state| state.extra.as_deref().map(Py::as_any))
+    });
     slots.getter(c"_context", |transport| part(transport, |state| state.context.as_deref()));
     slots.getter(c"_closing", |transport| flag(transport, |state| state.ending.closing));
 }
@@ -44,7 +47,9 @@ pub(super) fn add_writing<T: Extends<StreamTransport>>(slots: &mut Slots<T>) {
 }
 
 pub(super) fn add_of_socket(slots: &mut Slots<SocketTransport>) {
-    slots.getter(c"_sock", |transport| part(upcast(transport), |state| state.source.owner.as_deref()));
+    slots.getter(c"_sock", |transport| {
+        AcceptedSocket::socket_of(part(upcast(transport), |state| state.source.owner.as_deref())?)
+    });
     slots.getter(c"_sock_fd", |transport| number(upcast(transport), |state| state.source.fd.into()));
     slots.getter(c"_server", |transport| part(upcast(transport), |state| state.server.as_deref()));
     slots.getter(c"_empty_waiter", |transport| {

@@ -1,10 +1,9 @@
 //! The methods of a transport that Python calls.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
-use super::SocketTransport;
 use super::stream::{State, StreamTransport};
+use super::{SocketTransport, socket};
 use crate::cpython::native_class::{Extends, upcast};
 use crate::cpython::{Args, Native, Object, Parameters, Slots};
 use crate::future::to_bool;
@@ -146,10 +145,7 @@ fn get_extra_info<'py>(
         Parameters { function: "get_extra_info", names: ["name", "default"], positional: 2, required: 1 };
     let py = args.py();
     let [name, default] = args.parse(&PARAMETERS)?;
-    let extra =
-        transport.value().state.with(py, |state| state.extra.as_ref().map(|extra| extra.get_bound(py)));
-    let extra = extra.unwrap_or_else(|| PyDict::new(py));
-    let found = extra.get_item(name.expect("required"))?;
+    let found = socket::extra_info(transport, &name.expect("required"))?;
     Ok(found.or(default).unwrap_or_else(|| py.None().into_bound(py)))
 }
 

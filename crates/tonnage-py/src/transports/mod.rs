@@ -4,6 +4,7 @@
 //! version. One thing differs, and shows only in the number of system calls: what is written during a turn of the loop
 //! leaves at the end of that turn, in one piece.
 
+mod accepted;
 mod attributes;
 mod closing;
 mod file_waiter;
@@ -17,6 +18,7 @@ mod source;
 mod stream;
 mod writing;
 
+pub(crate) use accepted::{AcceptedSocket, accept};
 pub(crate) use pipe::{ReadPipeTransport, WritePipeTransport};
 pub(crate) use socket::SocketTransport;
 pub(crate) use stream::StreamTransport;

@@ -5,15 +5,16 @@ use std::ffi::CStr;
 use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
+use tonnage_core::reactor::{Fd, accept};
 
 use super::opening::{self, Opening};
 use super::source::{Kind, Source};
 use super::stream::StreamTransport;
-use super::{attributes, methods};
+use super::{AcceptedSocket, attributes, methods};
 use crate::cpython::native_class::upcast;
-use crate::cpython::{Args, NativeClass, Object, Parameters, Slots, Visit};
+use crate::cpython::{Args, Native, NativeClass, Object, Parameters, Slots, Visit};
 use crate::event_loop::EventLoop;
-use crate::names;
+use crate::{errors, names};
 
 #[repr(C)]
 pub(crate) struct SocketTransport {
@@ -36,27 +37,62 @@ fn init(transport: &Bound<'_, SocketTransport>, args: Args<'_, '_>) -> PyResult<
     };
     let event_loop = event_loop.cast_into::<EventLoop>()?;
     let extra = opening::extra_or_empty(py, extra)?;
-    fill_extra(&extra, &sock)?;
-    let fd = sock.call_method0(names::fileno(py))?.extract()?;
+    let (fd, is_tcp) = match AcceptedSocket::of(&sock) {
+        Some(accepted) => fill_extra_of_accepted(&extra, accepted)?,
+        None => fill_extra(&extra, &sock)?,
+    };
     let context = opening::context_or_current(py, context)?;
     let source = Source { kind: Kind::Socket, owner: Some(sock.clone().into()), fd };
     let protocol = protocol.unwrap_or_else(|| py.None().into_bound(py));
     let transport = upcast(transport);
     opening::open(transport, Opening { event_loop, source, protocol, extra, server, context })?;
-    // Small writes go out without waiting for an acknowledgement of the one before.
-    names::set_nodelay(py)?.call1((&sock,))?;
+    if is_tcp {
+        accept::set_nodelay(fd).map_err(errors::os_error)?;
+    }
     opening::start_soon(transport)?;
     opening::wake_soon(transport, waiter)
 }
 
-fn fill_extra(extra: &Bound<'_, PyDict>, sock: &Object<'_>) -> PyResult<()> {
+/// What `get_extra_info` tells; returns the descriptor, and whether it is of TCP.
+fn fill_extra(extra: &Bound<'_, PyDict>, sock: &Object<'_>) -> PyResult<(Fd, bool)> {
     let py = extra.py();
     extra.set_item(names::socket(py), names::transport_socket(py)?.call1((sock,))?)?;
     extra.set_item(names::sockname(py), name_of(sock, names::getsockname(py))?)?;
     if !extra.contains(names::peername(py))? {
         extra.set_item(names::peername(py), name_of(sock, names::getpeername(py))?)?;
     }
-    Ok(())
+    // Only TCP has this protocol number.
+    let is_tcp = sock.getattr(names::proto(py))?.extract::<i32>()? == accept::TCP;
+    Ok((sock.call_method0(names::fileno(py))?.extract()?, is_tcp))
+}
+
+/// As `fill_extra`; `extra_info` makes the socket object.
+fn fill_extra_of_accepted(
+    extra: &Bound<'_, PyDict>,
+    accepted: &Bound<'_, AcceptedSocket>,
+) -> PyResult<(Fd, bool)> {
+    let py = extra.py();
+    let value = accepted.value();
+    extra.set_item(names::socket(py), accepted)?;
+    extra.set_item(names::sockname(py), value.own_name(py)?)?;
+    extra.set_item(names::peername(py), value.peer(py))?;
+    Ok((value.fileno(py)?, value.is_tcp()))
+}
+
+/// `get_extra_info(name)`, or `None` for what nobody knows.
+pub(super) fn extra_info<'py>(
+    transport: &Bound<'py, StreamTransport>,
+    name: &Object<'py>,
+) -> PyResult<Option<Object<'py>>> {
+    let py = transport.py();
+    let extra =
+        transport.value().state.with(py, |state| state.extra.as_ref().map(|extra| extra.get_bound(py)));
+    let Some(extra) = extra else { return Ok(None) };
+    let found = extra.get_item(name)?;
+    let Some(accepted) = found.as_ref().and_then(AcceptedSocket::of) else { return Ok(found) };
+    let socket = names::transport_socket(py)?.call1((accepted.value().as_socket(py)?,))?;
+    extra.set_item(name, &socket)?;
+    Ok(Some(socket))
 }
 
 /// An end of the connection, or `None` if the socket does not say.

@@ -10,8 +10,8 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use tonnage_core::reactor::{Fd, pipe, socket};
 
-use super::StreamTransport;
-use crate::cpython::Owned;
+use super::{AcceptedSocket, StreamTransport};
+use crate::cpython::{Native, Object, Owned};
 use crate::{errors, names};
 
 /// What kind of transport it is, where the kinds differ.
@@ -121,16 +121,23 @@ impl StreamTransport {
             (owner.as_ref().map(|owner| owner.get_bound(py)), *fd, *kind)
         });
         let Some(owner) = owner else { return Err(errors::os_error(socket::closed())) };
-        let now: Fd = match owner.call_method0(names::fileno(py)) {
-            Ok(now) => now.extract()?,
-            // A file object that is closed says so; a socket says -1.
-            Err(error) if error.is_instance_of::<PyValueError>(py) => -1,
-            Err(error) => return Err(error),
+        let now = match AcceptedSocket::of(&owner) {
+            Some(accepted) => accepted.value().fileno(py)?,
+            None => number_of(&owner)?,
         };
         if now == fd && fd >= 0 {
             Ok(Descriptor { kind, fd })
         } else {
             Err(errors::os_error(socket::closed()))
         }
+    }
+}
+
+fn number_of(owner: &Object<'_>) -> PyResult<Fd> {
+    match owner.call_method0(names::fileno(owner.py())) {
+        Ok(number) => number.extract(),
+        // A file object that is closed says so; a socket says -1.
+        Err(error) if error.is_instance_of::<PyValueError>(owner.py()) => Ok(-1),
+        Err(error) => Err(error),
     }
 }

@@ -12,10 +12,10 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use tonnage_core::reactor::socket;
 use tonnage_core::write_queue::WriteQueue;
 
-use super::StreamTransport;
 use super::file_waiter::wake;
 use super::source::{Descriptor, Kind};
 use super::stream::Sending;
+use super::{AcceptedSocket, StreamTransport};
 use crate::cpython::buffer::snapshot;
 use crate::cpython::{Native, Object, Owned};
 use crate::event_loop::Direction;
@@ -337,6 +337,7 @@ impl StreamTransport {
             .state
             .with(py, |state| state.source.owner.as_ref().map(|sock| sock.get_bound(py)));
         let Some(sock) = sock else { return Ok(()) };
+        let sock = AcceptedSocket::socket_of(sock)?;
         sock.call_method1(names::shutdown(py), (names::shut_wr(py)?,)).map(drop)
     }
 }

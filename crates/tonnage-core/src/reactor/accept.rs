@@ -1,0 +1,118 @@
+//! The system calls that take a connection from a listening socket, and what the ends of one are called.
+//!
+//! As thin as those of [`super::socket`].
+
+use std::io;
+use std::net::{SocketAddrV4, SocketAddrV6};
+use std::os::fd::OwnedFd;
+
+use rustix::io::retry_on_intr;
+use rustix::net::sockopt;
+use rustix::net::{self, AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags};
+
+use super::Fd;
+use super::socket::borrow;
+
+/// The protocol number of TCP, which no other sockets have.
+pub const TCP: i32 = libc::IPPROTO_TCP;
+
+/// In the type of a socket, that it never waits.
+pub const NEVER_WAITS: i32 = libc::SOCK_NONBLOCK;
+
+/// What an end of a connection is called, in the families whose connections we accept ourselves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Name {
+    V4(SocketAddrV4),
+    V6(SocketAddrV6),
+    /// A path of a Unix socket; it is empty for one that was never bound.
+    Path(Vec<u8>),
+    /// The name of a Unix socket that has no path: with the zero byte that begins it.
+    Abstract(Vec<u8>),
+}
+
+/// Takes the next connection; its socket never waits, and is closed in programs that this one starts.
+/// The name of the peer is `None` in a family that is not ours.
+pub fn accept(listener: Fd) -> io::Result<(OwnedFd, Option<Name>)> {
+    let listener = borrow(listener)?;
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (connection, peer) = retry_on_intr(|| net::acceptfrom_with(listener, flags))?;
+    Ok((connection, peer.and_then(name)))
+}
+
+/// What this end of a socket is called; `None` in a family that is not ours.
+pub fn own_name(socket: Fd) -> io::Result<Option<Name>> {
+    Ok(name(net::getsockname(borrow(socket)?)?))
+}
+
+/// Has a TCP socket send small writes without waiting for an acknowledgement of the one before.
+pub fn set_nodelay(socket: Fd) -> io::Result<()> {
+    Ok(sockopt::set_tcp_nodelay(borrow(socket)?, true)?)
+}
+
+fn name(address: SocketAddrAny) -> Option<Name> {
+    match address.address_family() {
+        AddressFamily::INET => SocketAddrV4::try_from(address).ok().map(Name::V4),
+        AddressFamily::INET6 => SocketAddrV6::try_from(address).ok().map(Name::V6),
+        // Of one that was never bound, the kernel tells the family only. rustix would make it an empty name.
+        AddressFamily::UNIX if address.addr_len() as usize <= size_of::<libc::sa_family_t>() => {
+            Some(Name::Path(vec![]))
+        }
+        AddressFamily::UNIX => {
+            let address = SocketAddrUnix::try_from(address).ok()?;
+            if let Some(name) = address.abstract_name() {
+                return Some(Name::Abstract([&[0], name].concat()));
+            }
+            Some(Name::Path(address.path_bytes().unwrap_or_default().to_vec()))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+
+    #[test]
+    fn accepted_socket_knows_both_ends_and_never_waits() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("connect");
+        let (accepted, peer) = accept(listener.as_raw_fd()).expect("one waits");
+        let name_of = |address| match address {
+            std::net::SocketAddr::V4(address) => Some(Name::V4(address)),
+            std::net::SocketAddr::V6(address) => Some(Name::V6(address)),
+        };
+        assert_eq!(peer, name_of(client.local_addr().expect("connected")));
+        let own = own_name(accepted.as_raw_fd()).expect("open");
+        assert_eq!(own, name_of(client.peer_addr().expect("connected")));
+        set_nodelay(accepted.as_raw_fd()).expect("TCP");
+        let accepted = TcpStream::from(accepted);
+        assert!(accepted.nodelay().expect("TCP"));
+        let error = std::io::Read::read(&mut &accepted, &mut [0]).expect_err("nothing was sent");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn unix_sockets_have_paths_or_abstract_names_or_none() {
+        let bytes = format!("tonnage-accept-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&bytes).expect("short");
+        let listener = UnixListener::bind_addr(&address).expect("bind");
+        let _client = UnixStream::connect_addr(&address).expect("connect");
+        let (accepted, peer) = accept(listener.as_raw_fd()).expect("one waits");
+        assert_eq!(peer, Some(Name::Path(vec![])));
+        let own = own_name(accepted.as_raw_fd()).expect("open");
+        assert_eq!(own, Some(Name::Abstract([b"\0", bytes.as_bytes()].concat())));
+    }
+
+    #[test]
+    fn nobody_there_is_would_block() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
+        listener.set_nonblocking(true).expect("nonblocking");
+        let error = accept(listener.as_raw_fd()).expect_err("nobody connects");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(accept(-1).expect_err("no descriptor").raw_os_error(), Some(libc::EBADF));
+    }
+}

@@ -1,0 +1,217 @@
+"""What a server's transport tells of its socket, which is an object only once somebody asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import warnings
+
+import pytest
+import tonnage
+
+ADDRESSES = {
+    "IPv4": (socket.AF_INET, ("127.0.0.1", 0)),
+    "IPv6": (socket.AF_INET6, ("::1", 0)),
+    "path": (socket.AF_UNIX, "listener"),
+    "abstract": (socket.AF_UNIX, b"\0tonnage-accepted-%d" % os.getpid()),
+}
+
+
+@pytest.fixture(params=ADDRESSES)
+def listener(request, tmp_path, monkeypatch):
+    """A listening socket of each kind of address."""
+    monkeypatch.chdir(tmp_path)
+    family, address = ADDRESSES[request.param]
+    sock = socket.socket(family)
+    try:
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        pytest.skip(f"no {request.param} here")
+    yield sock
+    sock.close()
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+class Served:
+    """A server with one connection, whose client is a blocking socket."""
+
+    def __init__(self, listener):
+        self._listener = listener
+        self.lost = False
+        self.transport = None
+
+    async def __aenter__(self):
+        outer = self
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport):
+                outer.transport = transport
+
+            def data_received(self, data):
+                outer.transport.write(data)
+
+            def connection_lost(self, exc):
+                outer.lost = True
+
+        loop = asyncio.get_running_loop()
+        if self._listener.family == socket.AF_UNIX:
+            self._server = await loop.create_unix_server(Protocol, sock=self._listener)
+        else:
+            self._server = await loop.create_server(Protocol, sock=self._listener)
+        self.client = socket.socket(self._listener.family)
+        self.client.settimeout(5)
+        self.client.connect(self._listener.getsockname())
+        await until(lambda: self.transport is not None)
+        return self
+
+    async def __aexit__(self, *_):
+        self.client.close()
+        if self.transport is not None:
+            self.transport.abort()
+            await until(lambda: self.lost)
+        self._server.close()
+        await self._server.wait_closed()
+
+
+def test_both_ends_have_the_names_that_sockets_give(run, listener):
+    async def main():
+        async with Served(listener) as served:
+            transport = served.transport
+            expected = served.client.getpeername(), served.client.getsockname()
+            known = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+            assert known == expected
+            transport.abort()
+            await until(lambda: served.lost)
+            assert (transport.get_extra_info("sockname"), transport.get_extra_info("peername")) == expected
+
+    run(main())
+
+
+def test_the_socket_is_one_object_that_never_waits(run, listener):
+    async def main():
+        async with Served(listener) as served:
+            sock = served.transport.get_extra_info("socket")
+            assert isinstance(sock, asyncio.trsock.TransportSocket)
+            assert served.transport.get_extra_info("socket") is sock
+            assert (sock.family, sock.type) == (listener.family, socket.SOCK_STREAM)
+            assert sock.gettimeout() == 0
+            assert not os.get_blocking(sock.fileno())
+            assert not os.get_inheritable(sock.fileno())
+            assert sock.getpeername() == served.client.getsockname()
+            served.client.sendall(b"echo")
+            reply = await asyncio.get_running_loop().run_in_executor(None, served.client.recv, 100)
+            assert reply == b"echo"
+            served.transport.abort()
+            await until(lambda: served.lost)
+            assert sock.fileno() == -1
+
+    run(main())
+
+
+def test_a_socket_that_nobody_asked_for_in_time_is_closed(run, listener):
+    async def main():
+        async with Served(listener) as served:
+            served.transport.abort()
+            await until(lambda: served.lost)
+            assert served.client.recv(1) == b""
+            sock = served.transport.get_extra_info("socket")
+            assert (sock.fileno(), sock.family) == (-1, listener.family)
+
+    run(main())
+
+
+def test_small_writes_of_a_server_do_not_wait(loop, run):
+    async def main():
+        made = loop.create_future()
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport):
+                made.set_result(transport)
+
+        server = await loop.create_server(Protocol, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()):
+            transport = await made
+            sock = transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        transport.abort()
+        server.close()
+        await server.wait_closed()
+
+    run(main())
+
+
+def test_who_overrides_call_soon_sees_the_callbacks_of_transports(loop, run, listener):
+    seen = []
+    call_soon = loop.call_soon
+
+    def noting(callback, *args, context=None):
+        seen.append(getattr(callback, "__name__", ""))
+        return call_soon(callback, *args, context=context)
+
+    loop.call_soon = noting
+
+    async def main():
+        async with Served(listener):
+            pass
+
+    run(main())
+    assert "connection_made" in seen
+    assert "_call_connection_lost" in seen
+
+
+def test_transport_of_an_accepted_connection_that_is_dropped_warns_and_closes():
+    class Forgetful(asyncio.Protocol):
+        paused = False
+
+        def connection_made(self, transport):
+            transport.pause_reading()
+            Forgetful.paused = True
+
+    async def main():
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = await asyncio.get_running_loop().create_server(Forgetful, sock=listener)
+        with socket.create_connection(listener.getsockname()) as client:
+            client.settimeout(5)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                await until(lambda: Forgetful.paused)
+                await asyncio.sleep(0)
+                gc.collect()
+            assert [warning.category for warning in caught] == [ResourceWarning]
+            assert client.recv(1) == b""
+        server.close()
+        await server.wait_closed()
+
+    with tonnage.Runner() as runner:
+        runner.run(main())
+
+
+def test_accepted_socket_has_one_owner_at_a_time():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        kind = int(listener.family), int(listener.type), listener.proto
+        with pytest.raises(BlockingIOError):
+            tonnage._tonnage.accept(listener.fileno(), *kind)
+        with socket.create_connection(listener.getsockname()) as client:
+            accepted = tonnage._tonnage.accept(listener.fileno(), *kind)
+            assert accepted.peername == client.getsockname()
+            fd = accepted.fileno()
+            sock = accepted.as_socket()
+            assert accepted.as_socket() is sock
+            assert (accepted.fileno(), sock.fileno()) == (fd, fd)
+            accepted.close()
+            accepted.close()
+            assert (accepted.fileno(), sock.fileno()) == (-1, -1)
+            assert client.recv(1) == b""
+        with socket.create_connection(listener.getsockname()) as client:
+            client.settimeout(5)
+            accepted = tonnage._tonnage.accept(listener.fileno(), *kind)
+            del accepted
+            assert client.recv(1) == b""
