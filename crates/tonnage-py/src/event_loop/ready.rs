@@ -21,6 +21,8 @@ pub(crate) enum Ready {
     Expire(Owned<DeadlineBlock>),
     /// A limiter for which the time has come to serve those who wait.
     Serve(Owned<Limiter>),
+    /// A transport that begins to read.
+    Start(Owned<StreamTransport>),
     /// A transport whose socket has bytes.
     Readable(Owned<StreamTransport>),
     /// A transport whose socket takes bytes.
@@ -46,7 +48,9 @@ impl Ready {
             Self::Wake(future) => visit.call(future),
             Self::Expire(timeout) => visit.call(timeout),
             Self::Serve(limiter) => visit.call(limiter),
-            Self::Readable(transport) | Self::Writable(transport) => visit.call(transport),
+            Self::Start(transport) | Self::Readable(transport) | Self::Writable(transport) => {
+                visit.call(transport)
+            }
         }
     }
 }

@@ -227,6 +227,10 @@ impl EventLoop {
                     served => served,
                 }
             }
+            Ready::Start(transport) => {
+                self.leave_task(slf.as_any())?;
+                StreamTransport::start(&transport.into_bound(py))
+            }
             Ready::Readable(transport) => {
                 self.leave_task(slf.as_any())?;
                 StreamTransport::readable(&transport.into_bound(py))
@@ -277,7 +281,9 @@ impl EventLoop {
             Ready::Wake(future) => future.bind(py).clone().into_any(),
             Ready::Expire(timeout) => timeout.bind(py).clone().into_any(),
             Ready::Serve(limiter) => limiter.bind(py).clone().into_any(),
-            Ready::Readable(transport) | Ready::Writable(transport) => transport.bind(py).clone().into_any(),
+            Ready::Start(transport) | Ready::Readable(transport) | Ready::Writable(transport) => {
+                transport.bind(py).clone().into_any()
+            }
         })
     }
 

@@ -4,10 +4,11 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::StreamTransport;
 use super::source::Source;
+use super::{SocketTransport, StreamTransport};
+use crate::cpython::native_class::is_exact;
 use crate::cpython::{Native, Object, context};
-use crate::event_loop::EventLoop;
+use crate::event_loop::{EventLoop, Ready};
 use crate::names;
 
 /// What a transport is made with.
@@ -68,7 +69,14 @@ pub(super) fn open(transport: &Bound<'_, StreamTransport>, opening: Opening<'_>)
 
 /// After `connection_made`: watches for what comes in.
 pub(super) fn start_soon(transport: &Bound<'_, StreamTransport>) -> PyResult<()> {
-    let start = transport.getattr(names::_start_reading(transport.py()))?;
+    let py = transport.py();
+    let event_loop =
+        transport.value().event_loop(py).filter(|event_loop| event_loop.get().is_plain_and_quiet());
+    // Nobody can tell it from the callback, unless it is overridden.
+    if let Some(event_loop) = event_loop.filter(|_| is_exact::<SocketTransport>(transport.as_any())) {
+        return event_loop.get().schedule(py, Ready::Start(transport.into()));
+    }
+    let start = transport.getattr(names::_start_reading(py))?;
     StreamTransport::call_soon(transport, &start, &[])
 }
 

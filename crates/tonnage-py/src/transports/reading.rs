@@ -51,6 +51,11 @@ fn is_not_ready(error: &io::Error) -> bool {
 }
 
 impl StreamTransport {
+    /// The protocol knows of the connection: `start_reading`, as a callback of the loop.
+    pub(crate) fn start(transport: &Bound<'_, Self>) -> PyResult<()> {
+        Self::in_context(transport, || Self::start_reading(transport))
+    }
+
     /// There are bytes, or their end. Only what must leave the loop comes back as an error.
     #[inline]
     pub(crate) fn readable(transport: &Bound<'_, Self>) -> PyResult<()> {
