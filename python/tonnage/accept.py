@@ -82,7 +82,7 @@ class Acceptor:
         self._listener = listener
         # asyncio's limit, which also lets a backlog of 0 accept one connection.
         self._accepts_max = min(listener.backlog + 1, ACCEPTS_PER_TURN_MAX)
-        self._kind = int(listener.sock.family), int(listener.sock.type), listener.sock.proto
+        self._kind = listener.sock.family, listener.sock.type, listener.sock.proto
         # Whoever overrides how a socket accepts is asked.
         self._is_native = (
             type(listener.sock) is socket
@@ -145,8 +145,9 @@ class Acceptor:
 
     def _accept(self) -> tuple[socket | _tonnage.AcceptedSocket, object]:
         if self._is_native:
-            accepted = _tonnage.accept(self._listener.sock.fileno(), *self._kind)
-            return accepted, accepted.peername
+            family, kind, proto = self._kind
+            # It knows its peer.
+            return _tonnage.accept(self._listener.sock.fileno(), family, kind, proto), None
         # As socket.accept(), which finds out family and type for each connection again.
         fd, peer = self._listener.sock._accept()  # type: ignore[attr-defined]
         connection = socket(*self._kind, fileno=fd)
@@ -187,14 +188,17 @@ class Acceptor:
 
     def _set_up(self, connection: Any, peer: object) -> None:
         if self._loop._debug:
-            shown = connection.as_socket() if self._is_native else connection
+            shown = connection
+            if self._is_native:
+                shown, peer = connection.as_socket(), connection.peername
             logger.debug("%r got a new connection from %r: %r", self._listener.server, peer, shown)
         is_plain = self._listener.ssl_context is None
         make = self._make_transport if is_plain else self._make_tls_transport
-        if self._listener.context is None:
+        context = self._listener.context
+        if context is None:
             make(connection, peer, None)
         else:
-            context = self._listener.context.copy()
+            context = context.copy()
             context.run(make, connection, peer, context)
 
     def _make_transport(self, connection: Any, peer: object, context: Context | None) -> None:

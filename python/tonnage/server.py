@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import weakref
 from asyncio import base_events, trsock
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+from weakref import ref
 
 from .policy import checked_count
 
@@ -103,7 +103,7 @@ class Server(base_events.Server):
         # None once `close()` was called.
         self._sockets: list[socket] | None = sockets
         # By id(). Who attaches detaches before it is gone.
-        self._clients: dict[int, weakref.ref[asyncio.Transport]] = {}
+        self._clients: dict[int, ref[asyncio.Transport]] = {}
         # Transports of CPython 3.12 and before do not name themselves when they attach, and count as well.
         self._open = 0
         # None once the server is closed and its last connection is gone.
@@ -239,9 +239,10 @@ class Server(base_events.Server):
     def _attach(self, transport: asyncio.Transport | None = None) -> None:
         """Called by a transport of this server when it is made."""
         if transport is not None:
-            self._clients[id(transport)] = weakref.ref(transport)
+            self._clients[id(transport)] = ref(transport)
         self._open += 1
-        self._counts.peak = max(self._counts.peak, self._open)
+        counts = self._counts
+        counts.peak = max(counts.peak, self._open)
 
     def _detach(self, transport: asyncio.Transport | None = None) -> None:
         """Called by a transport of this server when its connection is lost or it is collected."""

@@ -116,6 +116,7 @@ attribute_names!(
     pipe,
     sockname,
     proto,
+    setsockopt,
     peername,
     _call_connection_lost,
     _send_again,

@@ -16,6 +16,9 @@ use super::socket::borrow;
 /// The protocol number of TCP, which no other sockets have.
 pub const TCP: i32 = libc::IPPROTO_TCP;
 
+/// The option that [`set_nodelay`] sets.
+pub const NODELAY: i32 = libc::TCP_NODELAY;
+
 /// In the type of a socket, that it never waits.
 pub const NEVER_WAITS: i32 = libc::SOCK_NONBLOCK;
 

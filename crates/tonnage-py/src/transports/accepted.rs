@@ -69,8 +69,12 @@ impl AcceptedSocket {
         }
     }
 
-    pub(super) fn is_tcp(&self) -> bool {
-        self.kind.protocol == accept::TCP
+    /// Has it send small writes at once, if it is of TCP.
+    pub(super) fn set_nodelay(&self, py: Python<'_>) -> PyResult<()> {
+        if self.kind.protocol != accept::TCP {
+            return Ok(());
+        }
+        accept::set_nodelay(self.fileno(py)?).map_err(errors::os_error)
     }
 
     pub(super) fn peer<'py>(&self, py: Python<'py>) -> Object<'py> {

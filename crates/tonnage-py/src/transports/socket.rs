@@ -14,7 +14,7 @@ use super::{AcceptedSocket, attributes, methods};
 use crate::cpython::native_class::upcast;
 use crate::cpython::{Args, Native, NativeClass, Object, Parameters, Slots, Visit};
 use crate::event_loop::EventLoop;
-use crate::{errors, names};
+use crate::names;
 
 #[repr(C)]
 pub(crate) struct SocketTransport {
@@ -37,7 +37,7 @@ fn init(transport: &Bound<'_, SocketTransport>, args: Args<'_, '_>) -> PyResult<
     };
     let event_loop = event_loop.cast_into::<EventLoop>()?;
     let extra = opening::extra_or_empty(py, extra)?;
-    let (fd, is_tcp) = match AcceptedSocket::of(&sock) {
+    let fd = match AcceptedSocket::of(&sock) {
         Some(accepted) => fill_extra_of_accepted(&extra, accepted)?,
         None => fill_extra(&extra, &sock)?,
     };
@@ -46,37 +46,44 @@ fn init(transport: &Bound<'_, SocketTransport>, args: Args<'_, '_>) -> PyResult<
     let protocol = protocol.unwrap_or_else(|| py.None().into_bound(py));
     let transport = upcast(transport);
     opening::open(transport, Opening { event_loop, source, protocol, extra, server, context })?;
-    if is_tcp {
-        accept::set_nodelay(fd).map_err(errors::os_error)?;
-    }
+    set_nodelay(&sock)?;
     opening::start_soon(transport)?;
     opening::wake_soon(transport, waiter)
 }
 
-/// What `get_extra_info` tells; returns the descriptor, and whether it is of TCP.
-fn fill_extra(extra: &Bound<'_, PyDict>, sock: &Object<'_>) -> PyResult<(Fd, bool)> {
+/// What `get_extra_info` tells; returns the descriptor.
+fn fill_extra(extra: &Bound<'_, PyDict>, sock: &Object<'_>) -> PyResult<Fd> {
     let py = extra.py();
     extra.set_item(names::socket(py), names::transport_socket(py)?.call1((sock,))?)?;
     extra.set_item(names::sockname(py), name_of(sock, names::getsockname(py))?)?;
     if !extra.contains(names::peername(py))? {
         extra.set_item(names::peername(py), name_of(sock, names::getpeername(py))?)?;
     }
-    // Only TCP has this protocol number.
-    let is_tcp = sock.getattr(names::proto(py))?.extract::<i32>()? == accept::TCP;
-    Ok((sock.call_method0(names::fileno(py))?.extract()?, is_tcp))
+    sock.call_method0(names::fileno(py))?.extract()
+}
+
+/// Small writes of TCP go out without waiting for an acknowledgement of the one before.
+fn set_nodelay(sock: &Object<'_>) -> PyResult<()> {
+    let py = sock.py();
+    if let Some(accepted) = AcceptedSocket::of(sock) {
+        return accepted.value().set_nodelay(py);
+    }
+    // asyncio's function looks at family and type as well: each makes a member of an enumeration, which
+    // costs as much as the system call.
+    if sock.getattr(names::proto(py))?.eq(accept::TCP)? {
+        sock.call_method1(names::setsockopt(py), (accept::TCP, accept::NODELAY, 1))?;
+    }
+    Ok(())
 }
 
 /// As `fill_extra`; `extra_info` makes the socket object.
-fn fill_extra_of_accepted(
-    extra: &Bound<'_, PyDict>,
-    accepted: &Bound<'_, AcceptedSocket>,
-) -> PyResult<(Fd, bool)> {
+fn fill_extra_of_accepted(extra: &Bound<'_, PyDict>, accepted: &Bound<'_, AcceptedSocket>) -> PyResult<Fd> {
     let py = extra.py();
     let value = accepted.value();
     extra.set_item(names::socket(py), accepted)?;
     extra.set_item(names::sockname(py), value.own_name(py)?)?;
     extra.set_item(names::peername(py), value.peer(py))?;
-    Ok((value.fileno(py)?, value.is_tcp()))
+    value.fileno(py)
 }
 
 /// `get_extra_info(name)`, or `None` for what nobody knows.
