@@ -104,6 +104,7 @@ __all__ = [
     "future_add_to_awaited_by",
     "future_discard_from_awaited_by",
     "gather",
+    "is_waiting",
     "move_on_after",
     "move_on_at",
     "race",
@@ -720,6 +721,16 @@ def accept(listener: int, family: int, kind: int, proto: int, /) -> AcceptedSock
     Raises:
         BlockingIOError: Nobody waits.
         OSError: As `socket.accept()`.
+    """
+
+def is_waiting(listener: int, /) -> bool:
+    """Tell whether a connection waits at a listening socket.
+
+    Args:
+        listener: Its descriptor.
+
+    Raises:
+        OSError: The descriptor cannot be asked.
     """
 
 class SocketTransport(StreamTransport, asyncio.Transport):

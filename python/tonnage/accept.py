@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import select
 from asyncio import constants, trsock
 from asyncio.log import logger
 from dataclasses import dataclass
@@ -89,8 +88,9 @@ class Acceptor:
             and listener.sock.family in NATIVE_FAMILIES
             and listener.ssl_context is None
         )
-        self._waiting = select.poll()
-        self._waiting.register(listener.sock, select.POLLIN)
+        # All connections of a Unix socket have its name: the kernel hands it on to each.
+        is_named = self._is_native and listener.sock.family == AF_UNIX
+        self._sockname = listener.sock.getsockname() if is_named else None
         self._retry: asyncio.TimerHandle | None = None
         # The loop's time until which a failure is no news.
         self._reported_until = 0.0
@@ -121,11 +121,11 @@ class Acceptor:
                 # The others wait in the backlog. A connection that ends resumes this.
                 self._pause("full")
                 return
-            # An accept() that finds nobody makes a socket first and costs 4 µs, a poll() 0.5. Connections
-            # come alone or in numbers: where there were two, the rest is accepted until nobody is left.
-            if number == 1 and not self._waiting.poll(0):
-                return
             try:
+                # An accept() that finds nobody makes a socket first and costs 4 µs, a poll() 0.5. Connections
+                # come alone or in numbers: where there were two, the rest is accepted until nobody is left.
+                if number == 1 and not _tonnage.is_waiting(self._listener.sock.fileno()):
+                    return
                 connection, peer = self._accept()
             except (BlockingIOError, InterruptedError):
                 return
@@ -203,7 +203,11 @@ class Acceptor:
 
     def _make_transport(self, connection: Any, peer: object, context: Context | None) -> None:
         listener = self._listener
-        extra = None if self._is_native else {"peername": peer}
+        extra: dict[str, object] | None = None
+        if not self._is_native:
+            extra = {"peername": peer}
+        elif self._sockname is not None:
+            extra = {"sockname": self._sockname}
         protocol = None
         try:
             protocol = listener.protocol_factory()

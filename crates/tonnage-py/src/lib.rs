@@ -52,6 +52,12 @@ fn _tonnage(module: &Bound<'_, PyModule>) -> PyResult<()> {
         c"Take the next connection of a listening socket.",
         transports::accept,
     )?;
+    cpython::add_function(
+        module,
+        c"is_waiting",
+        c"Tell whether a connection waits at a listening socket.",
+        transports::is_waiting,
+    )?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("BUILD_PROFILE", if cfg!(debug_assertions) { "debug" } else { "release" })
 }

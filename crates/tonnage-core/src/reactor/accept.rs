@@ -6,6 +6,7 @@ use std::io;
 use std::net::{SocketAddrV4, SocketAddrV6};
 use std::os::fd::OwnedFd;
 
+use rustix::event::{self, PollFd, PollFlags, Timespec};
 use rustix::io::retry_on_intr;
 use rustix::net::sockopt;
 use rustix::net::{self, AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags};
@@ -40,6 +41,14 @@ pub fn accept(listener: Fd) -> io::Result<(OwnedFd, Option<Name>)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (connection, peer) = retry_on_intr(|| net::acceptfrom_with(listener, flags))?;
     Ok((connection, peer.and_then(name)))
+}
+
+/// Does a connection wait, or an error that a call of [`accept`] would hand on?
+pub fn is_waiting(listener: Fd) -> io::Result<bool> {
+    let listener = borrow(listener)?;
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut asked = [PollFd::new(&listener, PollFlags::IN)];
+    Ok(retry_on_intr(|| event::poll(&mut asked, Some(&at_once)))? > 0)
 }
 
 /// What this end of a socket is called; `None` in a family that is not ours.
@@ -83,7 +92,9 @@ mod tests {
     fn accepted_socket_knows_both_ends_and_never_waits() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
         let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("connect");
+        assert!(is_waiting(listener.as_raw_fd()).expect("open"));
         let (accepted, peer) = accept(listener.as_raw_fd()).expect("one waits");
+        assert!(!is_waiting(listener.as_raw_fd()).expect("open"));
         let name_of = |address| match address {
             std::net::SocketAddr::V4(address) => Some(Name::V4(address)),
             std::net::SocketAddr::V6(address) => Some(Name::V6(address)),

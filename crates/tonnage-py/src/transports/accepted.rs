@@ -16,6 +16,7 @@ use tonnage_core::reactor::accept::{self, Name};
 
 use crate::cpython::native_class::{create, exact};
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit};
+use crate::future::to_bool;
 use crate::{errors, names};
 
 pub(crate) struct AcceptedSocket {
@@ -53,6 +54,15 @@ pub(crate) fn accept<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     let peer = Owned::from(name_object(py, peer)?);
     let state = State { descriptor: Descriptor::Own(fd), peer: Some(peer) };
     Ok(create(py, AcceptedSocket { kind, state: Guarded::new(state) })?.into_any())
+}
+
+/// `is_waiting(listener)`: would `accept` find a connection?
+pub(crate) fn is_waiting<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    let Some(listener) = args.single() else {
+        return Err(PyTypeError::new_err("is_waiting() takes a descriptor"));
+    };
+    let waits = accept::is_waiting(listener.extract()?).map_err(errors::os_error)?;
+    Ok(to_bool(args.py(), waits))
 }
 
 impl AcceptedSocket {

@@ -18,7 +18,7 @@ mod source;
 mod stream;
 mod writing;
 
-pub(crate) use accepted::{AcceptedSocket, accept};
+pub(crate) use accepted::{AcceptedSocket, accept, is_waiting};
 pub(crate) use pipe::{ReadPipeTransport, WritePipeTransport};
 pub(crate) use socket::SocketTransport;
 pub(crate) use stream::StreamTransport;

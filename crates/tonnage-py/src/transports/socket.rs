@@ -81,7 +81,9 @@ fn fill_extra_of_accepted(extra: &Bound<'_, PyDict>, accepted: &Bound<'_, Accept
     let py = extra.py();
     let value = accepted.value();
     extra.set_item(names::socket(py), accepted)?;
-    extra.set_item(names::sockname(py), value.own_name(py)?)?;
+    if !extra.contains(names::sockname(py))? {
+        extra.set_item(names::sockname(py), value.own_name(py)?)?;
+    }
     extra.set_item(names::peername(py), value.peer(py))?;
     value.fileno(py)
 }
