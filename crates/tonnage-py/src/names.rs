@@ -90,6 +90,13 @@ attribute_names!(
     resume_writing,
     get_buffer,
     buffer_updated,
+    datagram_received,
+    error_received,
+    recvfrom,
+    send,
+    sendto,
+    family,
+    dropped,
     fileno,
     set_result,
     getsockname,
@@ -158,6 +165,9 @@ imported! {
     asyncio_timer_handle = "asyncio", "TimerHandle";
     /// A subclass of asyncio.Transport, which sendfile asks for.
     asyncio_transport = "asyncio.transports", "_FlowControlMixin";
+    /// A subclass of both of asyncio's classes there.
+    datagram_class = "tonnage.datagram", "DatagramClass";
+    python_socket = "_socket", "socket";
     transport_socket = "asyncio.trsock", "TransportSocket";
     buffered_protocol = "asyncio.protocols", "BufferedProtocol";
     set_nodelay = "asyncio.base_events", "_set_nodelay";
@@ -206,8 +216,8 @@ pub(crate) fn loop_logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     py.import("asyncio.base_events")?.getattr("logger")
 }
 
-/// Looks asyncio's classes up while they are asyncio's, and what a lost task needs to say so when the
-/// interpreter ends and nothing can be imported any more.
+/// Looks asyncio's classes up while they are asyncio's, and what a lost task or transport needs to say so when
+/// the interpreter ends and nothing can be imported any more.
 pub(crate) fn keep_asyncio_classes(py: Python<'_>) -> PyResult<()> {
     let of_loops = [asyncio_future, asyncio_task, asyncio_handle, asyncio_timer_handle, asyncio_transport];
     let of_locks =
@@ -216,9 +226,15 @@ pub(crate) fn keep_asyncio_classes(py: Python<'_>) -> PyResult<()> {
     for class in of_loops.into_iter().chain(of_locks).chain(of_queues) {
         class(py)?;
     }
-    for needed_late in
-        [cancelled_error, invalid_state_error, format_callback_source, future_repr_info, format_coroutine]
-    {
+    let at_the_end = [
+        cancelled_error,
+        invalid_state_error,
+        format_callback_source,
+        future_repr_info,
+        format_coroutine,
+        warn,
+    ];
+    for needed_late in at_the_end {
         needed_late(py)?;
     }
     Ok(())

@@ -63,7 +63,7 @@ pub fn closed() -> io::Error {
     Errno::BADF.into()
 }
 
-fn borrow(fd: Fd) -> Result<BorrowedFd<'static>, Errno> {
+pub(super) fn borrow(fd: Fd) -> Result<BorrowedFd<'static>, Errno> {
     if fd < 0 {
         return Err(Errno::BADF);
     }

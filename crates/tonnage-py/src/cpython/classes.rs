@@ -33,7 +33,7 @@ use crate::sync::{
     PutCoroutine, Queue, QueueIterator, Semaphore, SemaphoreCoroutine,
 };
 use crate::task::{Task, TaskWakeup};
-use crate::transports::SocketTransport;
+use crate::transports::{DatagramTransport, SocketTransport};
 
 macro_rules! native_class {
     // `vectorcall`: its objects are called.
@@ -124,6 +124,7 @@ native_classes! {
     [Handle, extras]
     [TimerHandle: Handle, first field handle]
     [SocketTransport, extras]
+    [DatagramTransport, extras]
     [CoroutineIter]
     [Immediate]
     [ChildDone, vectorcall]

@@ -8,8 +8,8 @@ use tonnage_core::reactor::Fd;
 use super::call_args::CallArgs;
 use super::sources::{Direction, Watcher};
 use super::{EventLoop, Handle, handle};
-use crate::cpython::{Native, Object, Owned};
-use crate::transports::SocketTransport;
+use crate::cpython::{Native, Object};
+use crate::transports::AnyTransport;
 use crate::{errors, names};
 
 #[pymethods]
@@ -61,7 +61,7 @@ impl EventLoop {
         py: Python<'_>,
         fd: Fd,
         direction: Direction,
-        transport: Owned<SocketTransport>,
+        transport: AnyTransport,
     ) -> PyResult<()> {
         self.watch(py, fd, direction, Watcher::Transport(transport))
     }

@@ -11,12 +11,12 @@ use tonnage_core::reactor::{Fd, Interest, Registry};
 
 use super::handle::Handle;
 use crate::cpython::{Owned, Visit};
-use crate::transports::SocketTransport;
+use crate::transports::AnyTransport;
 
 /// Who waits for a descriptor.
 pub(crate) enum Watcher {
     Handle(Owned<Handle>),
-    Transport(Owned<SocketTransport>),
+    Transport(AnyTransport),
 }
 
 impl Watcher {
@@ -30,7 +30,7 @@ impl Watcher {
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         match self {
             Self::Handle(handle) => visit.call(handle),
-            Self::Transport(transport) => visit.call(transport),
+            Self::Transport(transport) => transport.traverse(visit),
         }
     }
 }

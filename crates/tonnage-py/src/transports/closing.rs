@@ -1,11 +1,10 @@
 //! The end of a connection: `close`, `abort`, fatal errors, and `connection_lost`.
 
-use pyo3::exceptions::{PyConnectionError, PyOSError};
+use pyo3::exceptions::PyConnectionError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
-use super::SocketTransport;
 use super::socket::Sending;
+use super::{SocketTransport, telling};
 use crate::cpython::{Native, Object};
 use crate::names;
 
@@ -33,26 +32,9 @@ impl SocketTransport {
     pub(super) fn fatal_error(transport: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
         let py = transport.py();
         let exception = error.value(py).clone().into_any();
-        let told = if error.is_instance_of::<PyOSError>(py) {
-            Self::log_error(transport, &error, message)
-        } else {
-            Self::report(transport, message, error)
-        };
+        let told = Self::teller(transport).send_fatal(message, error);
         Self::force_close(transport, Some(exception))?;
         told
-    }
-
-    fn log_error(transport: &Bound<'_, Self>, error: &PyErr, message: &str) -> PyResult<()> {
-        let py = transport.py();
-        let Some(event_loop) = transport.value().event_loop(py).filter(|event_loop| event_loop.get().debug())
-        else {
-            return Ok(());
-        };
-        drop(event_loop);
-        let kwargs = PyDict::new(py);
-        kwargs.set_item("exc_info", error.value(py))?;
-        let args = ("%r: %s", transport, message);
-        names::asyncio_logger(py)?.call_method(names::debug(py), args, Some(&kwargs)).map(drop)
     }
 
     /// Ends the connection at once; what the socket did not take yet is lost.
@@ -88,7 +70,7 @@ impl SocketTransport {
         let Some(event_loop) = transport.value().event_loop(py).filter(|_| is_first) else { return Ok(()) };
         let exception = exception.unwrap_or_else(|| py.None().into_bound(py));
         let callback = transport.getattr(names::_call_connection_lost(py))?;
-        Self::call_soon(&event_loop, in_context.as_ref(), &callback, &[&exception])
+        telling::call_soon(&event_loop, in_context.as_ref(), &callback, &[&exception])
     }
 
     /// The last callback: tells the protocol, closes the socket, and lets go of everything.

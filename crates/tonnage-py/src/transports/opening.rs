@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::SocketTransport;
+use super::{SocketTransport, telling};
 use crate::cpython::{Args, Native, Object, Parameters, context};
 use crate::event_loop::EventLoop;
 use crate::names;
@@ -57,18 +57,19 @@ pub(super) fn init(transport: &Bound<'_, SocketTransport>, args: Args<'_, '_>) -
     names::set_nodelay(py)?.call1((&sock,))?;
     let made = protocol.getattr(names::connection_made(py))?;
     let in_context = Some(&in_context);
-    SocketTransport::call_soon(&event_loop, in_context, &made, &[transport.as_any()])?;
+    telling::call_soon(&event_loop, in_context, &made, &[transport.as_any()])?;
     let start = transport.getattr(names::_start_reading(py))?;
-    SocketTransport::call_soon(&event_loop, in_context, &start, &[])?;
+    telling::call_soon(&event_loop, in_context, &start, &[])?;
     if let Some(waiter) = waiter {
         let none = py.None().into_bound(py);
         let wake = names::set_result_unless_cancelled(py)?;
-        SocketTransport::call_soon(&event_loop, in_context, wake, &[&waiter, &none])?;
+        telling::call_soon(&event_loop, in_context, wake, &[&waiter, &none])?;
     }
     Ok(())
 }
 
-fn fill_extra(extra: &Bound<'_, PyDict>, sock: &Object<'_>) -> PyResult<()> {
+/// What `get_extra_info` knows of a socket.
+pub(super) fn fill_extra(extra: &Bound<'_, PyDict>, sock: &Object<'_>) -> PyResult<()> {
     let py = extra.py();
     extra.set_item(names::socket(py), names::transport_socket(py)?.call1((sock,))?)?;
     extra.set_item(names::sockname(py), name_of(sock, names::getsockname(py))?)?;

@@ -12,10 +12,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use tonnage_core::reactor::{Fd, socket};
 
-use super::SocketTransport;
 use super::socket::Into;
+use super::{SocketTransport, telling};
 use crate::cpython::buffer::{Lent, filled};
-use crate::cpython::{Native, Object, Owned};
+use crate::cpython::{Native, Object};
 use crate::event_loop::Direction;
 use crate::{errors, names};
 
@@ -48,7 +48,7 @@ fn receive(py: Python<'_>, fd: Fd, into: Into) -> PyResult<io::Result<Bound<'_, 
     }))
 }
 
-fn is_not_ready(error: &io::Error) -> bool {
+pub(super) fn is_not_ready(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
@@ -136,7 +136,7 @@ impl SocketTransport {
     fn read_end(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let event_loop = transport.value().open_loop(py)?;
-        Self::log(transport, &event_loop, "%r received EOF")?;
+        telling::log(transport, &event_loop, "%r received EOF")?;
         let keep_open = match transport.value().protocol(py).call_method0(names::eof_received(py)) {
             Ok(keep_open) => keep_open,
             Err(error) => {
@@ -168,7 +168,7 @@ impl SocketTransport {
         });
         let Some(fd) = starts else { return Ok(()) };
         let event_loop = transport.value().open_loop(py)?;
-        event_loop.get().watch_transport(py, fd, Direction::Read, Owned::from(transport))?;
+        event_loop.get().watch_transport(py, fd, Direction::Read, transport.into())?;
         transport.value().state.with(py, |state| state.reading.watched = true);
         Ok(())
     }
@@ -197,7 +197,7 @@ impl SocketTransport {
             return Ok(());
         }
         Self::stop_reading(transport)?;
-        Self::log(transport, &transport.value().open_loop(py)?, "%r pauses reading")
+        telling::log(transport, &transport.value().open_loop(py)?, "%r pauses reading")
     }
 
     pub(super) fn resume_reading(transport: &Bound<'_, Self>) -> PyResult<()> {
@@ -211,7 +211,7 @@ impl SocketTransport {
             return Ok(());
         }
         Self::start_reading(transport)?;
-        Self::log(transport, &transport.value().open_loop(py)?, "%r resumes reading")
+        telling::log(transport, &transport.value().open_loop(py)?, "%r resumes reading")
     }
 
     pub(super) fn set_protocol(transport: &Bound<'_, Self>, protocol: &Object<'_>) -> PyResult<()> {

@@ -6,15 +6,16 @@
 
 use std::ffi::CStr;
 
-use pyo3::exceptions::{PyResourceWarning, PyRuntimeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
 use tonnage_core::reactor::{Fd, socket};
 use tonnage_core::write_queue::WriteQueue;
 
 use super::flow_control::FlowControl;
-use super::{attributes, methods, opening};
+use super::telling::Report;
+use super::{attributes, methods, opening, telling};
 use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, context};
 use crate::event_loop::EventLoop;
 use crate::{errors, names};
@@ -85,6 +86,19 @@ pub(super) struct Ending {
     pub(super) lost: u32,
 }
 
+impl Ending {
+    pub(super) const fn new() -> Self {
+        Self { closing: false, lost: 0 }
+    }
+
+    /// Somebody writes; how many did so since the connection was lost, and this write is one more of them.
+    pub(super) fn note_write(&mut self) -> u32 {
+        let late = self.lost;
+        self.lost = if late == 0 { 0 } else { late.saturating_add(1) };
+        late
+    }
+}
+
 impl State {
     const fn empty() -> Self {
         Self {
@@ -103,7 +117,7 @@ impl State {
                 eof: false,
                 empty_waiter: None,
             },
-            ending: Ending { closing: false, lost: 0 },
+            ending: Ending::new(),
         }
     }
 
@@ -192,20 +206,6 @@ impl SocketTransport {
         found.unwrap_or_else(|| py.None().into_bound(py))
     }
 
-    /// `loop.call_soon(callback, *args, context=...)`, in the transport's context.
-    pub(super) fn call_soon(
-        event_loop: &Bound<'_, EventLoop>,
-        in_context: Option<&Object<'_>>,
-        callback: &Object<'_>,
-        args: &[&Object<'_>],
-    ) -> PyResult<()> {
-        let py = event_loop.py();
-        let kwargs = PyDict::new(py);
-        kwargs.set_item(names::context(py), in_context)?;
-        let args = PyTuple::new(py, [&[callback], args].concat())?;
-        event_loop.call_method(names::call_soon(py), args, Some(&kwargs)).map(drop)
-    }
-
     /// Runs `work` as a callback of the loop would run: in the transport's context, and with errors told
     /// to the exception handler. Only what must leave the loop comes back.
     #[inline]
@@ -230,31 +230,14 @@ impl SocketTransport {
     /// Tells the loop's exception handler.
     #[cold]
     pub(super) fn report(transport: &Bound<'_, Self>, message: &str, error: PyErr) -> PyResult<()> {
-        let py = transport.py();
-        let Some(event_loop) = transport.value().event_loop(py) else {
-            error.write_unraisable(py, Some(transport));
-            return Ok(());
-        };
-        let details = PyDict::new(py);
-        details.set_item("message", message)?;
-        details.set_item("exception", error.into_value(py))?;
-        details.set_item("transport", transport)?;
-        details.set_item("protocol", transport.value().protocol(py))?;
-        event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
+        Self::teller(transport).send(message, error)
     }
 
-    /// In debug mode: `logger.debug(format, transport)`.
-    #[inline]
-    pub(super) fn log(
-        transport: &Bound<'_, Self>,
-        event_loop: &Bound<'_, EventLoop>,
-        format: &str,
-    ) -> PyResult<()> {
-        if !event_loop.get().debug() {
-            return Ok(());
-        }
+    /// Whom errors are told to.
+    pub(super) fn teller<'a, 'py>(transport: &'a Bound<'py, Self>) -> Report<'a, 'py> {
         let py = transport.py();
-        names::asyncio_logger(py)?.call_method1(names::debug(py), (format, transport)).map(drop)
+        let event_loop = transport.value().event_loop(py);
+        Report { transport: transport.as_any(), event_loop, protocol: transport.value().protocol(py) }
     }
 }
 
@@ -266,7 +249,7 @@ fn finalize(transport: &Bound<'_, SocketTransport>) {
     else {
         return;
     };
-    let warned = warn_unclosed(transport);
+    let warned = telling::warn_unclosed(transport);
     let closed = sock.call_method0(names::close(py)).map(drop);
     let (sock, server) = transport.value().state.with(py, |state| (state.sock.take(), state.server.take()));
     let detached = match &server {
@@ -279,13 +262,4 @@ fn finalize(transport: &Bound<'_, SocketTransport>) {
             error.write_unraisable(py, Some(transport));
         }
     }
-}
-
-fn warn_unclosed(transport: &Bound<'_, SocketTransport>) -> PyResult<()> {
-    let py = transport.py();
-    let text = format!("unclosed transport {}", transport.repr()?);
-    let kwargs = PyDict::new(py);
-    kwargs.set_item("source", transport)?;
-    let category = py.get_type::<PyResourceWarning>();
-    names::warn(py)?.call((text, category), Some(&kwargs)).map(drop)
 }

@@ -12,8 +12,8 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use tonnage_core::reactor::{Fd, socket};
 use tonnage_core::write_queue::WriteQueue;
 
-use super::SocketTransport;
 use super::socket::Sending;
+use super::{SocketTransport, telling};
 use crate::cpython::buffer::snapshot;
 use crate::cpython::{Native, Object, Owned};
 use crate::event_loop::Direction;
@@ -24,7 +24,7 @@ use crate::{errors, names};
 const HELD_MAX: usize = 64 * 1024;
 
 /// asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
-const LATE_WRITES_MAX: u32 = 5;
+pub(super) const LATE_WRITES_MAX: u32 = 5;
 
 pub(super) const WRITE_FAILED: &str = "Fatal write error on socket transport";
 
@@ -103,14 +103,9 @@ impl SocketTransport {
     /// Is the connection still there? Late writes are counted, and logged from the fifth on.
     fn is_in_time(transport: &Bound<'_, Self>) -> PyResult<bool> {
         let py = transport.py();
-        let late = transport.value().state.with(py, |state| {
-            let late = state.ending.lost;
-            state.ending.lost = if late == 0 { 0 } else { late.saturating_add(1) };
-            late
-        });
+        let late = transport.value().state.with(py, |state| state.ending.note_write());
         if late >= LATE_WRITES_MAX {
-            names::asyncio_logger(py)?
-                .call_method1(names::warning(py), ("socket.send() raised exception.",))?;
+            telling::warn_of_late_write(py)?;
         }
         Ok(late == 0)
     }
@@ -241,7 +236,7 @@ impl SocketTransport {
             Self::resume_writers(transport)?;
         } else {
             let event_loop = transport.value().open_loop(py)?;
-            event_loop.get().watch_transport(py, fd, Direction::Write, Owned::from(transport))?;
+            event_loop.get().watch_transport(py, fd, Direction::Write, transport.into())?;
         }
         Self::pause_writers(transport)
     }
