@@ -47,7 +47,8 @@ class DatagramClass(asyncio.Transport, asyncio.DatagramTransport):
 class Datagrams(InheritedLoop):
     """The part of the event loop that makes datagram transports."""
 
-    async def create_datagram_endpoint(
+    # asyncio's older signatures have `reuse_address`, which it ignores or refuses.
+    async def create_datagram_endpoint(  # type: ignore[override]
         self,
         protocol_factory: Callable[[], _ProtocolT],
         local_addr: tuple[str, int] | str | None = None,
