@@ -496,6 +496,20 @@ def test_parameter_of_popen_reaches_the_child(loop, name):
 # The table.
 
 
+def test_each_row_of_the_feature_table_that_has_a_proof_names_it():
+    table = (Path(__file__).parent.parent / "docs" / "features.md").read_text(encoding="utf-8")
+    proofs = None
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if not cells:
+            proofs = None
+        elif proofs is None:
+            proofs = cells.index("proved by") if "proved by" in cells else -1
+        elif proofs >= 0 and not set(cells[0]) <= {"-", ":"}:
+            assert len(cells) == proofs + 1, line
+            assert "::test_" in cells[proofs], line
+
+
 def test_feature_table_names_tests_that_exist():
     folder = Path(__file__).parent
     table = (folder.parent / "docs" / "features.md").read_text(encoding="utf-8")

@@ -160,6 +160,17 @@ def test_broadcast_goes_to_the_remote_address(run, endpoint):
     run(main())
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_datagram_may_be_sent_to_all(run, endpoint, allowed):
+    async def main():
+        transport, protocol = await endpoint(family=socket.AF_INET, allow_broadcast=allowed or None)
+        transport.sendto(b"x", ("<broadcast>", 9))
+        assert [type(error) for error in protocol.errors] == ([] if allowed else [PermissionError])
+        assert not transport.is_closing()
+
+    run(main())
+
+
 def test_class_of_a_socket_may_send_and_receive_in_its_own_way(run, endpoint):
     class Proxied(socket.socket):
         def recvfrom(self, *args):

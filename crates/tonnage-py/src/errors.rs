@@ -5,6 +5,7 @@ use pyo3::exceptions::{
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use tonnage_core::reactor::pipe;
 
 use crate::cpython::{Object, compat, told};
 use crate::names;
@@ -82,6 +83,16 @@ pub(crate) fn is_exit(py: Python<'_>, error: &PyErr) -> bool {
 /// Does it say that a socket would block, or that a signal came first?
 pub(crate) fn is_not_ready(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py)
+}
+
+/// Is it an OSError with the number EIO?
+pub(crate) fn is_input_output(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyOSError>(py)
+        && error
+            .value(py)
+            .getattr(names::errno(py))
+            .and_then(|number| number.extract())
+            .is_ok_and(|number: i32| number == pipe::GONE)
 }
 
 /// As `is_exit`, of an exception: it leaves a group bare, whatever else has failed.

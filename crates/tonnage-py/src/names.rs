@@ -93,11 +93,17 @@ attribute_names!(
     datagram_received,
     error_received,
     recvfrom,
-    send,
     sendto,
     family,
     dropped,
     fileno,
+    errno,
+    recv,
+    recv_into,
+    send,
+    cast,
+    _check_socket,
+    _ensure_fd_no_transport,
     set_result,
     getsockname,
     getpeername,
@@ -106,15 +112,18 @@ attribute_names!(
     _detach,
     warning,
     debug,
+    info,
     done,
     set_exception,
     create_future,
     create_task,
     coro,
     socket,
+    pipe,
     sockname,
     peername,
     _call_connection_lost,
+    _send_again,
     _start_reading,
     aclose,
     deposit,
@@ -168,13 +177,15 @@ imported! {
     /// A subclass of both of asyncio's classes there.
     datagram_class = "tonnage.datagram", "DatagramClass";
     python_socket = "_socket", "socket";
+    asyncio_read_transport = "asyncio.transports", "ReadTransport";
     transport_socket = "asyncio.trsock", "TransportSocket";
     buffered_protocol = "asyncio.protocols", "BufferedProtocol";
-    set_nodelay = "asyncio.base_events", "_set_nodelay";
+    set_nodelay = "tonnage.connection", "set_nodelay";
     set_result_unless_cancelled = "asyncio.futures", "_set_result_unless_cancelled";
     release_waiter = "asyncio.tasks", "_release_waiter";
     sendfile_mode = "asyncio.constants", "_SendfileMode";
     shut_wr = "socket", "SHUT_WR";
+    socket_class = "socket", "socket";
     warn = "warnings", "warn";
     /// A coroutine of the interpreter's own kind, which debuggers look into.
     wrap_awaitable = "tonnage.awaitable", "wrap_awaitable";
@@ -219,7 +230,14 @@ pub(crate) fn loop_logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 /// Looks asyncio's classes up while they are asyncio's, and what a lost task or transport needs to say so when
 /// the interpreter ends and nothing can be imported any more.
 pub(crate) fn keep_asyncio_classes(py: Python<'_>) -> PyResult<()> {
-    let of_loops = [asyncio_future, asyncio_task, asyncio_handle, asyncio_timer_handle, asyncio_transport];
+    let of_loops = [
+        asyncio_future,
+        asyncio_task,
+        asyncio_handle,
+        asyncio_timer_handle,
+        asyncio_transport,
+        asyncio_read_transport,
+    ];
     let of_locks =
         [asyncio_lock, asyncio_event, asyncio_condition, asyncio_semaphore, asyncio_bounded_semaphore];
     let of_queues = [asyncio_queue, asyncio_lifo_queue, asyncio_priority_queue];

@@ -15,6 +15,7 @@ pub mod datagram;
 #[cfg(target_os = "linux")]
 mod epoll;
 mod event;
+pub mod pipe;
 mod poller;
 mod registry;
 pub mod socket;

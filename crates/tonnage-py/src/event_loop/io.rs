@@ -8,7 +8,8 @@ use tonnage_core::reactor::Fd;
 use super::call_args::CallArgs;
 use super::sources::{Direction, Watcher};
 use super::{EventLoop, Handle, handle};
-use crate::cpython::{Native, Object};
+use crate::cpython::{Native, Object, Owned};
+use crate::future::Future;
 use crate::transports::AnyTransport;
 use crate::{errors, names};
 
@@ -66,14 +67,38 @@ impl EventLoop {
         self.watch(py, fd, direction, Watcher::Transport(transport))
     }
 
+    /// Lets a future wait for a descriptor.
+    pub(crate) fn watch_future(
+        &self,
+        py: Python<'_>,
+        fd: Fd,
+        direction: Direction,
+        future: Owned<Future>,
+    ) -> PyResult<()> {
+        self.watch(py, fd, direction, Watcher::Future(future))
+    }
+
+    /// The future waits no more; whoever has taken its place goes on.
+    pub(crate) fn unwatch_future(
+        &self,
+        py: Python<'_>,
+        fd: Fd,
+        direction: Direction,
+        future: &Bound<'_, Future>,
+    ) -> PyResult<()> {
+        if self.sources.with(py, |sources| sources.has_future(fd, direction, future)) {
+            self.unwatch(py, fd, direction)?;
+        }
+        Ok(())
+    }
+
     /// Nobody waits for the socket in this direction any more.
     pub(crate) fn unwatch(&self, py: Python<'_>, fd: Fd, direction: Direction) -> PyResult<bool> {
-        let (outcome, watcher) = self.sources.with(py, |sources| sources.unwatch(fd, direction));
+        let watcher = self.sources.with(py, |sources| sources.unwatch(fd, direction));
         let found = watcher.is_some();
         if let Some(Watcher::Handle(handle)) = watcher {
             handle::cancel(handle.bind(py))?;
         }
-        outcome.map_err(errors::os_error)?;
         Ok(found)
     }
 

@@ -21,9 +21,9 @@ pub(crate) enum Ready {
     Expire(Owned<DeadlineBlock>),
     /// A limiter for which the time has come to serve those who wait.
     Serve(Owned<Limiter>),
-    /// A transport whose socket has bytes.
+    /// A transport whose descriptor is readable.
     Readable(AnyTransport),
-    /// A transport whose socket takes bytes.
+    /// A transport whose descriptor is writable.
     Writable(AnyTransport),
 }
 

@@ -4,19 +4,20 @@
 
 use pyo3::prelude::*;
 
-use super::{DatagramTransport, SocketTransport};
+use super::{DatagramTransport, StreamTransport};
+use crate::cpython::native_class::exact;
 use crate::cpython::{Object, Owned, Visit};
 
 pub(crate) struct AnyTransport(Owned<PyAny>);
 
 enum Kind<'a, 'py> {
-    Socket(&'a Bound<'py, SocketTransport>),
+    Stream(&'a Bound<'py, StreamTransport>),
     Datagram(&'a Bound<'py, DatagramTransport>),
 }
 
-impl From<&Bound<'_, SocketTransport>> for AnyTransport {
+impl From<&Bound<'_, StreamTransport>> for AnyTransport {
     #[inline]
-    fn from(transport: &Bound<'_, SocketTransport>) -> Self {
+    fn from(transport: &Bound<'_, StreamTransport>) -> Self {
         Self(transport.as_any().into())
     }
 }
@@ -31,10 +32,13 @@ impl From<&Bound<'_, DatagramTransport>> for AnyTransport {
 impl AnyTransport {
     #[inline]
     fn kind<'a, 'py>(transport: &'a Object<'py>) -> Kind<'a, 'py> {
-        if let Ok(transport) = transport.cast() {
-            return Kind::Socket(transport);
+        if let Some(transport) = exact::<DatagramTransport>(transport) {
+            return Kind::Datagram(transport);
         }
-        Kind::Datagram(transport.cast().expect("it was made from one of the kinds"))
+        match transport.cast() {
+            Ok(transport) => Kind::Stream(transport),
+            Err(_) => Kind::Datagram(transport.cast().expect("it was made from one of the kinds")),
+        }
     }
 
     /// The descriptor is readable. Only what must leave the loop comes back as an error.
@@ -42,7 +46,7 @@ impl AnyTransport {
     pub(crate) fn readable(self, py: Python<'_>) -> PyResult<()> {
         let transport = self.0.into_bound(py);
         match Self::kind(&transport) {
-            Kind::Socket(transport) => SocketTransport::readable(transport),
+            Kind::Stream(transport) => StreamTransport::readable(transport),
             Kind::Datagram(transport) => DatagramTransport::readable(transport),
         }
     }
@@ -52,7 +56,7 @@ impl AnyTransport {
     pub(crate) fn writable(self, py: Python<'_>) -> PyResult<()> {
         let transport = self.0.into_bound(py);
         match Self::kind(&transport) {
-            Kind::Socket(transport) => SocketTransport::writable(transport),
+            Kind::Stream(transport) => StreamTransport::writable(transport),
             Kind::Datagram(transport) => DatagramTransport::writable(transport),
         }
     }

@@ -1,4 +1,4 @@
-//! Flow control: `pause_writing` and `resume_writing`, by the bytes that the socket did not take.
+//! Flow control: `pause_writing` and `resume_writing`, by the bytes that were not taken.
 //!
 //! Bytes that merely wait for the end of the turn do not count: asyncio would have sent them already.
 
@@ -6,8 +6,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::SocketTransport;
-use super::socket::{Sending, State};
+use super::StreamTransport;
+use super::stream::{Sending, State};
 use super::telling::Report;
 use crate::cpython::{Native, Object};
 use crate::{errors, names};
@@ -49,13 +49,13 @@ impl FlowControl {
 const HIGH_DEFAULT: i64 = 64 * 1024;
 
 impl State {
-    /// Bytes that the socket did not take.
+    /// Bytes that the socket or the pipe did not take.
     fn unsent(&self) -> usize {
         if self.outgoing.sending == Sending::Blocked { self.outgoing.queue.len_bytes() } else { 0 }
     }
 }
 
-impl SocketTransport {
+impl StreamTransport {
     /// `set_write_buffer_limits(high, low)`.
     pub(super) fn set_limits(
         transport: &Bound<'_, Self>,

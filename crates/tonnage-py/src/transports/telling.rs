@@ -1,8 +1,8 @@
 //! What a transport of any kind tells others: callbacks for the loop, errors, lines of asyncio's log.
 
-use pyo3::exceptions::{PyOSError, PyResourceWarning};
+use pyo3::exceptions::PyResourceWarning;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::cpython::Object;
 use crate::event_loop::EventLoop;
@@ -47,14 +47,14 @@ impl Report<'_, '_> {
         event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
     }
 
-    /// Tells of an error that ends the transport; one of the network is no news, and only logged in debug mode.
+    /// Tells of an error that ends the transport; one that is expected is no news, and only logged in debug mode.
     #[cold]
-    pub(super) fn send_fatal(self, message: &str, error: PyErr) -> PyResult<()> {
-        let transport = self.transport;
-        let py = transport.py();
-        if !error.is_instance_of::<PyOSError>(py) {
+    pub(super) fn send_fatal(self, message: &str, error: PyErr, is_expected: bool) -> PyResult<()> {
+        if !is_expected {
             return self.send(message, error);
         }
+        let transport = self.transport;
+        let py = transport.py();
         if self.event_loop.is_none_or(|event_loop| !event_loop.get().debug()) {
             return Ok(());
         }
@@ -65,25 +65,24 @@ impl Report<'_, '_> {
     }
 }
 
-/// In debug mode: `logger.debug(format, transport)`.
+/// In debug mode: `logger.debug(format, transport)`, or another level.
 #[inline]
 pub(super) fn log(
     transport: &Object<'_>,
     event_loop: &Bound<'_, EventLoop>,
-    format: &'static str,
+    level: &Bound<'_, PyString>,
+    format: &str,
 ) -> PyResult<()> {
     if !event_loop.get().debug() {
         return Ok(());
     }
-    let py = transport.py();
-    names::asyncio_logger(py)?.call_method1(names::debug(py), (format, transport)).map(drop)
+    names::asyncio_logger(transport.py())?.call_method1(level, (format, transport)).map(drop)
 }
 
-/// Something was sent to a connection that is no more.
-pub(super) fn warn_of_late_write(py: Python<'_>) -> PyResult<()> {
-    names::asyncio_logger(py)?
-        .call_method1(names::warning(py), ("socket.send() raised exception.",))
-        .map(drop)
+/// `logger.warning(text)`.
+#[cold]
+pub(super) fn warn(py: Python<'_>, text: &str) -> PyResult<()> {
+    names::asyncio_logger(py)?.call_method1(names::warning(py), (text,)).map(drop)
 }
 
 /// An open transport was dropped.

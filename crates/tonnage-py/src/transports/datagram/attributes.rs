@@ -21,7 +21,9 @@ pub(super) fn add(slots: &mut Slots<DatagramTransport>) {
     slots.getter(c"_extra", |transport| part(transport, |state| state.extra.as_deref().map(Py::as_any)));
     slots.getter(c"_address", |transport| part(transport, |state| state.remote.address.as_deref()));
     slots.getter(c"_sock_fd", |transport| number(transport, |state| state.fd.into()));
-    slots.getter(c"_conn_lost", |transport| number(transport, |state| state.ending.lost.into()));
+    slots.getter(c"_conn_lost", |transport| {
+        number(transport, |state| i64::from(state.ending.lost) + i64::from(state.ending.late_writes))
+    });
     slots.getter(c"_high_water", |transport| number(transport, |state| state.outgoing.flow.high));
     slots.getter(c"_low_water", |transport| number(transport, |state| state.outgoing.flow.low));
     slots.getter(c"_closing", |transport| flag(transport, |state| state.ending.closing));

@@ -18,7 +18,7 @@ use super::{attributes, closing, methods, opening};
 use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, call, context};
 use crate::event_loop::EventLoop;
 use crate::transports::flow_control::FlowControl;
-use crate::transports::socket::Ending;
+use crate::transports::stream::Ending;
 use crate::transports::telling::Report;
 use crate::{errors, names};
 

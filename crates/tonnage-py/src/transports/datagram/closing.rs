@@ -1,5 +1,6 @@
 //! The end of a datagram transport: `close`, `abort`, fatal errors, and `connection_lost`.
 
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
 use super::DatagramTransport;
@@ -30,7 +31,8 @@ impl DatagramTransport {
     #[cold]
     pub(super) fn fatal_error(transport: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
         let exception = error.value(transport.py()).clone().into_any();
-        let told = Self::teller(transport).send_fatal(message, error);
+        let is_expected = error.is_instance_of::<PyOSError>(transport.py());
+        let told = Self::teller(transport).send_fatal(message, error, is_expected);
         Self::force_close(transport, Some(exception))?;
         told
     }
@@ -39,7 +41,7 @@ impl DatagramTransport {
     pub(super) fn force_close(transport: &Bound<'_, Self>, exception: Option<Object<'_>>) -> PyResult<()> {
         let py = transport.py();
         let unsent = transport.value().state.with(py, |state| {
-            let is_open = state.ending.lost == 0;
+            let is_open = !state.ending.lost;
             state.ending.closing |= is_open;
             is_open.then(|| state.outgoing.drain())
         });
@@ -58,12 +60,9 @@ impl DatagramTransport {
         exception: Option<Object<'_>>,
     ) -> PyResult<()> {
         let py = transport.py();
-        let is_first = transport.value().state.with(py, |state| {
-            let is_first = state.ending.lost == 0;
-            state.ending.lost += u32::from(is_first);
-            is_first
-        });
-        let Some(event_loop) = transport.value().event_loop(py).filter(|_| is_first) else { return Ok(()) };
+        let was_lost =
+            transport.value().state.with(py, |state| std::mem::replace(&mut state.ending.lost, true));
+        let Some(event_loop) = transport.value().event_loop(py).filter(|_| !was_lost) else { return Ok(()) };
         let exception = exception.unwrap_or_else(|| py.None().into_bound(py));
         let callback = transport.getattr(names::_call_connection_lost(py))?;
         call_soon(&event_loop, None, &callback, &[&exception])

@@ -2,7 +2,6 @@
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use super::DatagramTransport;
 use super::addresses;
@@ -10,7 +9,8 @@ use super::class::{Peer, Remote, Sock};
 use crate::cpython::{Args, Native, Parameters};
 use crate::event_loop::EventLoop;
 use crate::names;
-use crate::transports::opening::fill_extra;
+use crate::transports::opening::extra_or_empty;
+use crate::transports::socket::fill_extra;
 use crate::transports::telling::call_soon;
 
 const INIT: Parameters<6> = Parameters {
@@ -32,10 +32,7 @@ pub(super) fn init(transport: &Bound<'_, DatagramTransport>, args: Args<'_, '_>)
     if transport.value().state.with(py, |state| state.extra.is_some()) {
         return Err(PyRuntimeError::new_err("DatagramTransport object is already initialized"));
     }
-    let extra = match extra {
-        Some(extra) => extra.cast_into::<PyDict>()?,
-        None => PyDict::new(py),
-    };
+    let extra = extra_or_empty(py, extra)?;
     fill_extra(&extra, &sock)?;
     let peer = match extra.get_item(names::peername(py))? {
         None => Peer::None,

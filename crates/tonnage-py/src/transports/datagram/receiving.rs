@@ -55,7 +55,7 @@ impl DatagramTransport {
         // Another callback of this turn may have paused or closed it.
         let (is_wanted, in_context) = transport.value().state.with(py, |state| {
             let in_context = state.receiving.context.as_ref().map(|found| found.get_bound(py));
-            (state.receiving.watched && state.ending.lost == 0, in_context)
+            (state.receiving.watched && !state.ending.lost, in_context)
         });
         if !is_wanted {
             return Ok(());
@@ -70,7 +70,7 @@ impl DatagramTransport {
         transport.value().state.with(py, |state| {
             let is_stopping = |event_loop: &Owned<EventLoop>| event_loop.bind(py).get().is_stopping();
             state.receiving.watched
-                && state.ending.lost == 0
+                && !state.ending.lost
                 && !state.event_loop.as_ref().is_some_and(is_stopping)
         })
     }
@@ -206,7 +206,7 @@ impl DatagramTransport {
             return Ok(());
         }
         Self::stop_reading(transport)?;
-        log(transport.as_any(), &transport.value().open_loop(py)?, "%r pauses reading")
+        log(transport.as_any(), &transport.value().open_loop(py)?, names::debug(py), "%r pauses reading")
     }
 
     pub(super) fn resume_reading(transport: &Bound<'_, Self>) -> PyResult<()> {
@@ -220,7 +220,7 @@ impl DatagramTransport {
             return Ok(());
         }
         Self::start_reading(transport)?;
-        log(transport.as_any(), &transport.value().open_loop(py)?, "%r resumes reading")
+        log(transport.as_any(), &transport.value().open_loop(py)?, names::debug(py), "%r resumes reading")
     }
 }
 

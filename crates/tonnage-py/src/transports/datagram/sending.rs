@@ -16,8 +16,7 @@ use crate::cpython::buffer::snapshot;
 use crate::cpython::{Native, Object, context};
 use crate::event_loop::Direction;
 use crate::transports::flow_control::{pause_protocol, resume_protocol};
-use crate::transports::telling::warn_of_late_write;
-use crate::transports::writing::LATE_WRITES_MAX;
+use crate::transports::telling::warn;
 use crate::{errors, names};
 
 const SEND_FAILED: &str = "Fatal write error on datagram transport";
@@ -90,13 +89,13 @@ impl DatagramTransport {
         let py = transport.py();
         let late = transport.value().state.with(py, |state| {
             // As in asyncio, one without an address of its own sends until its socket is closed.
-            let is_late = has_own || state.sock.is_none();
-            if is_late { state.ending.note_write() } else { 0 }
+            let is_late = state.ending.lost && (has_own || state.sock.is_none());
+            is_late.then(|| state.ending.note_late_write())
         });
-        if late >= LATE_WRITES_MAX {
-            warn_of_late_write(py)?;
+        if late == Some(true) {
+            warn(py, "socket.send() raised exception.")?;
         }
-        Ok(late == 0)
+        Ok(late.is_none())
     }
 
     #[inline]
@@ -169,10 +168,8 @@ impl DatagramTransport {
         address: Option<&Object<'_>>,
     ) -> PyResult<()> {
         let py = transport.py();
-        let (is_lost, watched, fd) = transport
-            .value()
-            .state
-            .with(py, |state| (state.ending.lost != 0, state.outgoing.watched, state.fd));
+        let (is_lost, watched, fd) =
+            transport.value().state.with(py, |state| (state.ending.lost, state.outgoing.watched, state.fd));
         if is_lost {
             // Nobody will send it any more.
             return Ok(());
@@ -201,7 +198,7 @@ impl DatagramTransport {
         let py = transport.py();
         let (is_wanted, in_context) = transport.value().state.with(py, |state| {
             let in_context = state.outgoing.context.as_ref().map(|found| found.get_bound(py));
-            (state.outgoing.watched && state.ending.lost == 0, in_context)
+            (state.outgoing.watched && !state.ending.lost, in_context)
         });
         if !is_wanted {
             return Ok(());
@@ -229,9 +226,8 @@ impl DatagramTransport {
         }
         Self::resume_senders(transport)?;
         // `resume_writing` may have sent more, or ended it all.
-        let (is_empty, closes) = state.with(py, |state| {
-            (state.outgoing.queue.is_empty(), state.ending.closing && state.ending.lost == 0)
-        });
+        let (is_empty, closes) = state
+            .with(py, |state| (state.outgoing.queue.is_empty(), state.ending.closing && !state.ending.lost));
         if !is_empty {
             return Ok(());
         }
