@@ -1,6 +1,6 @@
 //! The addresses of the latest senders as Python objects, because who sends once sends again, and is answered.
 //!
-//! Measured: making the tuple of an address costs 5 % of an echo of 1 KiB, and so does reading it again.
+//! So each gets the same tuple again, and what `sendto` is given need not be read if it is the latest one.
 
 use std::net::SocketAddr;
 
