@@ -94,6 +94,9 @@ pub(super) struct Datagram {
 /// Each datagram in the queue counts for so much more, so that empty ones count, too: asyncio's `_header_size`.
 const HEADER_LEN: usize = 8;
 
+/// A queue that drained keeps room for so many datagrams.
+const PLACES_KEPT: usize = 64;
+
 impl Outgoing {
     pub(super) fn push(&mut self, py: Python<'_>, datagram: Datagram) {
         self.bytes += datagram.len(py);
@@ -108,6 +111,9 @@ impl Outgoing {
     pub(super) fn pop(&mut self, py: Python<'_>) -> Option<Datagram> {
         let datagram = self.queue.pop_front()?;
         self.bytes -= datagram.len(py);
+        if self.queue.is_empty() {
+            self.queue.shrink_to(PLACES_KEPT);
+        }
         Some(datagram)
     }
 
@@ -237,7 +243,7 @@ impl DatagramTransport {
         found.unwrap_or_else(|| py.None().into_bound(py))
     }
 
-    /// The descriptor, if it is still the socket's: see `SocketTransport::descriptor`.
+    /// The descriptor, if it is still the socket's: see `StreamTransport::descriptor`.
     #[inline]
     pub(super) fn descriptor(&self, py: Python<'_>) -> PyResult<Fd> {
         let (fileno, fd) = self
@@ -255,6 +261,7 @@ impl DatagramTransport {
         Report { transport: transport.as_any(), event_loop, protocol: transport.value().protocol(py) }
     }
 
+    /// Runs `work` in a context, if there is one.
     #[inline]
     pub(super) fn in_context(
         in_context: Option<&Object<'_>>,
