@@ -208,6 +208,8 @@ impl StreamTransport {
                 transport.value().state.with(py, |state| state.reading.watched = true);
                 Ok(())
             }
+            // A pipe to write into is watched only for the end of its reader, which a write is told as well.
+            Err(_) if transport.value().kind(py) == Kind::WritePipe => Ok(()),
             // Nothing would ever arrive.
             Err(error) => Self::read_failed(transport, error),
         }
