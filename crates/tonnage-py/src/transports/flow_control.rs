@@ -46,7 +46,7 @@ impl FlowControl {
 }
 
 /// asyncio's: CPython, Lib/asyncio/transports.py, _FlowControlMixin.
-const HIGH_DEFAULT: i64 = 64 * 1024;
+pub(super) const HIGH_DEFAULT: i64 = 64 * 1024;
 
 impl State {
     /// Bytes that the socket or the pipe did not take.
@@ -63,7 +63,7 @@ impl StreamTransport {
         low: Option<Object<'_>>,
     ) -> PyResult<()> {
         let py = transport.py();
-        let (high, low) = limits(high, low)?;
+        let (high, low) = limits(high, low, HIGH_DEFAULT)?;
         transport.value().state.with(py, |state| {
             state.outgoing.flow.high = high;
             state.outgoing.flow.low = low;
@@ -121,11 +121,15 @@ fn tell_writers(teller: Report<'_, '_>, method: &Bound<'_, PyString>, failed: &s
     }
 }
 
-/// The limits, high and low, as `set_write_buffer_limits(high, low)` was given them.
-pub(super) fn limits(high: Option<Object<'_>>, low: Option<Object<'_>>) -> PyResult<(i64, i64)> {
+/// The high and the low limit, in bytes, of those that were given and the one that is usual.
+pub(super) fn limits(
+    high: Option<Object<'_>>,
+    low: Option<Object<'_>>,
+    high_default: i64,
+) -> PyResult<(i64, i64)> {
     let high = high.as_ref().map(bytes).transpose()?;
     let low = low.as_ref().map(bytes).transpose()?;
-    let high = high.unwrap_or_else(|| low.map_or(HIGH_DEFAULT, |low| low.saturating_mul(4)));
+    let high = high.unwrap_or_else(|| low.map_or(high_default, |low| low.saturating_mul(4)));
     let low = low.unwrap_or(high.div_euclid(4));
     if !(high >= low && low >= 0) {
         return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));

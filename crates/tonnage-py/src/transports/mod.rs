@@ -18,6 +18,7 @@ mod socket;
 mod source;
 mod stream;
 mod telling;
+mod tls;
 mod writing;
 
 pub(crate) use any_kind::AnyTransport;
@@ -25,3 +26,4 @@ pub(crate) use datagram::DatagramTransport;
 pub(crate) use pipe::{ReadPipeTransport, WritePipeTransport};
 pub(crate) use socket::SocketTransport;
 pub(crate) use stream::StreamTransport;
+pub(crate) use tls::{TLSProtocol, TLSTransport};

@@ -8,7 +8,7 @@ use super::DatagramTransport;
 use crate::cpython::{Args, Native, Object, Parameters, Slots};
 use crate::future::to_bool;
 use crate::names;
-use crate::transports::flow_control::{limits, pause_protocol};
+use crate::transports::flow_control::{HIGH_DEFAULT, limits, pause_protocol};
 
 type Transport<'py> = Bound<'py, DatagramTransport>;
 
@@ -139,7 +139,7 @@ fn set_write_buffer_limits<'py>(transport: &Transport<'py>, args: Args<'_, 'py>)
     };
     let py = args.py();
     let [high, low] = args.parse(&PARAMETERS)?.map(|limit| limit.filter(|limit| !limit.is_none()));
-    let (high, low) = limits(high, low)?;
+    let (high, low) = limits(high, low, HIGH_DEFAULT)?;
     let pauses = transport.value().state.with(py, |state| {
         let size = state.outgoing.bytes;
         let flow = &mut state.outgoing.flow;
