@@ -129,6 +129,33 @@ attribute_names!(
     wait,
     setdefault,
     call_soon_threadsafe,
+    read,
+    write,
+    pending,
+    join,
+    wrap_bio,
+    server_side,
+    server_hostname,
+    check_hostname,
+    do_handshake,
+    unwrap,
+    getpeercert,
+    cipher,
+    compression,
+    sslcontext,
+    peercert,
+    ssl_object,
+    _sslobj,
+    _force_close,
+    abort,
+    is_closing,
+    pause_reading,
+    resume_reading,
+    get_extra_info,
+    _do_read,
+    _resume,
+    _check_handshake_timeout,
+    _check_shutdown_timeout,
     _on_time,
     _task_ended,
 );
@@ -168,6 +195,7 @@ imported! {
     asyncio_timer_handle = "asyncio", "TimerHandle";
     /// A subclass of asyncio.Transport, which sendfile asks for.
     asyncio_transport = "asyncio.transports", "_FlowControlMixin";
+    asyncio_tls_transport = "asyncio.sslproto", "_SSLProtocolTransport";
     asyncio_read_transport = "asyncio.transports", "ReadTransport";
     transport_socket = "asyncio.trsock", "TransportSocket";
     buffered_protocol = "asyncio.protocols", "BufferedProtocol";
@@ -176,6 +204,12 @@ imported! {
     release_waiter = "asyncio.tasks", "_release_waiter";
     sendfile_mode = "asyncio.constants", "_SendfileMode";
     shut_wr = "socket", "SHUT_WR";
+    ssl_object_class = "ssl", "SSLObject";
+    memory_bio = "ssl", "MemoryBIO";
+    ssl_error = "ssl", "SSLError";
+    ssl_want_read_error = "ssl", "SSLWantReadError";
+    ssl_syscall_error = "ssl", "SSLSyscallError";
+    certificate_error = "ssl", "CertificateError";
     socket_class = "socket", "socket";
     warn = "warnings", "warn";
     /// A coroutine of the interpreter's own kind, which debuggers look into.
@@ -216,6 +250,11 @@ imported! {
 /// asyncio's logger as its loop sees it at this moment: a test may have put its own there.
 pub(crate) fn loop_logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     py.import("asyncio.base_events")?.getattr("logger")
+}
+
+/// What `ssl=True` calls, as `ssl` has it at this moment: a program may have put its own there.
+pub(crate) fn create_default_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.import("ssl")?.getattr("create_default_context")
 }
 
 /// Looks asyncio's classes up while they are asyncio's, and what a lost task needs to say so when the

@@ -62,13 +62,7 @@ impl StreamTransport {
         low: Option<Object<'_>>,
     ) -> PyResult<()> {
         let py = transport.py();
-        let high = high.as_ref().map(bytes).transpose()?;
-        let low = low.as_ref().map(bytes).transpose()?;
-        let high = high.unwrap_or_else(|| low.map_or(HIGH_DEFAULT, |low| low.saturating_mul(4)));
-        let low = low.unwrap_or(high.div_euclid(4));
-        if !(high >= low && low >= 0) {
-            return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));
-        }
+        let (high, low) = limits(high, low, HIGH_DEFAULT)?;
         transport.value().state.with(py, |state| {
             state.outgoing.flow.high = high;
             state.outgoing.flow.low = low;
@@ -111,6 +105,22 @@ impl StreamTransport {
             Err(error) => Self::report(transport, failed, error),
         }
     }
+}
+
+/// The high and the low limit, in bytes, of those that were given and the one that is usual.
+pub(super) fn limits(
+    high: Option<Object<'_>>,
+    low: Option<Object<'_>>,
+    high_default: i64,
+) -> PyResult<(i64, i64)> {
+    let high = high.as_ref().map(bytes).transpose()?;
+    let low = low.as_ref().map(bytes).transpose()?;
+    let high = high.unwrap_or_else(|| low.map_or(high_default, |low| low.saturating_mul(4)));
+    let low = low.unwrap_or(high.div_euclid(4));
+    if !(high >= low && low >= 0) {
+        return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));
+    }
+    Ok((high, low))
 }
 
 /// A number of bytes; asyncio takes fractions too.

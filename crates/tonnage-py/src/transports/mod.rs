@@ -15,8 +15,10 @@ mod reading;
 mod socket;
 mod source;
 mod stream;
+mod tls;
 mod writing;
 
 pub(crate) use pipe::{ReadPipeTransport, WritePipeTransport};
 pub(crate) use socket::SocketTransport;
 pub(crate) use stream::StreamTransport;
+pub(crate) use tls::{TLSProtocol, TLSTransport};

@@ -12,13 +12,13 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use tonnage_core::reactor::socket;
 use tonnage_core::write_queue::WriteQueue;
 
-use super::StreamTransport;
 use super::file_waiter::wake;
 use super::source::{Descriptor, Kind};
 use super::stream::Sending;
+use super::{StreamTransport, TLSProtocol};
 use crate::cpython::buffer::snapshot;
 use crate::cpython::{Native, Object, Owned};
-use crate::event_loop::Direction;
+use crate::event_loop::{Direction, EventLoop};
 use crate::{errors, names};
 
 /// So much waits for the end of the turn, and not more: asyncio's high-water mark, and about what a
@@ -137,10 +137,41 @@ impl StreamTransport {
             return Self::send(transport);
         }
         if sending == Sending::Idle {
-            transport.value().state.with(py, |state| state.outgoing.sending = Sending::AtEndOfTurn);
-            event_loop.get().flush_later(py, Owned::from(transport));
+            Self::hold(transport, &event_loop);
         }
         Ok(())
+    }
+
+    /// Sends when the turn ends.
+    fn hold(transport: &Bound<'_, Self>, event_loop: &Bound<'_, EventLoop>) {
+        let py = transport.py();
+        transport.value().state.with(py, |state| state.outgoing.sending = Sending::AtEndOfTurn);
+        event_loop.get().flush_later(py, Owned::from(transport));
+    }
+
+    /// TLS has something to send: will it be asked for that when the turn ends?
+    pub(super) fn asks_at_end_of_turn(transport: &Bound<'_, Self>) -> bool {
+        let py = transport.py();
+        let sending =
+            transport.value().state.with(py, |state| (!state.ending.lost).then_some(state.outgoing.sending));
+        match (sending, transport.value().event_loop(py)) {
+            (Some(Sending::AtEndOfTurn), _) => true,
+            (Some(Sending::Idle), Some(event_loop)) if event_loop.get().is_own_thread() => {
+                Self::hold(transport, &event_loop);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// TLS that waits for the end of the turn, if that is what the transport waits for.
+    fn waiting_tls<'py>(transport: &Bound<'py, Self>) -> Option<Bound<'py, TLSProtocol>> {
+        let py = transport.py();
+        let protocol = transport.value().state.with(py, |state| {
+            let protocol = state.protocol.as_ref().filter(|_| state.outgoing.sending == Sending::AtEndOfTurn);
+            protocol.map(|protocol| protocol.get_bound(py))
+        });
+        protocol.and_then(|protocol| TLSProtocol::of(&protocol).cloned())
     }
 
     /// The turn in which it was written to is over. Only what must leave the loop comes back as an error.
@@ -183,6 +214,9 @@ impl StreamTransport {
 
     fn try_send(transport: &Bound<'_, Self>) -> PyResult<Sent> {
         let py = transport.py();
+        if let Some(tls) = Self::waiting_tls(transport) {
+            TLSProtocol::hand_over(&tls)?;
+        }
         let state = &transport.value().state;
         let into = transport.value().descriptor(py)?;
         let sent = state.with(py, |state| send_queue(into, &mut state.outgoing.queue));
@@ -205,6 +239,9 @@ impl StreamTransport {
     /// In a forked child: drops what only waits for the end of the turn, because the parent sends it.
     pub(crate) fn forget_held(transport: &Bound<'_, Self>) {
         let py = transport.py();
+        if let Some(tls) = Self::waiting_tls(transport) {
+            TLSProtocol::forget_backlog(&tls);
+        }
         let held = transport.value().state.with(py, |state| {
             let is_held = state.outgoing.sending == Sending::AtEndOfTurn;
             is_held.then(|| {
