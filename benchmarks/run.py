@@ -123,6 +123,7 @@ def measure_network(
     if client is None:
         skip(skipped, "network", "the client cannot be built (is cargo installed?)")
         return
+    results["network_loops"] = loops
     if cases:
         results["network"] = network.measure(cases, loops, arguments.rounds, client, say)
     if traced:
@@ -158,7 +159,6 @@ def main() -> None:
     results: dict[str, Any] = {
         "machine": machine.describe(found, machine.raise_priority()),
         "loops": loops,
-        "network_loops": network_loops,
         "rounds": arguments.rounds,
         "skipped": skipped,
     }

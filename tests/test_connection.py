@@ -550,6 +550,7 @@ def test_file_is_sent_over_tls_by_reading_it(loop, run, contexts, tmp_path):
             await asyncio.sleep(0.001)
         assert transport.get_protocol() is client
         await end(transport)
+        accepted[0].transport.close()
         server.close()
 
     run(main())

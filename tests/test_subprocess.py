@@ -509,18 +509,6 @@ def test_child_that_cannot_be_watched_is_killed_and_reaped(run, asyncio_since, m
     run(main())
 
 
-@pytest.mark.parametrize(
-    "code", ["pass", "import os; os.close(0)", "import os, time; os.close(0); time.sleep(0.1)"]
-)
-def test_child_that_does_not_read_its_input_is_no_error(run, code):
-    async def main():
-        child = await python(f"{code}; print('done')", stdin=PIPE, stdout=PIPE)
-        out, _ = await asyncio.wait_for(child.communicate(b"x" * 1_000_000), 20)
-        assert (out, child.returncode) == (b"done\n", 0)
-
-    run(main())
-
-
 def test_child_that_ignores_the_end_of_its_input_goes_on(run):
     async def main():
         child = await python(
@@ -539,21 +527,6 @@ def test_large_input_and_output_pass_each_other(run):
         payload = os.urandom(3_000_000)
         out, _ = await asyncio.wait_for(child.communicate(payload), 20)
         assert out == payload
-
-    run(main())
-
-
-def test_drain_waits_for_a_child_that_does_not_read(run):
-    async def main():
-        child = await asyncio.create_subprocess_exec("sleep", "60", stdin=PIPE)
-        child.stdin.write(b"x" * 1_000_000)
-        draining = asyncio.ensure_future(child.stdin.drain())
-        await asyncio.sleep(0.01)
-        assert not draining.done()
-        child.kill()
-        with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            await asyncio.wait_for(draining, 20)
-        await child.wait()
 
     run(main())
 

@@ -1105,6 +1105,131 @@ class TLSTransport(asyncio.Transport):
         """Return the current size of the read buffer."""
 
 @disjoint_base
+class DatagramTransport(asyncio.DatagramTransport):
+    """A transport of datagrams over a socket.
+
+    It serves UDP and Unix datagrams, and sockets of other families by the socket's own methods. A datagram
+    leaves at once, or waits in line while the socket takes none.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket,
+        protocol: asyncio.BaseProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None: ...
+    @property
+    def _closing(self) -> bool: ...
+    @property
+    def _paused(self) -> bool: ...
+    def sendto(self, data: bytes | bytearray | memoryview[Any], addr: Any = None) -> None:
+        """Send data to the transport.
+
+        It never waits: what the socket does not take yet is kept, and `pause_writing()` tells the protocol
+        when that is too much. A bytes object is kept as it is; of anything else a copy is kept. An error of
+        the network is told to the protocol's `error_received()`, and ends nothing.
+
+        Args:
+            data: One datagram; an empty one is sent, too.
+            addr: Where to; by default the `remote_addr` of the endpoint. A host name is resolved while the
+                loop waits, so prefer a literal address.
+
+        Raises:
+            TypeError: `data` is no bytes-like object.
+            ValueError: The endpoint has another `remote_addr`.
+        """
+
+    def close(self) -> None:
+        """Close the transport when buffered data is flushed.
+
+        Nothing is received any more. The protocol's `connection_lost(None)` comes last.
+        """
+
+    def abort(self) -> None:
+        """Close the transport immediately.
+
+        Buffered data is lost. The protocol's `connection_lost(None)` comes in the loop's next turn.
+        """
+
+    def is_closing(self) -> bool:
+        """Return True if the transport is closing or closed."""
+
+    def is_reading(self) -> bool:
+        """Return True if the transport is receiving."""
+
+    def pause_reading(self) -> None:
+        """Pause the receiving end.
+
+        No datagram comes to the protocol until `resume_reading()`; the kernel keeps what fits its buffer. A second call does nothing.
+        """
+
+    def resume_reading(self) -> None:
+        """Resume the receiving end.
+
+        A second call does nothing.
+        """
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Set a new protocol.
+
+        It gets all that comes from now on. `connection_made()` is not called.
+        """
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the current protocol."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Get optional transport information.
+
+        Args:
+            name: `socket`, `sockname` or `peername`; `dropped` is how many datagrams the kernel dropped
+                because the socket's receive buffer was full, while the socket is open.
+            default: What to return if there is no such information.
+        """
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the high- and low-water limits for write flow control.
+
+        The protocol's `pause_writing()` is called when more than `high` bytes wait, and `resume_writing()`
+        when no more than `low` are left. Each datagram counts for 8 bytes more than it has.
+
+        Args:
+            high: In bytes; by default 64 KiB, or four times `low`.
+            low: In bytes; by default a quarter of `high`.
+
+        Raises:
+            ValueError: Not `high >= low >= 0`.
+        """
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Get the high and low watermarks for write flow control.
+
+        Returns:
+            The low one, then the high one, in bytes.
+        """
+
+    def get_write_buffer_size(self) -> int:
+        """Return the current size of the write buffer.
+
+        In bytes, with 8 more for each datagram; what has gone to the kernel does not count.
+        """
+
+    def _start_reading(self) -> None:
+        """Start to read, once connection_made() was called."""
+
+    def _call_connection_lost(self, exc: BaseException | None, /) -> None:
+        """Tell the protocol, and close the socket."""
+
+    def _force_close(self, exc: BaseException | None, /) -> None:
+        """Close the transport immediately, because of an error."""
+
+    def _fatal_error(self, exc: BaseException, message: str = ...) -> None:
+        """Report an error, and close the transport."""
+
+@disjoint_base
 class TaskGroup(_AsyncioTaskGroup):
     """Tasks that belong together, in a block that ends when all of them have ended.
 

@@ -103,8 +103,8 @@ class Server(base_events.Server):
         # None once `close()` was called.
         self._sockets: list[socket] | None = sockets
         self._clients: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
-        # Transports of CPython 3.12 and before do not name themselves when they attach.
-        self._unnamed_clients = 0
+        # Transports of CPython 3.12 and before do not name themselves when they attach, and count as well.
+        self._open = 0
         # None once the server is closed and its last connection is gone.
         self._waiters: list[asyncio.Future[None]] | None = []
         self._protocol_factory = protocol_factory
@@ -139,7 +139,7 @@ class Server(base_events.Server):
         """Return how many connections are open, and what became of those that came."""
         counts = self._counts
         return ServerStats(
-            connections=self._connections(),
+            connections=self._open,
             max_connections=self._max_connections,
             peak=counts.peak,
             accepting=self._serving and not self._paused,
@@ -187,7 +187,7 @@ class Server(base_events.Server):
         if forever is not None and not forever.done():
             forever.cancel()
             self._serving_forever_fut = None
-        if self._has_no_clients():
+        if self._open == 0:
             self._wakeup()
 
     def close_clients(self) -> None:
@@ -233,23 +233,21 @@ class Server(base_events.Server):
 
     def _attach(self, transport: asyncio.Transport | None = None) -> None:
         """Called by a transport of this server when it is made."""
-        if transport is None:
-            self._unnamed_clients += 1
-        else:
+        if transport is not None:
             self._clients.add(transport)
-        self._counts.peak = max(self._counts.peak, self._connections())
+        self._open += 1
+        self._counts.peak = max(self._counts.peak, self._open)
 
     def _detach(self, transport: asyncio.Transport | None = None) -> None:
         """Called by a transport of this server when its connection is lost or it is collected."""
-        if transport is None:
-            self._unnamed_clients -= 1
-        else:
+        if transport is not None:
             self._clients.discard(transport)
+        self._open -= 1
         if self._paused and not self._is_full() and not self._loop.is_closed():
             # There is room, and a descriptor is free.
             for acceptor in list(self._paused):
                 acceptor.resume()
-        if self._sockets is None and self._has_no_clients():
+        if self._sockets is None and self._open == 0:
             self._wakeup()
 
     def _pause(self, acceptor: Acceptor, reason: PauseReason) -> None:
@@ -257,14 +255,8 @@ class Server(base_events.Server):
         self._counts.paused[reason] += 1
         self._paused.add(acceptor)
 
-    def _connections(self) -> int:
-        return len(self._clients) + self._unnamed_clients
-
     def _is_full(self) -> bool:
-        return self._max_connections is not None and self._connections() >= self._max_connections
-
-    def _has_no_clients(self) -> bool:
-        return self._connections() == 0
+        return self._max_connections is not None and self._open >= self._max_connections
 
     def _wakeup(self) -> None:
         waiters, self._waiters = self._waiters, None

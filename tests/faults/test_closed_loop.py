@@ -177,7 +177,7 @@ def test_closing_from_a_callback_is_refused_and_the_loop_goes_on() -> None:
 
 
 def test_threads_that_use_a_loop_while_it_is_closed_are_told() -> None:
-    rounds = 300 if "TONNAGE_LONG" in os.environ else 20
+    rounds = 300 if "TONNAGE_LONG" in os.environ else 8
     program = f"""
         told = []
         sys.setswitchinterval(0.0001)

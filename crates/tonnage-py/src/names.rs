@@ -90,6 +90,12 @@ attribute_names!(
     resume_writing,
     get_buffer,
     buffer_updated,
+    datagram_received,
+    error_received,
+    recvfrom,
+    sendto,
+    family,
+    dropped,
     fileno,
     errno,
     recv,
@@ -196,6 +202,9 @@ imported! {
     /// A subclass of asyncio.Transport, which sendfile asks for.
     asyncio_transport = "asyncio.transports", "_FlowControlMixin";
     asyncio_tls_transport = "asyncio.sslproto", "_SSLProtocolTransport";
+    /// A subclass of both of asyncio's classes there.
+    datagram_class = "tonnage.datagram", "DatagramClass";
+    python_socket = "_socket", "socket";
     asyncio_read_transport = "asyncio.transports", "ReadTransport";
     transport_socket = "asyncio.trsock", "TransportSocket";
     buffered_protocol = "asyncio.protocols", "BufferedProtocol";
@@ -259,6 +268,8 @@ pub(crate) fn create_default_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny
 
 /// Looks asyncio's classes up while they are asyncio's, and what a lost task needs to say so when the
 /// interpreter ends and nothing can be imported any more.
+/// Looks asyncio's classes up while they are asyncio's, and what a lost task or transport needs to say so when
+/// the interpreter ends and nothing can be imported any more.
 pub(crate) fn keep_asyncio_classes(py: Python<'_>) -> PyResult<()> {
     let of_loops = [
         asyncio_future,
@@ -274,9 +285,15 @@ pub(crate) fn keep_asyncio_classes(py: Python<'_>) -> PyResult<()> {
     for class in of_loops.into_iter().chain(of_locks).chain(of_queues) {
         class(py)?;
     }
-    for needed_late in
-        [cancelled_error, invalid_state_error, format_callback_source, future_repr_info, format_coroutine]
-    {
+    let at_the_end = [
+        cancelled_error,
+        invalid_state_error,
+        format_callback_source,
+        future_repr_info,
+        format_coroutine,
+        warn,
+    ];
+    for needed_late in at_the_end {
         needed_late(py)?;
     }
     Ok(())

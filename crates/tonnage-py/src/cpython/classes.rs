@@ -35,7 +35,8 @@ use crate::sync::{
 };
 use crate::task::{Task, TaskWakeup};
 use crate::transports::{
-    ReadPipeTransport, SocketTransport, StreamTransport, TLSProtocol, TLSTransport, WritePipeTransport,
+    DatagramTransport, ReadPipeTransport, SocketTransport, StreamTransport, TLSProtocol, TLSTransport,
+    WritePipeTransport,
 };
 
 macro_rules! native_class {
@@ -128,6 +129,7 @@ native_classes! {
     [TimerHandle: Handle, first field handle]
     [TLSProtocol, extras]
     [TLSTransport, extras]
+    [DatagramTransport, extras]
     [StreamTransport, extras]
     [SocketTransport: StreamTransport, first field stream]
     [ReadPipeTransport: StreamTransport, first field stream]

@@ -15,7 +15,7 @@ use super::source::{Descriptor, Kind};
 use super::stream::Into;
 use super::{StreamTransport, TLSProtocol};
 use crate::cpython::buffer::{Lent, filled};
-use crate::cpython::{Native, Object, Owned};
+use crate::cpython::{Native, Object};
 use crate::event_loop::Direction;
 use crate::{errors, names};
 
@@ -46,7 +46,7 @@ fn receive(py: Python<'_>, from: Descriptor, into: Into) -> PyResult<io::Result<
     }))
 }
 
-fn is_not_ready(error: &io::Error) -> bool {
+pub(super) fn is_not_ready(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
@@ -208,11 +208,13 @@ impl StreamTransport {
         });
         let Some(fd) = starts else { return Ok(()) };
         let event_loop = transport.value().open_loop(py)?;
-        match event_loop.get().watch_transport(py, fd, Direction::Read, Owned::from(transport)) {
+        match event_loop.get().watch_transport(py, fd, Direction::Read, transport.into()) {
             Ok(()) => {
                 transport.value().state.with(py, |state| state.reading.watched = true);
                 Ok(())
             }
+            // A pipe to write into is watched only for the end of its reader, which a write is told as well.
+            Err(_) if transport.value().kind(py) == Kind::WritePipe => Ok(()),
             // Nothing would ever arrive.
             Err(error) => Self::read_failed(transport, error),
         }

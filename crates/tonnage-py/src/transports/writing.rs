@@ -15,7 +15,7 @@ use tonnage_core::write_queue::WriteQueue;
 use super::file_waiter::wake;
 use super::source::{Descriptor, Kind};
 use super::stream::Sending;
-use super::{StreamTransport, TLSProtocol};
+use super::{StreamTransport, TLSProtocol, telling};
 use crate::cpython::buffer::snapshot;
 use crate::cpython::{Native, Object, Owned};
 use crate::event_loop::{Direction, EventLoop};
@@ -27,9 +27,6 @@ const HELD_MAX: usize = 64 * 1024;
 
 /// Until a write that the kernel had no memory for is tried again: a few packets' time, and no busy loop.
 const SEND_AGAIN_S: f64 = 0.02;
-
-/// asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
-const LATE_WRITES_MAX: u32 = 5;
 
 /// What came of an attempt to send all that is queued.
 enum Sent {
@@ -111,13 +108,10 @@ impl StreamTransport {
         let (late, kind) = transport.value().state.with(py, |state| {
             let ending = &mut state.ending;
             let is_late = ending.lost || (ending.closing && state.source.kind == Kind::WritePipe);
-            if is_late {
-                ending.late_writes = ending.late_writes.saturating_add(1);
-            }
-            (is_late.then_some(ending.late_writes), state.source.kind)
+            (is_late.then(|| ending.note_late_write()), state.source.kind)
         });
-        if late.is_some_and(|late| late >= LATE_WRITES_MAX) {
-            names::asyncio_logger(py)?.call_method1(names::warning(py), (kind.wrote_late(),))?;
+        if late == Some(true) {
+            telling::warn(py, kind.wrote_late())?;
         }
         Ok(late.is_none())
     }
@@ -287,7 +281,7 @@ impl StreamTransport {
             Self::resume_writers(transport)?;
         } else {
             let event_loop = transport.value().open_loop(py)?;
-            let watched = event_loop.get().watch_transport(py, fd, Direction::Write, Owned::from(transport));
+            let watched = event_loop.get().watch_transport(py, fd, Direction::Write, transport.into());
             if let Err(error) = watched {
                 // Nothing would ever leave.
                 return Self::write_failed(transport, error);

@@ -11,6 +11,7 @@ use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyDict, PyString};
 
+use super::super::telling;
 use super::engine::Engine;
 use super::flow_control::Limits;
 use super::lower::Lower;
@@ -422,10 +423,7 @@ impl TLSProtocol {
     /// In debug mode: `logger.debug(format, protocol)`.
     pub(super) fn log(protocol: &Bound<'_, Self>, format: &str) -> PyResult<()> {
         let py = protocol.py();
-        if !protocol.value().event_loop(py)?.get().debug() {
-            return Ok(());
-        }
-        names::asyncio_logger(py)?.call_method1(names::debug(py), (format, protocol)).map(drop)
+        telling::log(protocol.as_any(), &protocol.value().event_loop(py)?, names::debug(py), format)
     }
 }
 
