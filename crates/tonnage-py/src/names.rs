@@ -201,7 +201,6 @@ imported! {
     asyncio_timer_handle = "asyncio", "TimerHandle";
     /// A subclass of asyncio.Transport, which sendfile asks for.
     asyncio_transport = "asyncio.transports", "_FlowControlMixin";
-    asyncio_tls_transport = "asyncio.sslproto", "_SSLProtocolTransport";
     /// A subclass of both of asyncio's classes there.
     datagram_class = "tonnage.datagram", "DatagramClass";
     python_socket = "_socket", "socket";
@@ -267,17 +266,8 @@ pub(crate) fn create_default_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny
     py.import("ssl")?.getattr("create_default_context")
 }
 
-/// Looks asyncio's classes up while they are asyncio's, and what a lost task needs to say so when the
-/// interpreter ends and nothing can be imported any more.
 /// Looks asyncio's classes up while they are asyncio's, and what a lost task or transport needs to say so when
 /// the interpreter ends and nothing can be imported any more.
-/// What `ssl=True` calls, as `ssl` has it at this moment: a program may have put its own there.
-pub(crate) fn create_default_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    py.import("ssl")?.getattr("create_default_context")
-}
-
-/// Looks asyncio's classes up while they are asyncio's, and what a lost task needs to say so when the
-/// interpreter ends and nothing can be imported any more.
 pub(crate) fn keep_asyncio_classes(py: Python<'_>) -> PyResult<()> {
     let of_loops = [
         asyncio_future,

@@ -127,8 +127,6 @@ native_classes! {
     [TaskWakeup, vectorcall]
     [Handle, extras]
     [TimerHandle: Handle, first field handle]
-    [TLSProtocol, extras]
-    [TLSTransport, extras]
     [DatagramTransport, extras]
     [TLSProtocol, extras]
     [TLSTransport, extras]
