@@ -34,7 +34,7 @@ test:  ## Run all tests on every CPython found (ARGS: for pytest)
 check:  ## What must pass before a commit: fmt, lint, types, test
 	@$(PYTHON3) tools/run_lint.py && $(PYTHON3) tools/run_types.py $(PY) && $(PYTHON3) tools/run_tests.py --py "$(PY)"
 
-bench:  ## Measure against asyncio, uvloop and rloop (release build)
+bench:  ## Measure against asyncio, uvloop and other loops (release build)
 	@$(PYTHON3) tools/run_release.py --py "$(PY)" benchmarks/run.py $(ARGS)
 
 conformance:  ## Run CPython's own test_asyncio on tonnage, on every CPython found

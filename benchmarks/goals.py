@@ -8,6 +8,10 @@ Ratios are peer over ours, taken in the same run: 4 means four times as fast.
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
+
+from loops import LOOPS
+
 UNCHANGED = {
     "tg_batch": {"asyncio": 4.0},
     "sleep0": {"asyncio": 7.0},
@@ -42,8 +46,16 @@ NATIVE = {
     "pingpong": {"asyncio": 11.0, "uvloop": 6.0},
 }
 
-NETWORK = {"uvloop": 1.0}
-"""CPU of the server per request: at most uvloop's, at every size, for echo and for HTTP."""
+NETWORK = {
+    "*": ("uvloop",),
+    "tcp-sockets-*": ("rloop",),
+    "tls-*": ("asyncio+aiofastnet", "uvloop+aiofastnet"),
+    "tcp-sendfile-*": ("asyncio",),
+    "http-two-writes": ("zuvloop", "blazio"),
+    "*-uvicorn": ("zuvloop", "blazio"),
+    "*-aiohttp": ("zuvloop", "blazio"),
+}
+"""CPU of the server per request: at most that of these peers, in cases of these patterns."""
 
 ON_LOOPS_OF_OTHERS = {"asyncio+tonnage": {"asyncio": 1.0}, "uvloop+tonnage": {"uvloop": 1.0}}
 
@@ -58,3 +70,10 @@ def operation_goals(loop: str, operation: str) -> dict[str, float]:
     if loop == "tonnage-native":
         return NATIVE.get(operation, {})
     return ON_LOOPS_OF_OTHERS.get(loop, {})
+
+
+def network_goals(loop: str, case: str) -> dict[str, float]:
+    """Return the peers that `loop` has to be level with when it serves `case`."""
+    if LOOPS[loop].module != "tonnage":
+        return {}
+    return {peer: 1.0 for pattern, peers in NETWORK.items() if fnmatch(case, pattern) for peer in peers}

@@ -6,6 +6,8 @@ import asyncio
 import importlib
 import importlib.metadata
 import inspect
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,18 +36,35 @@ class LoopChoice:
     name: str
     module: str
     names_module: str = "asyncio"
+    network_module: str | None = None
+    """A module that replaces the loop's methods that make transports: it has `patch_loop()`."""
+    oldest: tuple[int, int] = (3, 10)
+    """The first CPython that it has a release for."""
+
+    def modules(self) -> list[str]:
+        return [self.module, self.names_module, *filter(None, [self.network_module])]
 
     def missing(self) -> str | None:
-        """Say why this loop cannot run here, or return None."""
+        """Say why this loop cannot run here, or return None.
+
+        It is tried in a process of its own: one that crashes must not end the benchmark,
+        and one that changes other modules as it is imported must not do so here.
+        """
+        if sys.version_info < self.oldest:
+            return "needs CPython {}.{}".format(*self.oldest)
+        command = [sys.executable, __file__, self.name]
         try:
-            self.new_event_loop().close()
-            importlib.import_module(self.names_module)
-        except Exception as error:
-            return f"{type(error).__name__}: {error}"
-        return None
+            tried = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        except subprocess.TimeoutExpired:
+            return "hangs when a loop is made"
+        if tried.returncode == 0:
+            return None
+        return (tried.stderr.strip() or f"exit code {tried.returncode}").splitlines()[-1]
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
         loop: asyncio.AbstractEventLoop = importlib.import_module(self.module).new_event_loop()
+        if self.network_module is not None:
+            importlib.import_module(self.network_module).patch_loop(loop)
         return loop
 
     def names(self) -> SimpleNamespace:
@@ -86,6 +105,11 @@ LOOPS = {
         LoopChoice("asyncio", "asyncio"),
         LoopChoice("uvloop", "uvloop"),
         LoopChoice("rloop", "rloop"),
+        LoopChoice("zuvloop", "zuvloop", oldest=(3, 14)),
+        LoopChoice("blazio", "blazio", oldest=(3, 12)),
+        LoopChoice("rsloop", "rsloop"),
+        LoopChoice("asyncio+aiofastnet", "asyncio", network_module="aiofastnet"),
+        LoopChoice("uvloop+aiofastnet", "uvloop", network_module="aiofastnet"),
         LoopChoice("tonnage", "tonnage"),
         LoopChoice("tonnage-native", "tonnage", names_module="tonnage"),
         LoopChoice("asyncio+tonnage", "asyncio", names_module="tonnage"),
@@ -94,11 +118,39 @@ LOOPS = {
 }
 
 DEFAULT_LOOPS = ("asyncio", "uvloop", "rloop", "tonnage", "tonnage-native")
+NETWORK_LOOPS = (
+    "asyncio",
+    "uvloop",
+    "rloop",
+    "zuvloop",
+    "blazio",
+    "rsloop",
+    "asyncio+aiofastnet",
+    "uvloop+aiofastnet",
+    "tonnage",
+)
+"""What servers and system calls are measured on, where no loops are named."""
 
 
 def differ_in_loop(loops: Sequence[str]) -> list[str]:
     """Return `loops` without those that only differ in the names that operations use."""
-    found: dict[str, str] = {}
+    found: dict[tuple[str, str | None], str] = {}
     for loop in loops:
-        found.setdefault(LOOPS[loop].module, loop)
+        found.setdefault((LOOPS[loop].module, LOOPS[loop].network_module), loop)
     return list(found.values())
+
+
+def differ_in_names(loops: Sequence[str]) -> list[str]:
+    """Return `loops` without those that only differ in how they make transports."""
+    return [loop for loop in loops if LOOPS[loop].network_module is None]
+
+
+def main() -> None:
+    """Make one loop, to see that it can be made here: `loops.py LOOP`."""
+    choice = LOOPS[sys.argv[1]]
+    choice.new_event_loop().close()
+    importlib.import_module(choice.names_module)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@ from loops import LOOPS, build_profile, version
 
 
 def describe(loops: list[str], nice: int) -> dict[str, Any]:
-    modules = [module for name in loops for module in (LOOPS[name].module, LOOPS[name].names_module)]
+    modules = [module for name in loops for module in LOOPS[name].modules()]
     versions = {module: version(module) for module in modules}
     profiles = {"tonnage": build_profile()} if "tonnage" in modules else {}
     return {

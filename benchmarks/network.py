@@ -1,8 +1,10 @@
 """CPU time of a server process per request, each loop in turn, minimum of rounds.
 
 Server and client are processes of their own, and the client is not in Python
-(`load_client`). The server's CPU clock is read just before and just after each
-run of the client, so that what the client costs is not in it.
+(`load_client`, or `wrk`). The server's CPU clock is read just before and just after
+each run of the client, so that what the client costs is not in it. In the cases of
+processes, the one that is measured has no client: it is told a number, and starts
+processes or talks to one so many times.
 
 Both run on one CPU. On two, a server that wakes a sleeping client pays for waking
 the other CPU, and whether the scheduler puts them on one or on two changes from
@@ -16,17 +18,28 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from child import HERE, Child, ChildError
+import certificate
+import wrk
+from child import HERE, Child, ChildError, CrashedError
 
 CONNECTIONS = 10
 KIB = 1024
+PATIENCE_S = 60.0
+"""A server or a client that says nothing for so long has hung: a round takes less than a second."""
+
 REPOSITORY = HERE.parent
+
+
+class Asker(Protocol):
+    """What makes a server work, and says how long each request took."""
+
+    def ask(self, requests: int) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -34,28 +47,72 @@ class Case:
     """One kind of server and of request, named `transport-server[-size][-xCONNECTIONS]`."""
 
     name: str
-    request: tuple[str, str]
+    request: tuple[str, ...]
     requests_per_round: int
     connections: int = CONNECTIONS
 
-    def client_command(self, client: Path, address: str) -> list[str]:
-        return [str(client), "--address", address, "--connections", str(self.connections), *self.request]
+    def is_of(self, *kinds: str) -> bool:
+        return self.name.partition("-")[0] in kinds
+
+    def asker(self, stack: ExitStack, server: Child, address: str, folder: Path, client: Path) -> Asker:
+        """Start what asks `server`, connected to it."""
+        if self.is_of("process"):
+            return server
+        if self.is_of("wrk"):
+            return wrk.Wrk(address, self.connections, the_cpu())
+        trust = ["--tls", str(folder / certificate.AUTHORITY)] if self.is_of("tls") else []
+        load = ["--connections", str(self.connections), *self.request]
+        asker = stack.enter_context(Child([str(client), "--address", address, *trust, *load], PATIENCE_S))
+        asker.receive()
+        asker.bind_to_cpu(the_cpu())
+        return asker
+
+
+def echo_cases() -> Iterator[Case]:
+    plain = ("tcp-proto", "tcp-streams", "tcp-buffered", "tcp-sockets", "unix-proto", "unix-streams")
+    requests = {1: 5000, 10: 5000, 100: 1500}
+    for server in plain:
+        for kib, number in requests.items():
+            yield Case(f"{server}-{kib}K", ("--echo", str(kib * KIB)), number)
+    for server in ("tcp-proto", "tcp-streams"):
+        yield Case(f"{server}-1K-x1", ("--echo", str(KIB)), 3000, connections=1)
+    for server in ("tls-proto", "tls-streams"):
+        for kib, number in ((1, 3000), (10, 2000), (100, 500)):
+            yield Case(f"{server}-{kib}K", ("--echo", str(kib * KIB)), number)
+    for kib in (1, 10):
+        yield Case(f"udp-proto-{kib}K", ("--echo", str(kib * KIB)), 5000)
 
 
 def all_cases() -> dict[str, Case]:
-    cases = []
-    for server in ("tcp-proto", "tcp-streams", "tcp-buffered", "tcp-sockets", "unix-proto", "unix-streams"):
-        for kib, requests in ((1, 5000), (10, 5000), (100, 1500)):
-            cases.append(Case(f"{server}-{kib}K", ("--echo", str(kib * KIB)), requests))
-    cases.extend(
-        Case(f"{server}-1K-x1", ("--echo", str(KIB)), 3000, connections=1)
-        for server in ("tcp-proto", "tcp-streams")
-    )
-    cases.extend(Case(f"http-{server}", ("--http", "/"), 1500) for server in ("uvicorn", "aiohttp"))
+    small = ("--echo", "64")
+    cases = [
+        *echo_cases(),
+        Case("tcp-connect", (*small, "--connect-each"), 1000),
+        Case("unix-connect", (*small, "--connect-each"), 1000),
+        Case("tls-connect", (*small, "--connect-each"), 200),
+        Case("tcp-sendfile-1M", ("--download", str(KIB * KIB)), 200),
+        Case("process-cat-1K", (), 1000),
+        Case("process-spawn", (), 50),
+    ]
+    for server in ("httptools", "two-writes", "uvicorn", "aiohttp"):
+        cases.append(Case(f"http-{server}", ("--http", "/"), 1500))
+    cases.extend(Case(f"wrk-{server}", (), 0) for server in ("uvicorn", "aiohttp"))
     return {case.name: case for case in cases}
 
 
 CASES = all_cases()
+
+
+def quick(case: Case) -> Case:
+    """Return `case` with rounds that are too short to judge."""
+    return replace(case, requests_per_round=case.requests_per_round // 10)
+
+
+def missing(case: Case) -> str | None:
+    """Say why `case` cannot be measured here on any loop, or return None."""
+    if case.is_of("wrk"):
+        return wrk.missing()
+    return certificate.missing() if case.is_of("tls") else None
 
 
 def build_client() -> Path | None:
@@ -82,7 +139,7 @@ def measure_case(
     say(f"network: {case.name}")
     results: dict[str, dict[str, Any]] = {loop: {} for loop in loops}
     with ExitStack() as stack:
-        pairs: dict[str, tuple[Child, Child]] = {}
+        pairs: dict[str, tuple[Child, Asker]] = {}
         for loop in loops:
             try:
                 pairs[loop] = start_pair(stack, case, loop, client)
@@ -94,34 +151,52 @@ def measure_case(
                     run_once(case, *pairs[loop], results[loop])
                 except ChildError as error:
                     fail(case, loop, results, error, say)
-                    del pairs[loop]
+                    pairs.pop(loop)[0].close()
     return results
 
 
-def start_pair(stack: ExitStack, case: Case, loop: str, client: Path) -> tuple[Child, Child]:
-    """Start a server, and a client that is connected to it and warmed up."""
-    folder = stack.enter_context(tempfile.TemporaryDirectory())
-    server = stack.enter_context(Child.python("server.py", loop, case.name, f"{folder}/socket"))
-    address = server.receive()["address"]
-    asker = stack.enter_context(Child(case.client_command(client, address)))
-    asker.receive()
-    cpu = max(os.sched_getaffinity(0))
-    for child in (server, asker):
-        os.sched_setaffinity(child.process.pid, {cpu})
-    asker.ask(max(case.requests_per_round // 5, case.connections))
+def start_pair(stack: ExitStack, case: Case, loop: str, client: Path) -> tuple[Child, Asker]:
+    """Start a server, and what asks it, which is connected and has warmed it up."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    if case.is_of("tls"):
+        certificate.make(folder)
+    server = Child.python("server.py", loop, case.name, str(folder), patience_s=PATIENCE_S)
+    stack.enter_context(server)
+    with blaming(server):
+        address = server.receive()["address"]
+        server.bind_to_cpu(the_cpu())
+        asker = case.asker(stack, server, address, folder, client)
+        asker.ask(max(case.requests_per_round // 5, case.connections))
     return server, asker
 
 
-def run_once(case: Case, server: Child, asker: Child, result: dict[str, Any]) -> None:
+def run_once(case: Case, server: Child, asker: Asker, result: dict[str, Any]) -> None:
     before = server.cpu_ns()
-    answer = asker.ask(case.requests_per_round)
-    per_request = (server.cpu_ns() - before) / case.requests_per_round / 1000
+    with blaming(server):
+        answer = asker.ask(case.requests_per_round)
+    per_request = (server.cpu_ns() - before) / answer["requests"] / 1000
     rate = answer["requests"] / answer["elapsed_ns"] * 1e9
     result.setdefault("rounds_us", []).append(round(per_request, 2))
     result["us"] = min(result["rounds_us"])
     result["requests_per_s"] = round(max(rate, result.get("requests_per_s", 0)))
     result["p50_us"] = round(min(answer["p50_ns"] / 1000, result.get("p50_us", 1e9)), 1)
     result["p99_us"] = round(min(answer["p99_ns"] / 1000, result.get("p99_us", 1e9)), 1)
+
+
+@contextmanager
+def blaming(server: Child) -> Iterator[None]:
+    """Ask a server that has ended for its reason, where its client could only say that it is gone."""
+    try:
+        yield
+    except CrashedError as error:
+        if server.ended_within(1.0):
+            server.receive()
+        raise ChildError(str(error)) from None
+
+
+def the_cpu() -> int:
+    """Return the CPU that server and client share."""
+    return max(os.sched_getaffinity(0))
 
 
 def fail(

@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from goals import SYSTEM_CALLS_PER_ROUND_TRIP, WAITING_TASK_BYTES
-from loops import differ_in_loop
+from goals import SYSTEM_CALLS_PER_ROUND_TRIP, WAITING_TASK_BYTES, network_goals
 from operations import OPERATIONS
 from table import (
     NOTE,
+    http_cases,
     jobs_table,
     machine_line,
     memory_table,
-    network_goals,
     operation_tables,
     plain_table,
     value_table,
@@ -46,11 +45,17 @@ def parts(results: Mapping[str, Any]) -> Iterator[str]:
     if network := results.get("network"):
         yield "## Servers"
         yield "CPU time of the server per request in microseconds, 10 connections (`x1`: one)."
-        yield markdown(value_table(network, differ_in_loop(loops), "us", network_goals))
+        yield markdown(value_table(network, results["network_loops"], "us", network_goals))
+        if served := http_cases(network):
+            yield (
+                "Latency of 99 of 100 requests in microseconds, in the best round; the client keeps "
+                "one request in flight on each of 10 connections."
+            )
+            yield markdown(plain_table(served, results["network_loops"], "p99_us"))
     if calls := results.get("system_calls"):
         yield "## System calls"
         yield f"Calls per round trip on one connection; the goal is {SYSTEM_CALLS_PER_ROUND_TRIP:g}."
-        yield markdown(plain_table(calls, differ_in_loop(loops), "per_round_trip"))
+        yield markdown(plain_table(calls, results["network_loops"], "per_round_trip"))
     if memory := results.get("memory"):
         yield "## Memory"
         yield (

@@ -13,6 +13,9 @@ Result = dict[str, Any]
 LARGE = 2000
 """From this count on, one execution is long enough to be a round of its own."""
 
+PATIENCE_S = 120.0
+"""A worker that says nothing for so long has hung."""
+
 
 def measure(
     operations: Sequence[Operation], loops: Sequence[str], rounds: int, say: Callable[[str], None]
@@ -20,7 +23,10 @@ def measure(
     """Return nanoseconds per operation: `{operation: {loop: {"ns": …}}}`."""
     results: dict[str, dict[str, Result]] = {operation.name: {} for operation in operations}
     with ExitStack() as stack:
-        workers = {loop: stack.enter_context(Child.python("worker.py", loop)) for loop in loops}
+        workers = {
+            loop: stack.enter_context(Child.python("worker.py", loop, patience_s=PATIENCE_S))
+            for loop in loops
+        }
         for number in range(1, rounds + 1):
             say(f"operations: round {number} of {rounds}")
             for operation in operations:
@@ -28,11 +34,14 @@ def measure(
                     try:
                         run_once(workers[loop], operation, results[operation.name].setdefault(loop, {}))
                     except NotSupportedError as error:
-                        results[operation.name][loop] = {"skipped": str(error)}
+                        results[operation.name][loop] = Child.outcome(error)
                     except ChildError as error:
                         say(f"operations: {loop} failed in {operation.name}: {error}")
-                        results[operation.name][loop] = {"failed": str(error)}
-                        workers[loop] = stack.enter_context(Child.python("worker.py", loop))
+                        results[operation.name][loop] = Child.outcome(error)
+                        workers[loop].close()
+                        workers[loop] = stack.enter_context(
+                            Child.python("worker.py", loop, patience_s=PATIENCE_S)
+                        )
     return results
 
 

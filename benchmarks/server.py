@@ -1,4 +1,4 @@
-"""A server on one event loop, in a process of its own: `server.py LOOP CASE UNIX_PATH`.
+"""A server on one event loop, in a process of its own: `server.py LOOP CASE FOLDER`.
 
 It prints its address as a line of JSON, and serves until it is killed.
 """
@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import socket
+import ssl
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import cast
 
+from http_servers import OneWrite, TwoWrites, serve_aiohttp, serve_uvicorn
+from listening import announce, folder, listen, receive_datagrams, tls_context
 from loops import LOOPS
+from processes import spawn_true, talk_to_cat
 
 READ_BYTES = 256 * 1024
-BODY = b"x" * 1024
+FILE_BYTES = 1024 * 1024
+PATTERN_BYTES = 251
+"""What `load_client` expects of a file: all bytes below this, again and again."""
 
 
 class Echo(asyncio.Protocol):
@@ -40,6 +46,38 @@ class BufferedEcho(asyncio.BufferedProtocol):
         self.transport.write(bytes(self.view[:nbytes]))
 
 
+class DatagramEcho(asyncio.DatagramProtocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.transport.sendto(data, addr)
+
+
+class FileSender(asyncio.Protocol):
+    """Answers each request with the file."""
+
+    def __init__(self, path: Path, failure: asyncio.Future[None]) -> None:
+        self.file = path.open("rb")
+        self.failure = failure
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.sending = asyncio.get_running_loop().create_task(self.send())
+
+    async def send(self) -> None:
+        try:
+            await asyncio.get_running_loop().sendfile(self.transport, self.file)
+        except Exception as error:
+            if not self.failure.done():
+                self.failure.set_exception(error)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.file.close()
+
+
 async def echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while data := await reader.read(READ_BYTES):
         writer.write(data)
@@ -54,49 +92,37 @@ async def echo_socket(connection: socket.socket) -> None:
             await loop.sock_sendall(connection, data)
 
 
-def announce(address: str) -> None:
-    print(json.dumps({"address": address}), flush=True)
-
-
-def listen() -> tuple[socket.socket, str]:
-    """Return a listening socket and its address: a loop may take the socket over when it serves.
-
-    asyncio turns Nagle's algorithm off only where a socket knows its protocol; with
-    protocol 0 each answer in two writes would wait 40 ms for a delayed acknowledgement.
-    """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(1024)
-    listener.setblocking(False)
-    host, port = listener.getsockname()
-    return listener, f"{host}:{port}"
-
-
-async def serve_protocol(protocol: type[asyncio.BaseProtocol], kind: str) -> None:
+async def serve_protocol(protocol: Callable[[], asyncio.BaseProtocol], kind: str) -> None:
     loop = asyncio.get_running_loop()
     if kind == "unix":
-        path = sys.argv[3]
-        server = await loop.create_unix_server(protocol, path)
-        announce(f"unix:{path}")
+        server = await loop.create_unix_server(protocol, unix_path())
+        announce(f"unix:{unix_path()}")
     else:
         listener, address = listen()
-        server = await loop.create_server(protocol, sock=listener)
+        server = await loop.create_server(protocol, sock=listener, ssl=tls_of(kind))
         announce(address)
-    async with server:
-        await asyncio.Event().wait()
+    await forever(server)
 
 
 async def serve_streams(kind: str) -> None:
     if kind == "unix":
-        path = sys.argv[3]
-        server = await asyncio.start_unix_server(echo_stream, path)
-        announce(f"unix:{path}")
+        server = await asyncio.start_unix_server(echo_stream, unix_path())
+        announce(f"unix:{unix_path()}")
     else:
         listener, address = listen()
-        server = await asyncio.start_server(echo_stream, sock=listener)
+        server = await asyncio.start_server(echo_stream, sock=listener, ssl=tls_of(kind))
         announce(address)
-    async with server:
-        await asyncio.Event().wait()
+    await forever(server)
+
+
+async def serve_echo(kind: str) -> None:
+    if kind == "udp":
+        receiver, address = receive_datagrams()
+        await asyncio.get_running_loop().create_datagram_endpoint(DatagramEcho, sock=receiver)
+        announce(address)
+        await forever(receiver)
+    else:
+        await serve_protocol(Echo, kind)
 
 
 async def serve_sockets(kind: str) -> None:
@@ -111,58 +137,51 @@ async def serve_sockets(kind: str) -> None:
         tasks.add(loop.create_task(echo_socket(connection)))
 
 
-async def serve_uvicorn(kind: str) -> None:
-    import uvicorn
-
-    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(BODY)).encode())]
-
-    async def application(scope: object, receive: object, send: Callable[[object], Awaitable[None]]) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": BODY})
-
-    config = uvicorn.Config(
-        application,
-        http="httptools",
-        lifespan="off",
-        log_level="critical",
-        access_log=False,
-        timeout_keep_alive=3600,
-    )
+async def serve_file(kind: str) -> None:
+    path = folder() / "file"
+    path.write_bytes((bytes(range(PATTERN_BYTES)) * (FILE_BYTES // PATTERN_BYTES + 1))[:FILE_BYTES])
+    failure = asyncio.get_running_loop().create_future()
     listener, address = listen()
+    server = await asyncio.get_running_loop().create_server(lambda: FileSender(path, failure), sock=listener)
     announce(address)
-    await uvicorn.Server(config).serve(sockets=[listener])
+    await failure
+    server.close()
 
 
-async def serve_aiohttp(kind: str) -> None:
-    from aiohttp import web
-
-    async def hello(request: web.Request) -> web.Response:
-        return web.Response(body=BODY, content_type="text/plain")
-
-    logging.disable()
-    application = web.Application()
-    application.router.add_get("/", hello)
-    runner = web.AppRunner(application, access_log=None, keepalive_timeout=3600)
-    await runner.setup()
-    listener, address = listen()
-    await web.SockSite(runner, listener).start()
-    announce(address)
+async def forever(kept: object) -> None:
+    """Serve until the process is killed. Not every loop's server is a context manager."""
     await asyncio.Event().wait()
+    del kept
+
+
+def unix_path() -> str:
+    return str(folder() / "socket")
+
+
+def tls_of(kind: str) -> ssl.SSLContext | None:
+    return tls_context() if kind == "tls" else None
 
 
 SERVERS: dict[str, Callable[[str], Awaitable[None]]] = {
-    "proto": lambda kind: serve_protocol(Echo, kind),
+    "proto": serve_echo,
+    "connect": serve_echo,
     "buffered": lambda kind: serve_protocol(BufferedEcho, kind),
     "streams": serve_streams,
     "sockets": serve_sockets,
-    "uvicorn": serve_uvicorn,
-    "aiohttp": serve_aiohttp,
+    "sendfile": serve_file,
+    "httptools": lambda kind: serve_protocol(OneWrite, kind),
+    "two-writes": lambda kind: serve_protocol(TwoWrites, kind),
+    "uvicorn": lambda kind: serve_uvicorn(),
+    "aiohttp": lambda kind: serve_aiohttp(),
+    "cat": lambda kind: talk_to_cat(),
+    "spawn": lambda kind: spawn_true(),
 }
 
 
 async def serve(case: str) -> None:
-    kind, server = case.split("-")[:2]
-    await SERVERS[server](kind)
+    kind, _, rest = case.partition("-")
+    name = next(name for name in SERVERS if rest.startswith(name))
+    await SERVERS[name](kind)
 
 
 def grow_heap() -> None:

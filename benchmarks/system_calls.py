@@ -8,11 +8,28 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from child import Child, ChildError
-from network import Case, start_pair
+from network import Case, blaming, start_pair
+
+CASES = (
+    "tcp-proto-1K",
+    "tcp-streams-1K",
+    "tcp-sockets-1K",
+    "unix-proto-1K",
+    "udp-proto-1K",
+    "tls-proto-1K",
+    "tls-streams-1K",
+    "http-two-writes",
+    "http-uvicorn",
+    "tcp-connect",
+    "tls-connect",
+    "tcp-sendfile-1M",
+)
+"""Which cases are traced. A request of `tcp-sendfile-1M` is a MiB."""
 
 ROUND_TRIPS = 2000
 
@@ -40,7 +57,7 @@ def measure(
 
 def count(case: Case, loop: str, client: Path) -> dict[str, Any]:
     with ExitStack() as stack:
-        server, asker = start_pair(stack, case, loop, client)
+        server, asker = start_pair(stack, replace(case, connections=1), loop, client)
         report = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "strace"
         tracer = subprocess.Popen(
             ["strace", "-c", "-f", "-o", str(report), "-p", str(server.process.pid)],
@@ -52,14 +69,16 @@ def count(case: Case, loop: str, client: Path) -> dict[str, Any]:
         if "attached" not in said:
             tracer.wait()
             return {"skipped": f"strace: {said.strip()}"}
-        asker.ask(ROUND_TRIPS)
+        round_trips = min(ROUND_TRIPS, case.requests_per_round)
+        with blaming(server):
+            asker.ask(round_trips)
         tracer.send_signal(signal.SIGINT)
         tracer.communicate()
         calls = parse(report.read_text())
     total = sum(calls.values())
-    each = {name: round(number / ROUND_TRIPS, 2) for name, number in calls.items()}
+    each = {name: round(number / round_trips, 2) for name, number in calls.items()}
     return {
-        "per_round_trip": round(total / ROUND_TRIPS, 2),
+        "per_round_trip": round(total / round_trips, 2),
         "calls": {name: rate for name, rate in each.items() if rate},
     }
 

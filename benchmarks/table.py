@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from goals import NETWORK, SYSTEM_CALLS_PER_ROUND_TRIP, WAITING_TASK_BYTES, operation_goals
-from loops import differ_in_loop
+from goals import SYSTEM_CALLS_PER_ROUND_TRIP, WAITING_TASK_BYTES, network_goals, operation_goals
 from operations import OPERATIONS
 
 PEERS = ("asyncio", "uvloop")
@@ -32,10 +31,13 @@ def render(results: Mapping[str, Any]) -> str:
             parts.append(f"{heading}\n{grid(rows)}")
     if network := results.get("network"):
         parts.append("CPU time of the server per request, µs (10 connections; x1: one)")
-        parts.append(grid(value_table(network, differ_in_loop(loops), "us", network_goals)))
+        parts.append(grid(value_table(network, results["network_loops"], "us", network_goals)))
+        if served := http_cases(network):
+            parts.append("Latency of 99 of 100 requests, µs, in the best round (10 connections)")
+            parts.append(grid(plain_table(served, results["network_loops"], "p99_us")))
     if calls := results.get("system_calls"):
         parts.append(f"System calls per round trip, 1 connection (goal {SYSTEM_CALLS_PER_ROUND_TRIP:g})")
-        parts.append(grid(plain_table(calls, differ_in_loop(loops), "per_round_trip")))
+        parts.append(grid(plain_table(calls, results["network_loops"], "per_round_trip")))
     if memory := results.get("memory"):
         parts.append(f"Bytes per waiting task with its future, 100,000 of them (goal {WAITING_TASK_BYTES})")
         parts.append(grid(memory_table(memory, loops)))
@@ -50,6 +52,7 @@ def render(results: Mapping[str, Any]) -> str:
             parts.append(grid(plain_table(counts, loops, "instructions")))
             parts.extend(function_profiles(counts))
     parts.extend(f"skipped: {reason}" for reason in results.get("skipped", []))
+    parts.extend(failures(results))
     return "\n\n".join(parts)
 
 
@@ -98,8 +101,18 @@ def value_table(
     return rows
 
 
-def network_goals(loop: str, case: str) -> dict[str, float]:
-    return NETWORK if loop in OURS else {}
+def http_cases(network: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the results of HTTP servers: these are the cases whose latency is shown too."""
+    return {case: by_loop for case, by_loop in network.items() if case.startswith(("http-", "wrk-"))}
+
+
+def failures(results: Mapping[str, Any]) -> Iterator[str]:
+    """Say why each cell has no number whose loop does not say itself that it cannot do this."""
+    for what in ("operations", "network", "system_calls"):
+        for name, by_loop in results.get(what, {}).items():
+            for loop, result in by_loop.items():
+                if "failed" in result:
+                    yield f"{what}: {name} {result['verdict']} on {loop}: {result['failed']}"
 
 
 def ratio(by_loop: Mapping[str, Mapping[str, Any]], our: str, peer: str, key: str) -> float | None:
@@ -149,10 +162,8 @@ def jobs_table(measured: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 
 
 def shown(result: Mapping[str, Any], key: str) -> str:
-    if "failed" in result:
-        return "FAILED"
-    if "skipped" in result:
-        return "none"
+    if "failed" in result or "skipped" in result:
+        return str(result.get("verdict", "none"))
     value = result.get(key)
     if value is None:
         return "–"

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-import shutil
 import socket
 import ssl
-import subprocess
 import sys
 from typing import Any
 
 import pytest
 import tonnage
+from certificates import make_contexts
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -433,23 +432,7 @@ def test_unix_connection_by_path_and_by_socket(loop, run, tmp_path, monkeypatch)
 @pytest.fixture(scope="module")
 def contexts(tmp_path_factory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """A server's and a client's TLS context, for localhost."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("openssl makes the certificate, and is not here")
-    folder = tmp_path_factory.mktemp("certificate")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(
-        [
-            program,
-            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate, key)
-    return server, ssl.create_default_context(cafile=certificate)
+    return make_contexts(tmp_path_factory.mktemp("certificate"))
 
 
 async def tls_server(loop, context, **options):
@@ -511,8 +494,8 @@ def test_tls_over_a_unix_socket(loop, run, contexts, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio's own TLS cannot do this before 3.11")
-def test_tls_within_tls(loop, run, contexts):
+def test_tls_within_tls(loop, run, contexts, asyncio_since):
+    asyncio_since(3, 11)
 
     async def main():
         answered = loop.create_future()
@@ -538,6 +521,37 @@ def test_tls_within_tls(loop, run, contexts):
         inner.close()
         server.close()
         await asyncio.sleep(0.01)
+
+    run(main())
+
+
+def test_file_is_sent_over_tls_by_reading_it(loop, run, contexts, tmp_path):
+    server_context, client_context = contexts
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789" * 100_000)
+
+    async def main():
+        server, address, accepted = await tls_server(loop, server_context)
+        transport, client = await loop.create_connection(
+            Lines, *address, ssl=client_context, server_hostname="localhost"
+        )
+        with path.open("rb") as file:
+            with pytest.raises(RuntimeError, match="fallback is disabled and native sendfile is not supp"):
+                await loop.sendfile(transport, file, fallback=False)
+            transport.write(b"head")
+            assert await loop.sendfile(transport, file, 5, 900_000) == 900_000
+            assert file.tell() == 900_005
+        transport.write(b"tail")
+        while len(accepted[0].data) < 900_008:
+            await asyncio.sleep(0.001)
+        assert accepted[0].data == b"head" + path.read_bytes()[5:900_005] + b"tail"
+        accepted[0].transport.write(b"answer")
+        while client.data != b"answer":
+            await asyncio.sleep(0.001)
+        assert transport.get_protocol() is client
+        await end(transport)
+        accepted[0].transport.close()
+        server.close()
 
     run(main())
 

@@ -41,20 +41,6 @@ class Recorder(asyncio.Protocol):
         self.lost.set_result(exc)
 
 
-class Datagrams(asyncio.DatagramProtocol):
-    """Keeps what it receives."""
-
-    def __init__(self):
-        self.received = asyncio.Queue()
-        self.lost = asyncio.get_running_loop().create_future()
-
-    def datagram_received(self, data, addr):
-        self.received.put_nowait((data, addr))
-
-    def connection_lost(self, exc):
-        self.lost.set_result(exc)
-
-
 # Callbacks and timers.
 
 
@@ -317,47 +303,6 @@ def test_scope_of_an_ipv6_address_is_kept(loop, run):
     assert seen == [("fe80::1", 80, 0, scope)]
 
 
-def test_datagram_may_be_sent_to_a_host_name(loop, run):
-    async def main():
-        transport, server = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
-        port = transport.get_extra_info("sockname")[1]
-        sender, client = await loop.create_datagram_endpoint(Datagrams, family=socket.AF_INET)
-        sender.sendto(b"by name", ("localhost", port))
-        assert (await asyncio.wait_for(server.received.get(), 5))[0] == b"by name"
-        for end, protocol in ((transport, server), (sender, client)):
-            end.close()
-            await asyncio.wait_for(protocol.lost, 5)
-
-    run(main())
-
-
-def test_unusable_address_of_a_datagram_is_an_error_of_the_transport(loop, run, reports):
-    async def main():
-        transport, protocol = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
-        transport.sendto(b"x", "no tuple")
-        assert isinstance(await asyncio.wait_for(protocol.lost, 5), TypeError)
-
-    run(main())
-    assert [context["message"] for context in reports] == ["Fatal write error on datagram transport"]
-
-
-def test_sender_of_an_ipv6_datagram_has_flow_and_scope(loop, run):
-    async def main():
-        transport, server = await loop.create_datagram_endpoint(Datagrams, local_addr=("::1", 0))
-        address = transport.get_extra_info("sockname")
-        sender, client = await loop.create_datagram_endpoint(Datagrams, remote_addr=address[:2])
-        sender.sendto(b"x")
-        assert await asyncio.wait_for(server.received.get(), 5) == (b"x", sender.get_extra_info("sockname"))
-        assert len(address) == 4
-        for end, protocol in ((transport, server), (sender, client)):
-            end.close()
-            await asyncio.wait_for(protocol.lost, 5)
-
-    if not socket.has_ipv6:
-        pytest.skip("no IPv6 here")
-    run(main())
-
-
 # Descriptors.
 
 
@@ -549,6 +494,20 @@ def test_parameter_of_popen_reaches_the_child(loop, name):
 
 
 # The table.
+
+
+def test_each_row_of_the_feature_table_that_has_a_proof_names_it():
+    table = (Path(__file__).parent.parent / "docs" / "features.md").read_text(encoding="utf-8")
+    proofs = None
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if not cells:
+            proofs = None
+        elif proofs is None:
+            proofs = cells.index("proved by") if "proved by" in cells else -1
+        elif proofs >= 0 and not set(cells[0]) <= {"-", ":"}:
+            assert len(cells) == proofs + 1, line
+            assert "::test_" in cells[proofs], line
 
 
 def test_feature_table_names_tests_that_exist():

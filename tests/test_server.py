@@ -306,6 +306,38 @@ def test_system_exit_in_a_factory_leaves_the_loop(loop, run):
     run(asyncio.sleep(0))
 
 
+class CountingSocket(socket.socket):
+    """Counts the attempts to accept a connection."""
+
+    attempts = 0
+
+    def _accept(self):
+        self.attempts += 1
+        return super()._accept()
+
+
+@pytest.mark.parametrize(("connections", "attempts"), [(1, 1), (3, 4)])
+def test_a_connection_that_comes_alone_is_accepted_in_one_attempt(
+    loop, run, asyncio_since, connections, attempts
+):
+    asyncio_since()  # asyncio tries until nobody is left.
+    listener = CountingSocket()
+    listener.bind(("127.0.0.1", 0))
+    address = listener.getsockname()
+
+    async def main():
+        server = await loop.create_server(Recorder, sock=listener)
+        clients = [socket.create_connection(address) for _ in range(connections)]
+        await until(lambda: len(server._clients) == connections)
+        for client in clients:
+            client.close()
+        server.close()
+        await asyncio.wait_for(server.wait_closed(), 5)
+
+    run(main())
+    assert listener.attempts == attempts
+
+
 def test_turn_accepts_a_bounded_number_of_connections(loop, run, asyncio_since):
     asyncio_since()
     accepted = []

@@ -9,6 +9,7 @@ import ssl
 
 import pytest
 import tonnage
+from live_objects import all_let_go
 
 BIG = b"0123456789abcdef" * (1024 * 1024 // 16)
 
@@ -309,3 +310,212 @@ def test_error_of_the_socket_is_raised(loop, pair, run):
     ours.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         run(loop.sock_recv(ours, 100))
+
+
+# A plain socket is used by its descriptor, any other object by its methods.
+
+
+class Counting(socket.socket):
+    """Overrides what the operations call."""
+
+    def recv(self, *args):
+        self.calls = [*getattr(self, "calls", []), "recv"]
+        return super().recv(*args)
+
+    def recv_into(self, *args):
+        self.calls = [*getattr(self, "calls", []), "recv_into"]
+        return super().recv_into(*args)
+
+    def send(self, data, *args):
+        self.calls = [*getattr(self, "calls", []), "send"]
+        return super().send(memoryview(data)[:50_000], *args)
+
+
+def test_methods_of_a_subclass_are_called(loop, pair, run):
+    ours, peer = pair
+    counting = Counting(fileno=ours.detach())
+    counting.setblocking(False)
+
+    async def main():
+        loop.call_later(0.005, peer.send, b"late")
+        assert await loop.sock_recv(counting, 100) == b"late"
+        loop.call_later(0.005, peer.send, b"later")
+        assert await loop.sock_recv_into(counting, bytearray(100)) == 5
+        sending = loop.create_task(loop.sock_sendall(counting, BIG))
+        received = bytearray()
+        while len(received) < len(BIG):
+            received += await loop.sock_recv(peer, 65536)
+        await sending
+        assert received == BIG
+
+    with counting:
+        run(main())
+        assert counting.calls[:4] == ["recv", "recv", "recv_into", "recv_into"]
+        assert set(counting.calls[4:]) == {"send"}
+
+
+@pytest.mark.parametrize("n", [-1, "1", None, 1.5])
+def test_unusable_number_of_bytes_is_refused_as_by_the_socket(loop, pair, run, n):
+    ours, peer = pair
+    peer.send(b"x")
+    with pytest.raises((TypeError, ValueError)) as raised:
+        run(loop.sock_recv(ours, n))
+    with pytest.raises(type(raised.value)) as expected:
+        ours.recv(n)
+    assert str(raised.value) == str(expected.value)
+    assert ours.recv(1) == b"x"
+
+
+@pytest.mark.parametrize("method", ["sock_recv_into", "sock_sendall"])
+@pytest.mark.parametrize("wrong", ["text", b"read only", None, 5, memoryview(bytearray(8))[::2]])
+def test_unusable_memory_is_refused_as_by_the_socket(loop, pair, run, method, wrong):
+    if method == "sock_sendall" and isinstance(wrong, bytes):
+        pytest.skip("bytes can be sent")
+    ours, peer = pair
+    peer.send(b"x")
+    with pytest.raises((TypeError, BufferError)) as raised:
+        run(getattr(loop, method)(ours, wrong))
+    with pytest.raises(type(raised.value)) as expected:
+        ours.recv_into(wrong) if method == "sock_recv_into" else ours.send(wrong)
+    assert str(raised.value) == str(expected.value)
+    assert ours.recv(1) == b"x"
+
+
+def test_nothing_and_very_much_can_be_asked_for(loop, pair, run):
+    ours, peer = pair
+    peer.send(b"some")
+    assert run(loop.sock_recv(ours, 0)) == b""
+    assert run(loop.sock_recv_into(ours, bytearray())) in (0, 4)
+    peer.send(b"more")
+    assert run(loop.sock_recv(ours, 10 * 2**20)).endswith(b"more")
+    assert run(loop.sock_sendall(ours, b"")) is None
+
+
+def test_large_and_small_reads_take_turns(loop, pair, run):
+    ours, peer = pair
+    for size in (1, 100_000, 50_000, 1, 40_000, 100_000, 5):
+        peer.send(BIG[:size])
+        assert run(loop.sock_recv(ours, 2**18)) == BIG[:size]
+        peer.send(BIG[:size])
+        assert run(loop.sock_recv(ours, 2**20)) == BIG[:size]
+
+
+def test_datagram_larger_than_a_buffer_is_received_whole(loop, run):
+    ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, peer:
+        ours.setblocking(False)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 600_000)
+        peer.send(BIG[:150_000])
+        assert run(loop.sock_recv(ours, 400_000)) == BIG[:150_000]
+
+
+def test_blocking_socket_does_not_hold_up_the_loop(loop, run, asyncio_since):
+    asyncio_since()
+    ours, peer = socket.socketpair()
+
+    async def main():
+        receiving = loop.create_task(loop.sock_recv(ours, 10))
+        sending = loop.create_task(loop.sock_sendall(peer, BIG))
+        await asyncio.sleep(0.001)
+        assert await receiving == BIG[:10]
+        received = 10
+        while received < len(BIG):
+            received += len(await loop.sock_recv(ours, 2**18))
+        await sending
+
+    with ours, peer:
+        run(main())
+
+
+def test_size_of_what_is_being_sent_cannot_change(loop, pair, run):
+    ours, peer = pair
+    data = bytearray(BIG)
+
+    async def main():
+        sending = loop.create_task(loop.sock_sendall(ours, data))
+        await asyncio.sleep(0.001)
+        with pytest.raises(BufferError):
+            data.clear()
+        received = bytearray()
+        while len(received) < len(BIG):
+            received += await loop.sock_recv(peer, 65536)
+        await sending
+        assert received == BIG
+
+    run(main())
+    data.clear()
+
+
+@pytest.mark.parametrize("way", ["close", "drop"])
+def test_coroutine_that_ends_while_it_waits_leaves_no_watcher(loop, pair, run, asyncio_since, way):
+    asyncio_since()
+    ours, _ = pair
+
+    async def main():
+        operation = loop.sock_recv(ours, 1)
+        operation.send(None)
+        assert watched(loop, ours) == 1
+        if way == "close":
+            operation.close()
+        del operation
+        assert watched(loop, ours) == 0
+
+    run(main())
+
+
+def test_operation_that_is_never_awaited_warns(loop, pair):
+    with pytest.warns(RuntimeWarning, match="sock_recv' was never awaited"):
+        loop.sock_recv(pair[0], 1)
+
+
+def test_user_watches_in_the_place_of_an_operation(loop, pair, run):
+    ours, peer = pair
+
+    async def main():
+        receiving = loop.create_task(loop.sock_recv(ours, 1))
+        await asyncio.sleep(0.001)
+        seen = loop.create_future()
+        loop.add_reader(ours, lambda: seen.done() or seen.set_result(None))
+        peer.send(b"x")
+        await asyncio.wait_for(seen, 5)
+        receiving.cancel()
+        await asyncio.wait([receiving])
+        assert watched(loop, ours) == 1
+        assert loop.remove_reader(ours)
+
+    run(main())
+
+
+def test_tasks_of_asyncio_await_operations_too(loop, pair, run):
+    ours, peer = pair
+
+    async def main():
+        task = asyncio.tasks._PyTask(loop.sock_recv(ours, 10), loop=loop)
+        await asyncio.sleep(0.001)
+        peer.send(b"late")
+        assert await task == b"late"
+
+    run(main())
+
+
+def test_nothing_is_left_of_operations(pair):
+    ours, peer = pair
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        buffer = bytearray(10)
+        for cancels in (False, True):
+            for operate in (
+                lambda: loop.sock_recv(ours, 1),
+                lambda: loop.sock_recv_into(ours, buffer),
+            ):
+                task = loop.create_task(operate())
+                await asyncio.sleep(0)
+                if cancels:
+                    task.cancel()
+                else:
+                    peer.send(b"x")
+                await asyncio.wait([task])
+
+    for _ in all_let_go():
+        tonnage.run(main())

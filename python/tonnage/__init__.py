@@ -66,6 +66,7 @@ from tonnage.limit_algorithm import LimitAlgorithm
 from tonnage.live_objects import report_at_exit as _report_at_exit
 from tonnage.policy import Policy
 from tonnage.runner import Runner, run
+from tonnage.server import ServerStats
 from tonnage.task_status import TaskStatus
 from tonnage.worker_call import AbandonedCall, check_cancelled
 from tonnage.workers import Workers
@@ -177,6 +178,7 @@ __all__ = [
     "RateLimiter",
     "Runner",
     "Semaphore",
+    "ServerStats",
     "Task",
     "TaskGroup",
     "TaskStatus",

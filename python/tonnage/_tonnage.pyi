@@ -27,8 +27,10 @@ from collections.abc import (
 )
 from contextvars import Context
 from socket import socket
+from ssl import MemoryBIO, SSLContext, SSLObject
 from types import FrameType, GenericAlias, TracebackType
 from typing import (
+    IO,
     Any,
     Generic,
     Literal,
@@ -42,7 +44,7 @@ from typing import (
 )
 
 from _typeshed import SupportsRichComparisonT
-from typing_extensions import ParamSpec, Self, TypeVarTuple, Unpack, disjoint_base, final
+from typing_extensions import Buffer, ParamSpec, Self, TypeVarTuple, Unpack, disjoint_base, final
 
 from tonnage.limit_algorithm import LimitAlgorithm as _LimitAlgorithm
 
@@ -83,13 +85,18 @@ __all__ = [
     "Queue",
     "QueueStats",
     "RateLimiter",
+    "ReadPipeTransport",
     "Semaphore",
     "SocketTransport",
+    "StreamTransport",
+    "TLSProtocol",
+    "TLSTransport",
     "Task",
     "TaskGroup",
     "TaskWakeup",
     "Timeout",
     "TimerHandle",
+    "WritePipeTransport",
     "__version__",
     "amap",
     "as_completed",
@@ -516,6 +523,31 @@ class EventLoop:
     def time(self) -> float:
         """Return the time of the loop's clock, in seconds; it is `time.monotonic()`."""
 
+    async def sock_recv(self, sock: socket, n: int) -> bytes:
+        """Receive up to `n` bytes.
+
+        If the wait is cancelled, nothing was received.
+
+        Raises:
+            RuntimeError: The socket is a transport's, and not ready.
+        """
+
+    async def sock_recv_into(self, sock: socket, buf: Buffer) -> int:
+        """Receive into `buf`, and return the number of bytes.
+
+        If the wait is cancelled, nothing was received.
+
+        Raises:
+            RuntimeError: The socket is a transport's, and not ready.
+        """
+
+    async def sock_sendall(self, sock: socket, data: Buffer) -> None:
+        """Send all of `data`; after an error or a cancellation, nobody knows how much was sent.
+
+        Raises:
+            RuntimeError: The socket is a transport's, and takes no more.
+        """
+
     def create_future(self) -> Future[Any]:
         """Return a new future of this loop."""
 
@@ -613,10 +645,56 @@ class EventLoop:
         """What is waited for on the descriptor: 1 reading, 2 writing, 3 both."""
 
 @disjoint_base
-class SocketTransport(asyncio.Transport):
+class StreamTransport(asyncio.BaseTransport):
+    """A transport of a stream of bytes.
+
+    It is what sockets and pipes have in common. What is written in one turn of the loop leaves together.
+    """
+
+    @property
+    def _closing(self) -> bool: ...
+    def close(self) -> None:
+        """Close the transport when buffered data is flushed.
+
+        Nothing is received any more. The protocol's `connection_lost(None)` comes last.
+        """
+
+    def is_closing(self) -> bool:
+        """Return True if the transport is closing or closed."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Set a new protocol.
+
+        It gets all that comes from now on. `connection_made()` is not called.
+        """
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the current protocol."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Get optional transport information.
+
+        Args:
+            name: `socket`, `sockname` or `peername` of a socket, `pipe` of a pipe.
+            default: What to return if there is no such information.
+        """
+
+    def _start_reading(self) -> None:
+        """Start to read, once connection_made() was called."""
+
+    def _call_connection_lost(self, exc: BaseException | None, /) -> None:
+        """Tell the protocol, and close the descriptor."""
+
+    def _send_again(self) -> None:
+        """Try to send, now that the kernel may have memory."""
+
+    def _fatal_error(self, exc: BaseException, message: str = ...) -> None:
+        """Report an error, and close the transport."""
+
+class SocketTransport(StreamTransport, asyncio.Transport):
     """A stream transport over a socket.
 
-    It serves TCP and Unix connections. What is written in one turn of the loop leaves together.
+    It serves TCP and Unix connections.
     """
 
     def __init__(
@@ -630,16 +708,29 @@ class SocketTransport(asyncio.Transport):
         context: Context | None = None,
     ) -> None: ...
     @property
-    def _closing(self) -> bool: ...
-    @property
     def _paused(self) -> bool: ...
     @property
     def _eof(self) -> bool: ...
+    def is_reading(self) -> bool:
+        """Return True if the transport is receiving."""
+
+    def pause_reading(self) -> None:
+        """Pause the receiving end.
+
+        No data comes to the protocol until `resume_reading()`. A second call does nothing.
+        """
+
+    def resume_reading(self) -> None:
+        """Resume the receiving end.
+
+        A second call does nothing.
+        """
+
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Write some data bytes to the transport.
 
-        It never waits: what the socket does not take is kept, and `pause_writing()` tells the protocol when
-        that is too much. A bytes object is kept as it is; of anything else a copy is kept.
+        It never waits: what is not taken is kept, and `pause_writing()` tells the protocol when that is too
+        much. A bytes object is kept as it is; of anything else a copy is kept.
 
         Raises:
             TypeError: `data` is no bytes-like object.
@@ -656,60 +747,13 @@ class SocketTransport(asyncio.Transport):
             RuntimeError: `write_eof()` was called.
         """
 
-    def write_eof(self) -> None:
-        """Close the write end after flushing buffered data.
-
-        Data may still be received.
-        """
-
     def can_write_eof(self) -> bool:
         """Return True: this transport supports write_eof()."""
-
-    def close(self) -> None:
-        """Close the transport when buffered data is flushed.
-
-        Nothing is received any more. The protocol's `connection_lost(None)` comes last.
-        """
 
     def abort(self) -> None:
         """Close the transport immediately.
 
         Buffered data is lost. The protocol's `connection_lost(None)` comes in the loop's next turn.
-        """
-
-    def is_closing(self) -> bool:
-        """Return True if the transport is closing or closed."""
-
-    def is_reading(self) -> bool:
-        """Return True if the transport is receiving."""
-
-    def pause_reading(self) -> None:
-        """Pause the receiving end.
-
-        No data comes to the protocol until `resume_reading()`. A second call does nothing.
-        """
-
-    def resume_reading(self) -> None:
-        """Resume the receiving end.
-
-        A second call does nothing.
-        """
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Set a new protocol.
-
-        It gets all that comes from now on. `connection_made()` is not called.
-        """
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        """Return the current protocol."""
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Get optional transport information.
-
-        Args:
-            name: `socket`, `sockname` or `peername`.
-            default: What to return if there is no such information.
         """
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
@@ -739,6 +783,440 @@ class SocketTransport(asyncio.Transport):
         In bytes; what has gone to the kernel does not count.
         """
 
+    def write_eof(self) -> None:
+        """Close the write end after flushing buffered data.
+
+        Data may still be received.
+        """
+
+    def _force_close(self, exc: BaseException | None, /) -> None:
+        """Close the transport immediately, because of an error."""
+
+    def _make_empty_waiter(self) -> asyncio.Future[None]:
+        """A future that is done when the buffer is empty."""
+
+    def _make_writable_waiter(self) -> asyncio.Future[None]:
+        """A future that is done when the socket takes bytes again."""
+
+    def _reset_empty_waiter(self) -> None:
+        """Nobody waits for an empty buffer any more."""
+
+class ReadPipeTransport(StreamTransport, asyncio.ReadTransport):
+    """A transport that reads from a pipe.
+
+    Or from what passes for one: a FIFO, a terminal, a socket. It is made non-blocking.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pipe: IO[Any] | socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None: ...
+    def is_reading(self) -> bool:
+        """Return True if the transport is receiving."""
+
+    def pause_reading(self) -> None:
+        """Pause the receiving end.
+
+        No data comes to the protocol until `resume_reading()`. A second call does nothing.
+        """
+
+    def resume_reading(self) -> None:
+        """Resume the receiving end.
+
+        A second call does nothing.
+        """
+
+class WritePipeTransport(StreamTransport, asyncio.WriteTransport):
+    """A transport that writes into a pipe.
+
+    Or into what passes for one: a FIFO, a terminal, a socket. It is made non-blocking. It closes when its
+    reader is gone.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pipe: IO[Any] | socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None: ...
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Write some data bytes to the transport.
+
+        It never waits: what is not taken is kept, and `pause_writing()` tells the protocol when that is too
+        much. A bytes object is kept as it is; of anything else a copy is kept.
+        After `close()` or `write_eof()` nothing is written.
+
+        Raises:
+            TypeError: `data` is no bytes-like object.
+        """
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
+        """Write a list of data bytes to the transport.
+
+        They leave in one system call, without being joined first.
+
+        Raises:
+            TypeError: One of them is no bytes-like object.
+        """
+
+    def can_write_eof(self) -> bool:
+        """Return True: this transport supports write_eof()."""
+
+    def abort(self) -> None:
+        """Close the transport immediately.
+
+        Buffered data is lost. The protocol's `connection_lost(None)` comes in the loop's next turn.
+        """
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the high- and low-water limits for write flow control.
+
+        The protocol's `pause_writing()` is called when more than `high` bytes wait, and `resume_writing()`
+        when no more than `low` are left.
+
+        Args:
+            high: In bytes; by default 64 KiB, or four times `low`.
+            low: In bytes; by default a quarter of `high`.
+
+        Raises:
+            ValueError: Not `high >= low >= 0`.
+        """
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Get the high and low watermarks for write flow control.
+
+        Returns:
+            The low one, then the high one, in bytes.
+        """
+
+    def get_write_buffer_size(self) -> int:
+        """Return the current size of the write buffer.
+
+        In bytes; what has gone to the kernel does not count.
+        """
+
+    def write_eof(self) -> None:
+        """Close the pipe after flushing buffered data."""
+
+@final
+class TLSProtocol(asyncio.BufferedProtocol):
+    """The protocol that puts TLS between a transport and a protocol.
+
+    It is what the transport below has for its protocol; `app_protocol` gets a `TLSTransport`.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        app_protocol: asyncio.BaseProtocol,
+        sslcontext: SSLContext | None,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        call_connection_made: bool = True,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> None: ...
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def _app_transport(self) -> TLSTransport: ...
+    @property
+    def _app_protocol(self) -> asyncio.BaseProtocol | None: ...
+    @property
+    def _transport(self) -> asyncio.BaseTransport | None: ...
+    @property
+    def _incoming(self) -> MemoryBIO: ...
+    @property
+    def _outgoing(self) -> MemoryBIO: ...
+    @property
+    def _sslobj(self) -> SSLObject: ...
+    @property
+    def _state(self) -> str: ...
+    def _do_read(self) -> None: ...
+    def _resume(self) -> None: ...
+    def _check_handshake_timeout(self) -> None: ...
+    def _check_shutdown_timeout(self) -> None: ...
+    def connection_made(self, transport: asyncio.BaseTransport, /) -> None:
+        """Start the handshake."""
+
+    def connection_lost(self, exc: BaseException | None, /) -> None:
+        """End the connection."""
+
+    def get_buffer(self, sizehint: int, /) -> memoryview[int]:
+        """Lend memory for encrypted bytes."""
+
+    def buffer_updated(self, nbytes: int, /) -> None:
+        """Take encrypted bytes from the memory that was lent."""
+
+    def data_received(self, data: bytes, /) -> None:
+        """Take encrypted bytes.
+
+        This is for transports that do not know how to read into memory.
+        """
+
+    def eof_received(self) -> bool:
+        """Take the end of the encrypted stream."""
+
+    def pause_writing(self) -> None:
+        """Hand over no more encrypted bytes."""
+
+    def resume_writing(self) -> None:
+        """Hand over encrypted bytes again."""
+
+@final
+class TLSTransport(asyncio.Transport):
+    """The transport of a TLS connection.
+
+    Small writes of one turn of the loop are encrypted together, and leave together.
+    """
+
+    @property
+    def _ssl_protocol(self) -> TLSProtocol: ...
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def _closed(self) -> bool: ...
+    @property
+    def _protocol_paused(self) -> bool: ...
+    @property
+    def _start_tls_compatible(self) -> bool: ...
+    @property
+    def _sendfile_compatible(self) -> Any: ...
+    def _force_close(self, exc: BaseException | None, /) -> None: ...
+    def _test__append_write_backlog(self, data: bytes, /) -> None: ...
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Write some data bytes to the transport.
+
+        It never waits: `pause_writing()` tells the protocol when there is too much.
+
+        Raises:
+            TypeError: `data` is no bytes-like object.
+        """
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
+        """Write a list of data bytes to the transport.
+
+        Raises:
+            TypeError: One of them is no bytes-like object.
+        """
+
+    def write_eof(self) -> NoReturn:
+        """Raise NotImplementedError: TLS closes both ways."""
+
+    def can_write_eof(self) -> bool:
+        """Return False: TLS closes both ways."""
+
+    def close(self) -> None:
+        """Close the transport when buffered data is flushed.
+
+        Then TLS is shut down: the peer has `ssl_shutdown_timeout` seconds to agree. The protocol's
+        `connection_lost(None)` comes last.
+        """
+
+    def abort(self) -> None:
+        """Close the transport immediately.
+
+        Buffered data is lost. The protocol's `connection_lost(None)` comes in one of the loop's next turns.
+        """
+
+    def is_closing(self) -> bool:
+        """Return True if the transport is closing or closed."""
+
+    def is_reading(self) -> bool:
+        """Return True if the transport is receiving."""
+
+    def pause_reading(self) -> None:
+        """Pause the receiving end.
+
+        No data comes to the protocol until `resume_reading()`. A second call does nothing.
+        """
+
+    def resume_reading(self) -> None:
+        """Resume the receiving end.
+
+        What has come meanwhile is handed over in the loop's next turn.
+        """
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Set a new protocol.
+
+        It gets all that comes from now on. `connection_made()` is not called.
+        """
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the current protocol."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Get optional transport information.
+
+        Args:
+            name: `sslcontext`; after the handshake `ssl_object`, `peercert`, `cipher` and `compression`;
+                `tls_truncated`, which is True if the peer's stream ended without its close_notify, so that
+                somebody on the way may have cut it; or what the transport below knows.
+            default: What to return if there is no such information.
+        """
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the high- and low-water limits for write flow control.
+
+        The protocol's `pause_writing()` is called when `high` bytes or more wait, and `resume_writing()`
+        when no more than `low` are left. 512 and 128 KiB are usual.
+
+        Raises:
+            ValueError: `low` is negative, or above `high`.
+        """
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Get the high and low watermarks for write flow control.
+
+        Returns:
+            The low one first.
+        """
+
+    def get_write_buffer_size(self) -> int:
+        """Return the current size of the write buffer."""
+
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the high- and low-water limits for read flow control.
+
+        The transport below is paused when `high` bytes or more are not read, and resumed when no more than
+        `low` are left. 256 and 64 KiB are usual.
+
+        Raises:
+            ValueError: `low` is negative, or above `high`.
+        """
+
+    def get_read_buffer_limits(self) -> tuple[int, int]:
+        """Get the high and low watermarks for read flow control.
+
+        Returns:
+            The low one first.
+        """
+
+    def get_read_buffer_size(self) -> int:
+        """Return the current size of the read buffer."""
+
+@disjoint_base
+class DatagramTransport(asyncio.DatagramTransport):
+    """A transport of datagrams over a socket.
+
+    It serves UDP and Unix datagrams, and sockets of other families by the socket's own methods. A datagram
+    leaves at once, or waits in line while the socket takes none.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket,
+        protocol: asyncio.BaseProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None: ...
+    @property
+    def _closing(self) -> bool: ...
+    @property
+    def _paused(self) -> bool: ...
+    def sendto(self, data: bytes | bytearray | memoryview[Any], addr: Any = None) -> None:
+        """Send data to the transport.
+
+        It never waits: what the socket does not take yet is kept, and `pause_writing()` tells the protocol
+        when that is too much. A bytes object is kept as it is; of anything else a copy is kept. An error of
+        the network is told to the protocol's `error_received()`, and ends nothing.
+
+        Args:
+            data: One datagram; an empty one is sent, too.
+            addr: Where to; by default the `remote_addr` of the endpoint. A host name is resolved while the
+                loop waits, so prefer a literal address.
+
+        Raises:
+            TypeError: `data` is no bytes-like object.
+            ValueError: The endpoint has another `remote_addr`.
+        """
+
+    def close(self) -> None:
+        """Close the transport when buffered data is flushed.
+
+        Nothing is received any more. The protocol's `connection_lost(None)` comes last.
+        """
+
+    def abort(self) -> None:
+        """Close the transport immediately.
+
+        Buffered data is lost. The protocol's `connection_lost(None)` comes in the loop's next turn.
+        """
+
+    def is_closing(self) -> bool:
+        """Return True if the transport is closing or closed."""
+
+    def is_reading(self) -> bool:
+        """Return True if the transport is receiving."""
+
+    def pause_reading(self) -> None:
+        """Pause the receiving end.
+
+        No datagram comes to the protocol until `resume_reading()`; the kernel keeps what fits its buffer. A second call does nothing.
+        """
+
+    def resume_reading(self) -> None:
+        """Resume the receiving end.
+
+        A second call does nothing.
+        """
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Set a new protocol.
+
+        It gets all that comes from now on. `connection_made()` is not called.
+        """
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the current protocol."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Get optional transport information.
+
+        Args:
+            name: `socket`, `sockname` or `peername`; `dropped` is how many datagrams the kernel dropped
+                because the socket's receive buffer was full, while the socket is open.
+            default: What to return if there is no such information.
+        """
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the high- and low-water limits for write flow control.
+
+        The protocol's `pause_writing()` is called when more than `high` bytes wait, and `resume_writing()`
+        when no more than `low` are left. Each datagram counts for 8 bytes more than it has.
+
+        Args:
+            high: In bytes; by default 64 KiB, or four times `low`.
+            low: In bytes; by default a quarter of `high`.
+
+        Raises:
+            ValueError: Not `high >= low >= 0`.
+        """
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Get the high and low watermarks for write flow control.
+
+        Returns:
+            The low one, then the high one, in bytes.
+        """
+
+    def get_write_buffer_size(self) -> int:
+        """Return the current size of the write buffer.
+
+        In bytes, with 8 more for each datagram; what has gone to the kernel does not count.
+        """
+
     def _start_reading(self) -> None:
         """Start to read, once connection_made() was called."""
 
@@ -750,12 +1228,6 @@ class SocketTransport(asyncio.Transport):
 
     def _fatal_error(self, exc: BaseException, message: str = ...) -> None:
         """Report an error, and close the transport."""
-
-    def _make_empty_waiter(self) -> asyncio.Future[None]:
-        """A future that is done when the buffer is empty."""
-
-    def _reset_empty_waiter(self) -> None:
-        """Nobody waits for an empty buffer any more."""
 
 @disjoint_base
 class TaskGroup(_AsyncioTaskGroup):

@@ -29,6 +29,9 @@ CLOSE_WAIT_S = 0.25
 """How long closing a loop waits for lookups in flight. A lookup that hangs ends with its own timeout."""
 
 
+_NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+
+
 class Lookup:
     """One call that waits for a thread or runs on one."""
 
@@ -172,5 +175,7 @@ class Resolving(InheritedLoop):
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """Do what `socket.getnameinfo` does, without blocking the loop."""
         self._check_closed()
+        if flags & _NUMERIC == _NUMERIC:
+            return socket.getnameinfo(sockaddr, flags)
         names: tuple[str, str] = await self._resolver.run(socket.getnameinfo, sockaddr, flags)
         return names

@@ -1,9 +1,9 @@
 """The event loop that users hold.
 
-The scheduler, the timers, the reactor, `sock_*` and the stream transports are Rust: `_tonnage.EventLoop`,
-which comes first in the order of methods. What runs once per loop, connection or command is Python, in
-the mixins. All else is inherited from asyncio's own loop: UDP, pipes, sendfile, exception handling. There
-is no Python selector; inherited code reaches the reactor through `_add_reader` and its kin.
+The scheduler, the timers, the reactor, `sock_*` and the transports of sockets and pipes are Rust:
+`_tonnage.EventLoop`, which comes first in the order of methods. What runs once per loop, connection or
+command is Python, in the mixins. All else is inherited from asyncio's own loop, such as exception handling.
+There is no Python selector; inherited code reaches the reactor through `_add_reader` and its kin.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from typing import Any
 from . import _tonnage, call_graph
 from .all_tasks import hook, live_loops
 from .connection import Connecting
+from .datagram import Datagrams
 from .default_workers import DefaultWorkers
 from .dns import Resolver, Resolving
 from .executor import Executing
 from .fork import watch_forks
 from .listen import Listening
+from .pipes import Piping
 from .policy import Policy, of_program
 from .process import Spawning
+from .sendfile import FileSending
 from .signals import Signalling
 from .sock import SocketOperations
 from .watched import WatchedDescriptors
@@ -38,11 +41,14 @@ class EventLoop(
     _tonnage.EventLoop,
     Connecting,
     Listening,
+    Datagrams,
     Signalling,
     Resolving,
     Executing,
+    Piping,
     Spawning,
     SocketOperations,
+    FileSending,
     asyncio.SelectorEventLoop,
 ):
     """asyncio's event loop, in Rust."""
@@ -58,6 +64,7 @@ class EventLoop(
         "_clock_resolution",
         "_coroutine_origin_tracking_enabled",
         "_coroutine_origin_tracking_saved_depth",
+        "_csock",
         "_current_handle",
         "_default_executor",
         "_exception_handler",
@@ -69,6 +76,7 @@ class EventLoop(
         "_scheduled",
         "_signal_handlers",
         "_signal_pipe",
+        "_ssock",
         "_timer_cancelled_count",
         "_transports",
         "_unix_server_sockets",
@@ -82,6 +90,9 @@ class EventLoop(
     def __init__(self, *, policy: Policy | None = None) -> None:
         # Not the selector loop's: that would open a selector and a pair of sockets.
         base_events.BaseEventLoop.__init__(self)
+        # The descriptor by which other threads wake the loop; there is no pair of sockets for it.
+        self._internal_fds = 1
+        self._csock = self._ssock = None
         self._transports = weakref.WeakValueDictionary()
         self._acceptors = {}
         self._unix_server_sockets = {}
@@ -134,6 +145,7 @@ class EventLoop(
                 watch.stop()
             self._acceptors.clear()
             self._close()
+            self._internal_fds = 0
             self._selector = None
             self._executor_shutdown_called = True
             self._workers.stop()

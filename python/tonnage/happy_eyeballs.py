@@ -58,18 +58,24 @@ async def connect_first(
         while winner is None and running:
             done, running = await _wait(running, None)
             winner = _first_connected(started, done)
-        if winner is None:
-            _raise_unexpected(started)
-            return None
-        return winner.result()
-    finally:
         for task in running:
             task.cancel()
         if running:
             await asyncio.wait(running)
-        for task in started:
-            if task is not winner and task.done() and not task.cancelled() and task.exception() is None:
-                task.result().close()
+        _close_sockets(started, winner)
+        if winner is None:
+            _raise_unexpected(started)
+            return None
+        return winner.result()
+    except BaseException:
+        for task in running:
+            task.cancel()
+        # One that is not done yet closes its socket itself, also if this wait is cancelled too.
+        _close_sockets(started, None)
+        if running:
+            await asyncio.wait(running)
+        raise
+    finally:
         # The tasks hold exceptions whose tracebacks hold this frame.
         del started, running, winner
 
@@ -78,6 +84,12 @@ def _wait(
     running: set[asyncio.Task[socket]], timeout_s: float | None
 ) -> Awaitable[tuple[set[asyncio.Task[socket]], set[asyncio.Task[socket]]]]:
     return asyncio.wait(running, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _close_sockets(started: list[asyncio.Task[socket]], winner: asyncio.Task[socket] | None) -> None:
+    for task in started:
+        if task is not winner and task.done() and not task.cancelled() and task.exception() is None:
+            task.result().close()
 
 
 def _first_connected(

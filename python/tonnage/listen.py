@@ -25,7 +25,7 @@ from .connection import (
     check_stream_socket,
     check_unix_stream_socket,
 )
-from .server import Server
+from .server import Server, check_max_connections
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -56,11 +56,17 @@ class Listening(Accepting):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
+        max_connections: int | None = None,
     ) -> Server:
-        """Create a TCP server on each address of each host. The parameters are asyncio's."""
+        """Create a TCP server on each address of each host.
+
+        The parameters are asyncio's, and `max_connections`: while so many connections are open, the server
+        accepts no more, and the others wait in the kernel's line of `backlog` places.
+        """
         if isinstance(ssl, bool):
             raise TypeError("ssl argument must be an SSLContext or None")
         check_ssl_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        check_max_connections(max_connections)
         check_not_ssl_socket(sock)
 
         if host is not None or port is not None:
@@ -73,7 +79,7 @@ class Listening(Accepting):
                 set_option
                 for set_option, is_wanted in (
                     (_set_reuse_address, reuse_address),
-                    (_set_reuse_port, reuse_port),
+                    (set_reuse_port, reuse_port),
                     (_set_keep_alive, keep_alive),
                 )
                 if is_wanted
@@ -95,6 +101,7 @@ class Listening(Accepting):
                 backlog,
                 ssl_handshake_timeout,
                 ssl_shutdown_timeout,
+                max_connections=max_connections,
             ),
             sockets,
             owned,
@@ -116,14 +123,16 @@ class Listening(Accepting):
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
         cleanup_socket: bool = True,
+        max_connections: int | None = None,
     ) -> Server:
         """Create a Unix server; with `cleanup_socket`, closing it removes its path.
 
-        The parameters are asyncio's.
+        The parameters are asyncio's, and `max_connections`, as in `create_server()`.
         """
         if isinstance(ssl, bool):
             raise TypeError("ssl argument must be an SSLContext or None")
         check_ssl_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        check_max_connections(max_connections)
 
         owned: list[socket.socket] = []
         if path is not None:
@@ -150,6 +159,7 @@ class Listening(Accepting):
                 backlog,
                 ssl_handshake_timeout,
                 ssl_shutdown_timeout,
+                max_connections=max_connections,
             ),
             [sock],
             owned,
@@ -193,9 +203,17 @@ class Listening(Accepting):
             hosts = [host]
         else:
             hosts = list(host)
-        found = await asyncio.gather(
-            *[self._create_server_getaddrinfo(name, port, family, flags) for name in hosts]
-        )
+        lookups = [
+            self.create_task(self._create_server_getaddrinfo(name, port, family, flags)) for name in hosts
+        ]
+        try:
+            found = await asyncio.gather(*lookups)
+        except BaseException:
+            # The first failure is the caller's; nobody waits for the other names.
+            for lookup in lookups:
+                lookup.cancel()
+            await asyncio.wait(lookups)
+            raise
         # Hosts can share addresses; each is bound once.
         return list(dict.fromkeys(itertools.chain.from_iterable(found)))
 
@@ -268,7 +286,8 @@ def _set_keep_alive(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
-def _set_reuse_port(sock: socket.socket) -> None:
+def set_reuse_port(sock: socket.socket) -> None:
+    """Let other sockets be bound to the same port."""
     # Since Linux 6.12.9, the option is refused for other families.
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
@@ -287,16 +306,22 @@ def _is_filesystem_path(path: str | bytes) -> bool:
     return bool(path) and path[0] not in (0, "\x00")
 
 
+def remove_stale_socket(path: str | bytes) -> None:
+    """Remove the socket file that an earlier process left behind at `path`, if there is one."""
+    if not _is_filesystem_path(path):
+        return
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.remove(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        # The directory may allow to create sockets, and nothing else.
+        logger.error("Unable to check or remove stale UNIX socket %r: %r", path, error)
+
+
 def _bind_unix(path: str | bytes) -> socket.socket:
-    if _is_filesystem_path(path):
-        try:
-            if stat.S_ISSOCK(os.stat(path).st_mode):
-                os.remove(path)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            # The directory may allow to create sockets, and nothing else.
-            logger.error("Unable to check or remove stale UNIX socket %r: %r", path, error)
+    remove_stale_socket(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path)

@@ -1,46 +1,117 @@
-"""Starts child processes, and notices when they end.
+"""Starts child processes, and carries their streams.
 
-`subprocess.Popen` starts a child; asyncio's pipe transports carry its streams. Its end is noticed through
-a pidfd, watched like any descriptor, or by a thread where the kernel has none. asyncio's child watchers
-and policies are not involved on any version, so it works in every thread. The transport behaves as in
-CPython 3.15, Lib/asyncio/base_subprocess.py. (Not called `subprocess`: that name is asyncio's.)
+`subprocess.Popen` starts a child, our own pipe transports carry its streams, and `child_watch.py` notices
+its end. The transport behaves as in CPython 3.15, Lib/asyncio/base_subprocess.py, on every version; but who
+starts a child connects its pipes itself, so that no task is left when it is cancelled. (Not called
+`subprocess`: that name is asyncio's.)
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import functools
 import signal as signal_module
-import threading
-from asyncio import unix_events
+import subprocess
+import sys
+import warnings
 from asyncio.log import logger
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from .child_watch import ChildWatch
 from .inherited import InheritedLoop
 
 if TYPE_CHECKING:
-    from subprocess import Popen
+    from collections.abc import Callable
 
-__all__ = ("ChildWatch", "Spawning", "SubprocessTransport")
+__all__ = ("Spawning", "SubprocessTransport")
 
 
-class SubprocessTransport(unix_events._UnixSubprocessTransport):  # type: ignore[misc,name-defined]
+class SubprocessTransport(asyncio.SubprocessTransport):
     """A child process and its pipes."""
 
-    _closed: bool
+    # asyncio's names, which libraries read. The first three become None when `connection_lost()` was called.
+    _loop: Spawning
+    _protocol: asyncio.SubprocessProtocol
+    _proc: subprocess.Popen[bytes] | None
+    # By the child's descriptor; None until it is connected.
+    _pipes: dict[int, PipeProtocol | None]
+    # What the protocol hears when all pipes are connected; None after that.
+    _pending_calls: list[tuple[Callable[..., object], tuple[Any, ...]]] | None
+    _extra: dict[str, Any]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._exit_futures: set[asyncio.Future[int]] = set()
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        loop: Spawning,
+        protocol: asyncio.SubprocessProtocol,
+        child: subprocess.Popen[bytes],
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(extra)
+        self._closed = False
+        self._finished = False
+        self._loop = loop
+        self._protocol = protocol
+        self._proc = child
+        self._pid = child.pid
+        self._pipes = {number: None for number, _ in self._files(child)}
+        self._pending_calls = []
+        self._returncode: int | None = None
+        self._exit_waiters: set[asyncio.Future[int]] = set()
+        self.watch = ChildWatch(loop, child, self._process_exited)
+        self._extra["subprocess"] = child
+        if sys.version_info < (3, 11):
+            hear_of_broken_stdin(protocol)
+
+    def __repr__(self) -> str:
+        info = [type(self).__name__]
+        if self._closed:
+            info.append("closed")
+        info.append(f"pid={self._pid}")
+        info.append("running" if self._returncode is None else f"returncode={self._returncode}")
+        for number, name in enumerate(("stdin", "stdout", "stderr")):
+            if pipe := self._pipes.get(number):
+                info.append(f"{name}={pipe.pipe}")
+        return f"<{' '.join(info)}>"
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if not self._closed:
+            _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            self.close()
+
+    def get_pid(self) -> int:
+        """Return the child's process id."""
+        return self._pid
+
+    def get_returncode(self) -> int | None:
+        """Return the child's exit status, or None if it has not ended."""
+        return self._returncode
+
+    def get_pipe_transport(self, fd: int) -> asyncio.BaseTransport | None:
+        """Return the transport of a pipe: 0 is stdin, 1 stdout, 2 stderr."""
+        found = self._pipes.get(fd)
+        return found.pipe if found is not None else None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Set a new protocol."""
+        self._protocol = protocol  # type: ignore[assignment]
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the current protocol."""
+        return self._protocol
+
+    def is_closing(self) -> bool:
+        """Return True if the transport is closed."""
+        return self._closed
 
     def send_signal(self, signal: int) -> None:
         """Send a signal to the child, unless it has ended."""
-        self._check_proc()
+        if self._proc is None:
+            raise ProcessLookupError
         # Popen's own method would reap the child, and hide its exit status from the watch.
         if self._returncode is None:
             with suppress(ProcessLookupError):
-                os.kill(self._proc.pid, signal)
+                self.watch.send_signal(signal)
 
     def terminate(self) -> None:
         """Send SIGTERM to the child."""
@@ -55,128 +126,152 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):  # type: ignore
         if self._closed:
             return
         self._closed = True
-        # Pipes of a closed loop can no longer be closed through it (gh-114177).
-        if self._loop is not None and not self._loop.is_closed():
-            for pipe_protocol in self._pipes.values():
-                if pipe_protocol is not None:
-                    pipe_protocol.pipe.close()
-        if self._proc is None or self._returncode is not None or self._proc.poll() is not None:
+        if self._proc is None:
             return
-        if self._loop is not None and self._loop.get_debug():
+        for number, file in self._files(self._proc):
+            pipe = self.get_pipe_transport(number)
+            # Pipes of a closed loop can no longer be closed through it (gh-114177).
+            if pipe is None or self._loop.is_closed():
+                file.close()
+            else:
+                pipe.close()
+        if self._returncode is not None or self._proc.poll() is not None:
+            return
+        if self._loop.get_debug():
             logger.warning("Close running child process: kill %r", self)
         # It may have ended meanwhile, or run under another user.
         with suppress(ProcessLookupError, PermissionError):
             self._proc.kill()
 
-    async def _connect_pipes(self, waiter: asyncio.Future[None] | None) -> None:
-        child = self._proc
-        await super()._connect_pipes(waiter)
+    @staticmethod
+    def _files(child: subprocess.Popen[bytes]) -> list[tuple[int, Any]]:
+        files = enumerate((child.stdin, child.stdout, child.stderr))
+        return [(number, file) for number, file in files if file is not None]
+
+    async def connect_pipes(self, child: subprocess.Popen[bytes]) -> None:
+        """Connect the pipes, then tell the protocol of the child."""
+        loop = self._loop
+        for number, file in self._files(child):
+            connect = loop.connect_write_pipe if file is child.stdin else loop.connect_read_pipe
+            _, self._pipes[number] = await connect(functools.partial(PipeProtocol, self, number), file)
+        loop.call_soon(self._protocol.connection_made, self)
+        pending, self._pending_calls = self._pending_calls, None
+        for callback, args in pending or ():
+            loop.call_soon(callback, *args)
+        # The protocol knows when the caller goes on.
+        connected: asyncio.Future[None] = loop.create_future()
+        loop.call_soon(set_unless_done, connected)
+        await connected
+
+    def _call(self, callback: Callable[..., object], *args: Any) -> None:
         if self._pending_calls is None:
-            return
-        # It failed, or was cancelled: no pipe may be left.
-        for pipe_protocol in self._pipes.values():
-            if pipe_protocol is not None:
-                pipe_protocol.pipe.close()
-        for pipe in (child.stdin, child.stdout, child.stderr):
-            if pipe is not None:
-                pipe.close()
+            self._loop.call_soon(callback, *args)
+        else:
+            self._pending_calls.append((callback, args))
+
+    def _pipe_data_received(self, fd: int, data: bytes) -> None:
+        self._call(self._protocol.pipe_data_received, fd, data)
+
+    def _pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        self._call(self._protocol.pipe_connection_lost, fd, exc)
+        self._try_finish()
 
     def _process_exited(self, returncode: int) -> None:
-        super()._process_exited(returncode)
+        if self._loop.get_debug():
+            logger.info("%r exited with return code %r", self, returncode)
+        self._returncode = returncode
+        if self._proc is not None and self._proc.returncode is None:
+            # So that Popen asks no more.
+            self._proc.returncode = returncode
+        self._call(self._protocol.process_exited)
+        self._try_finish()
         # At once, and not when the pipes are closed: a grandchild may hold them (gh-119710).
-        for future in self._exit_futures:
-            if not future.done():
-                future.set_result(returncode)
-        self._exit_futures.clear()
+        for waiter in self._exit_waiters:
+            if not waiter.done():
+                waiter.set_result(returncode)
+        self._exit_waiters.clear()
 
     async def _wait(self) -> int:
-        if self._returncode is None:
-            future: asyncio.Future[int] = self._loop.create_future()
-            self._exit_futures.add(future)
-            try:
-                return await future
-            finally:
-                self._exit_futures.discard(future)
-        returncode: int = self._returncode
-        return returncode
+        if self._returncode is not None:
+            return self._returncode
+        waiter: asyncio.Future[int] = self._loop.create_future()
+        self._exit_waiters.add(waiter)
+        try:
+            return await waiter
+        finally:
+            self._exit_waiters.discard(waiter)
+
+    def _try_finish(self) -> None:
+        if self._returncode is None or self._finished:
+            return
+        if all(pipe is not None and pipe.disconnected for pipe in self._pipes.values()):
+            self._finished = True
+            self._call(self._call_connection_lost, None)
+
+    def _call_connection_lost(self, exc: Exception | None) -> None:
+        try:
+            self._protocol.connection_lost(exc)
+        finally:
+            self._loop = self._protocol = self._proc = None  # type: ignore[assignment]
 
 
-class ChildWatch:
-    """Waits for the end of one child, reaps it, and tells its transport."""
+class PipeProtocol(asyncio.Protocol):
+    """What one pipe tells its subprocess transport."""
 
-    def __init__(self, loop: Spawning, transport: SubprocessTransport) -> None:
-        self._loop = loop
+    def __init__(self, transport: SubprocessTransport, fd: int) -> None:
         self._transport = transport
-        self._child: Popen[bytes] = transport._proc
-        self._pidfd: int | None = None
+        self._fd = fd
+        self.pipe: asyncio.BaseTransport | None = None
+        self.disconnected = False
 
-    def start(self) -> None:
-        """Begin to wait."""
-        self._loop._child_watches.add(self)
-        if not self._watch_pidfd():
-            thread = threading.Thread(
-                target=self._wait_in_thread, name=f"tonnage-waitpid-{self._child.pid}", daemon=True
-            )
-            thread.start()
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} fd={self._fd} pipe={self.pipe!r}>"
 
-    def stop(self) -> None:
-        """Stop waiting, and leave the child to itself."""
-        self._loop._child_watches.discard(self)
-        if self._pidfd is not None:
-            pidfd, self._pidfd = self._pidfd, None
-            self._loop._remove_reader(pidfd)
-            os.close(pidfd)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the pipe's transport."""
+        self.pipe = transport
 
-    def forget_after_fork(self) -> None:
-        """Close the copy of the descriptor in a forked child; its loop is gone."""
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
+    def data_received(self, data: bytes) -> None:
+        """Pass on what the child has written."""
+        self._transport._pipe_data_received(self._fd, data)
 
-    def _watch_pidfd(self) -> bool:
-        try:
-            pidfd = os.pidfd_open(self._child.pid)
-        except (AttributeError, OSError):
-            # No pidfd on this platform, in this sandbox, or at this moment.
-            return False
-        try:
-            self._loop._add_reader(pidfd, self._child_ended)
-        except OSError:
-            os.close(pidfd)
-            return False
-        self._pidfd = pidfd
-        return True
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass on that the pipe has ended."""
+        self.disconnected = True
+        self._transport._pipe_connection_lost(self._fd, exc)
 
-    def _child_ended(self) -> None:
-        self.stop()
-        self._transport._process_exited(self._reap())
+    def pause_writing(self) -> None:
+        """Pass on that the child does not read what is written."""
+        self._transport.get_protocol().pause_writing()
 
-    def _reap(self) -> int:
-        if self._child.returncode is not None:
-            # Someone asked Popen, which remembers the status.
-            return self._child.returncode
-        try:
-            _, status = os.waitpid(self._child.pid, 0)
-        except ChildProcessError:
-            logger.warning(
-                "child process pid %d exit status already read:  will report returncode 255", self._child.pid
-            )
-            return 255
-        try:
-            return os.waitstatus_to_exitcode(status)
-        except ValueError:
-            return status
+    def resume_writing(self) -> None:
+        """Pass on that the child reads again."""
+        self._transport.get_protocol().resume_writing()
 
-    def _wait_in_thread(self) -> None:
-        # The child stays a zombie until the loop's thread reaps it, so its pid cannot be reused meanwhile.
-        with suppress(ChildProcessError):
-            os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
-        try:
-            self._loop.call_soon_threadsafe(self._child_ended)
-        except RuntimeError:
-            # The loop was closed meanwhile.
-            self._reap()
-            logger.warning("Loop %r that handles pid %r is closed", self._loop, self._child.pid)
+
+def hear_of_broken_stdin(protocol: asyncio.BaseProtocol) -> None:
+    """Report a broken pipe to nobody who does not await `stdin.wait_closed()`, as asyncio from 3.11 on."""
+    stdin_closed: asyncio.Future[None] | None = getattr(protocol, "_stdin_closed", None)
+    if stdin_closed is not None:
+        stdin_closed.add_done_callback(lambda closed: closed.cancelled() or closed.exception())
+
+
+def set_unless_done(future: asyncio.Future[None]) -> None:
+    """Set the result of a future that may have been cancelled."""
+    if not future.done():
+        future.set_result(None)
+
+
+def start_child(args: Any, **options: Any) -> subprocess.Popen[bytes]:
+    """Start a child process.
+
+    The loop waits until the child has called exec(), for errors to be raised here. Python starts it by
+    vfork() where it can, so that this does not take longer in a large process: 0.2 ms with 500 MB.
+    """
+    # What is run is the caller's business.
+    return subprocess.Popen(  # noqa: S603
+        args, universal_newlines=False, text=False, encoding=None, errors=None, **options
+    )
 
 
 class Spawning(InheritedLoop):
@@ -195,30 +290,29 @@ class Spawning(InheritedLoop):
         stderr: Any,
         bufsize: int,
         extra: dict[str, Any] | None = None,
-        **kwargs: Any,
+        **options: Any,
     ) -> SubprocessTransport:
-        waiter: asyncio.Future[None] = self.create_future()
-        transport = SubprocessTransport(
-            self,
-            protocol,
-            args,
-            shell,
-            stdin,
-            stdout,
-            stderr,
-            bufsize,
-            waiter=waiter,
-            extra=extra,
-            **kwargs,
+        child = start_child(
+            args, bufsize=bufsize, shell=shell, stdin=stdin, stdout=stdout, stderr=stderr, **options
         )
-        ChildWatch(self, transport).start()
+        transport = SubprocessTransport(self, protocol, child, extra)
+        if self._debug:
+            program = args if isinstance(args, (bytes, str)) else args[0]
+            logger.debug("process %r created: pid %s", program, child.pid)
         try:
-            await waiter
+            transport.watch.start()
+        except BaseException:
+            # There is no pidfd to be had, and no thread.
+            transport.close()
+            child.wait()
+            raise
+        try:
+            await transport.connect_pipes(child)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
             transport.close()
-            # No zombie is left, even if the caller is cancelled twice.
-            await asyncio.shield(transport._wait())
+            # No zombie is left. Who is cancelled again leaves that to the watch.
+            await transport._wait()
             raise
         return transport

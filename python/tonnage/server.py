@@ -3,7 +3,8 @@
 One `Server` owns its listening sockets until `close()`. It knows its open connections through weak
 references only, so that an abandoned transport can still be collected and warn. The semantics are those
 of CPython 3.13 and later on every version: `close()` never touches connections, `wait_closed()` waits
-for them, `close_clients()` and `abort_clients()` end them.
+for them, `close_clients()` and `abort_clients()` end them. With `max_connections`, it has its acceptors
+pause while so many are open, and the others wait in the kernel's backlog.
 """
 
 from __future__ import annotations
@@ -12,16 +13,71 @@ import asyncio
 import contextvars
 import weakref
 from asyncio import base_events, trsock
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from .policy import checked_count
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from socket import socket
 
-    from .accept import Accepting
+    from .accept import Accepting, Acceptor
 
-__all__ = ("Server",)
+__all__ = ("PauseReason", "Server", "ServerStats", "check_max_connections")
+
+PauseReason = Literal["full", "resources", "error"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerStats:
+    """What `Server.stats()` returns.
+
+    It is one moment of a server, and does not change when the server does. The counters only grow.
+
+    Attributes:
+        connections: The number of open connections, with those whose TLS handshake is under way.
+        max_connections: The most that may be open; None is no bound.
+        peak: The most that were open at once.
+        accepting: Does the server accept connections at this moment? If not, it is closed, or it pauses.
+        accepted: The number of connections that were accepted.
+        aborted: The number of connections whose peer was gone before they were accepted.
+        failed: The number of accepted connections that came to nothing: the protocol factory raised, the TLS
+            handshake failed, or the loop's Policy refused one more task.
+        paused: How often accepting paused, by reason: `"full"` is `max_connections`, `"resources"` is
+            that the process or the system was out of descriptors or memory, `"error"` is all else.
+
+    Example:
+        server = await asyncio.start_server(serve, port=8000, max_connections=1000)
+        print(server.stats().connections, server.stats().paused["full"])
+    """
+
+    connections: int
+    max_connections: int | None
+    peak: int
+    accepting: bool
+    accepted: int
+    aborted: int
+    failed: int
+    paused: Mapping[PauseReason, int]
+
+
+@dataclass
+class Counts:
+    """What a server has seen so far."""
+
+    peak: int = 0
+    accepted: int = 0
+    aborted: int = 0
+    failed: int = 0
+    paused: dict[PauseReason, int] = field(default_factory=lambda: {"full": 0, "resources": 0, "error": 0})
+
+
+def check_max_connections(max_connections: int | None) -> None:
+    """Raise TypeError or ValueError unless it is a number of connections, or None for no bound."""
+    if max_connections is not None:
+        checked_count("max_connections", max_connections)
 
 
 class Server(base_events.Server):
@@ -36,13 +92,19 @@ class Server(base_events.Server):
         backlog: int,
         ssl_handshake_timeout: float | None,
         ssl_shutdown_timeout: float | None = None,
+        *,
+        max_connections: int | None = None,
     ) -> None:
         self._loop = loop
+        self._max_connections = max_connections
+        self._counts = Counts()
+        # The acceptors that wait for the end of a connection, or of a time.
+        self._paused: set[Acceptor] = set()
         # None once `close()` was called.
         self._sockets: list[socket] | None = sockets
         self._clients: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
-        # Transports of CPython 3.12 and before do not name themselves when they attach.
-        self._unnamed_clients = 0
+        # Transports of CPython 3.12 and before do not name themselves when they attach, and count as well.
+        self._open = 0
         # None once the server is closed and its last connection is gone.
         self._waiters: list[asyncio.Future[None]] | None = []
         self._protocol_factory = protocol_factory
@@ -72,6 +134,20 @@ class Server(base_events.Server):
         if self._sockets is None:
             return ()
         return tuple(trsock.TransportSocket(sock) for sock in self._sockets)
+
+    def stats(self) -> ServerStats:
+        """Return how many connections are open, and what became of those that came."""
+        counts = self._counts
+        return ServerStats(
+            connections=self._open,
+            max_connections=self._max_connections,
+            peak=counts.peak,
+            accepting=self._serving and not self._paused,
+            accepted=counts.accepted,
+            aborted=counts.aborted,
+            failed=counts.failed,
+            paused=dict(counts.paused),
+        )
 
     async def start_serving(self) -> None:
         """Start to accept connections; do nothing if the server does so already."""
@@ -111,7 +187,7 @@ class Server(base_events.Server):
         if forever is not None and not forever.done():
             forever.cancel()
             self._serving_forever_fut = None
-        if self._has_no_clients():
+        if self._open == 0:
             self._wakeup()
 
     def close_clients(self) -> None:
@@ -157,22 +233,30 @@ class Server(base_events.Server):
 
     def _attach(self, transport: asyncio.Transport | None = None) -> None:
         """Called by a transport of this server when it is made."""
-        if transport is None:
-            self._unnamed_clients += 1
-        else:
+        if transport is not None:
             self._clients.add(transport)
+        self._open += 1
+        self._counts.peak = max(self._counts.peak, self._open)
 
     def _detach(self, transport: asyncio.Transport | None = None) -> None:
         """Called by a transport of this server when its connection is lost or it is collected."""
-        if transport is None:
-            self._unnamed_clients -= 1
-        else:
+        if transport is not None:
             self._clients.discard(transport)
-        if self._sockets is None and self._has_no_clients():
+        self._open -= 1
+        if self._paused and not self._is_full() and not self._loop.is_closed():
+            # There is room, and a descriptor is free.
+            for acceptor in list(self._paused):
+                acceptor.resume()
+        if self._sockets is None and self._open == 0:
             self._wakeup()
 
-    def _has_no_clients(self) -> bool:
-        return not self._clients and self._unnamed_clients == 0
+    def _pause(self, acceptor: Acceptor, reason: PauseReason) -> None:
+        """Called by an acceptor that stops accepting until it is resumed."""
+        self._counts.paused[reason] += 1
+        self._paused.add(acceptor)
+
+    def _is_full(self) -> bool:
+        return self._max_connections is not None and self._open >= self._max_connections
 
     def _wakeup(self) -> None:
         waiters, self._waiters = self._waiters, None

@@ -1,4 +1,6 @@
-"""The loop's `sock_*` methods: single operations on the user's own non-blocking sockets.
+"""The loop's rarer `sock_*` methods: single operations on the user's own non-blocking sockets.
+
+`sock_recv`, `sock_recv_into` and `sock_sendall` are in Rust, and do the same.
 
 Each operation is tried at once. If the socket is not ready, the coroutine waits for readiness only, and
 tries again when it runs, so that a cancelled wait has taken nothing from the socket. Checks, their order
@@ -30,24 +32,6 @@ _INTERNET_FAMILIES = frozenset(
 class SocketOperations(InheritedLoop):
     """The part of the event loop that works on the user's sockets."""
 
-    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
-        """Receive up to `n` bytes."""
-        self._check_socket(sock)
-        try:
-            return sock.recv(n)
-        except _NOT_READY:
-            received: bytes = await _when_ready(self._until_readable, sock, "recv", n)
-            return received
-
-    async def sock_recv_into(self, sock: socket.socket, buf: Buffer) -> int:
-        """Receive into `buf`, and return the number of bytes."""
-        self._check_socket(sock)
-        try:
-            return sock.recv_into(buf)
-        except _NOT_READY:
-            count: int = await _when_ready(self._until_readable, sock, "recv_into", buf)
-            return count
-
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram, and return it with the address of its sender."""
         self._check_socket(sock)
@@ -69,23 +53,6 @@ class SocketOperations(InheritedLoop):
                 self._until_readable, sock, "recvfrom_into", buf, nbytes
             )
             return datagram
-
-    async def sock_sendall(self, sock: socket.socket, data: Buffer) -> None:
-        """Send all of `data`; after an error or a cancellation, nobody knows how much was sent."""
-        self._check_socket(sock)
-        try:
-            sent = sock.send(data)
-        except _NOT_READY:
-            sent = 0
-        if sent == len(data):  # type: ignore[arg-type]
-            return
-        with memoryview(data).cast("B") as unsent:
-            while sent < len(unsent):
-                await self._until_writable(sock)
-                try:
-                    sent += sock.send(unsent[sent:])
-                except _NOT_READY:
-                    continue
 
     async def sock_sendto(self, sock: socket.socket, data: Buffer, address: Any) -> int:
         """Send a datagram to `address`, and return the number of bytes sent."""

@@ -234,9 +234,9 @@ def test_each_item_has_its_own_timeout(run: Run, nothing_left: None) -> None:
         return item
 
     async def main() -> None:
-        error = await error_of(tonnage.amap(work, range(4), limit=1, timeout=0.01))
+        error = await error_of(tonnage.amap(work, range(4), limit=1, timeout=0.1))
         assert errors_of(error) == ["TimeoutError()"]
-        results = await tonnage.amap(work, range(4), limit=2, timeout=0.01, return_exceptions=True)
+        results = await tonnage.amap(work, range(4), limit=2, timeout=0.1, return_exceptions=True)
         assert repr(results) == "[0, TimeoutError(), 2, 3]"
         task: Any = asyncio.current_task()
         if hasattr(task, "cancelling"):

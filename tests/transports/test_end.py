@@ -257,43 +257,6 @@ def test_loop_closed_with_open_transport_warns_only(loop, run, asyncio_since):
         made.clear()
 
 
-def test_sendfile_waits_for_what_was_written(run, connect, loop, tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(BIG)
-
-    async def main():
-        transport, protocol, peer = await connect(family="tcp")
-        transport.write(b"head")
-        with path.open("rb") as file:
-            task = loop.create_task(loop.sendfile(transport, file))
-            await asyncio.sleep(0)
-            with pytest.raises(RuntimeError, match="unable to write; sendfile is in progress"):
-                transport.write(b"x")
-            received = await receive(loop, peer, len(BIG) + 4)
-            assert await task == len(BIG)
-        assert received == b"head" + BIG
-        transport.write(b"tail")
-        assert await receive(loop, peer, 4) == b"tail"
-        peer.send(b"still reading")
-        await until(lambda: protocol.data == b"still reading")
-
-    run(main())
-
-
-def test_sendfile_without_help_of_the_kernel(run, connect, loop, tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(BIG)
-
-    async def main():
-        transport, _, peer = await connect()
-        with path.open("rb") as file:
-            received = asyncio.ensure_future(receive(loop, peer, len(BIG)))
-            assert await loop._sendfile_fallback(transport, file, 0, None) == len(BIG)
-        assert await received == BIG
-
-    run(main())
-
-
 def test_debug_log_tells_of_pauses_ends_and_errors(run, connect, loop, caplog):
     loop.set_debug(True)
 

@@ -8,16 +8,18 @@ use crate::options::Exchange;
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) request: Vec<u8>,
-    is_echo: bool,
+    /// The bytes of the answer; `None` where it is one of HTTP.
+    answer: Option<Vec<u8>>,
 }
 
 impl Script {
     pub(crate) fn new(exchange: &Exchange, address: &str) -> Self {
         match exchange {
-            Exchange::Echo { bytes } => Self { request: pattern(*bytes), is_echo: true },
+            Exchange::Echo { bytes } => Self { request: pattern(*bytes), answer: Some(pattern(*bytes)) },
+            Exchange::Download { bytes } => Self { request: vec![b'.'], answer: Some(pattern(*bytes)) },
             Exchange::Http { path } => {
                 let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
-                Self { request: request.into_bytes(), is_echo: false }
+                Self { request: request.into_bytes(), answer: None }
             }
         }
     }
@@ -41,19 +43,22 @@ pub(crate) struct Answer {
 impl Answer {
     /// Takes the next bytes, and says whether the answer is complete.
     pub(crate) fn take(&mut self, script: &Script, bytes: &[u8]) -> io::Result<bool> {
-        if script.is_echo { self.take_echo(script, bytes) } else { self.take_http(bytes) }
+        match &script.answer {
+            Some(expected) => self.take_known(expected, bytes),
+            None => self.take_http(bytes),
+        }
     }
 
-    fn take_echo(&mut self, script: &Script, bytes: &[u8]) -> io::Result<bool> {
+    fn take_known(&mut self, expected: &[u8], bytes: &[u8]) -> io::Result<bool> {
         let end = self.received + bytes.len();
-        if script.request.get(self.received..end) != Some(bytes) {
+        if expected.get(self.received..end) != Some(bytes) {
             return Err(io::Error::other(format!(
-                "the echo differs from the request between bytes {} and {end}",
+                "the answer is not what was expected between bytes {} and {end}",
                 self.received
             )));
         }
         self.received = end;
-        Ok(end == script.request.len())
+        Ok(end == expected.len())
     }
 
     fn take_http(&mut self, bytes: &[u8]) -> io::Result<bool> {
@@ -119,6 +124,14 @@ mod tests {
         let mut answer = Answer::default();
         assert!(!answer.take(&script, &[0, 1]).unwrap());
         assert!(answer.take(&script, &[7]).is_err());
+    }
+
+    #[test]
+    fn a_download_is_complete_with_its_last_byte() {
+        let script = Script::new(&Exchange::Download { bytes: 3 }, "host:80");
+        let mut answer = Answer::default();
+        assert!(!answer.take(&script, &[0, 1]).unwrap());
+        assert!(answer.take(&script, &[2]).unwrap());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod closed_loop;
 mod latency;
 mod options;
 mod stream;
+mod tls;
 
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;

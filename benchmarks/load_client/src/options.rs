@@ -1,13 +1,18 @@
 //! The command line: where to connect, how often, and what to say there.
 
 use std::io;
+use std::path::PathBuf;
 
 /// What a run is asked to do.
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// `host:port`, or `unix:` and a path.
+    /// `host:port`, `udp:host:port`, or `unix:` and a path.
     pub(crate) address: String,
+    /// Speak TLS over TCP, and trust the certificates of this file alone.
+    pub(crate) authority: Option<PathBuf>,
     pub(crate) connections: usize,
+    /// Make a connection for each request, instead of keeping them.
+    pub(crate) connect_each: bool,
     pub(crate) exchange: Exchange,
 }
 
@@ -16,30 +21,42 @@ pub(crate) struct Options {
 pub(crate) enum Exchange {
     /// Send this many bytes, and expect the same bytes back.
     Echo { bytes: usize },
+    /// Send one byte, and expect this many bytes of the pattern.
+    Download { bytes: usize },
     /// Send `GET path`, and expect `200` and a body with a `Content-Length`.
     Http { path: String },
 }
 
-const USAGE: &str = "usage: load_client --address HOST:PORT|unix:PATH [--connections N] \
-                     (--echo BYTES | --http PATH)";
+const USAGE: &str = "usage: load_client --address HOST:PORT|udp:HOST:PORT|unix:PATH [--tls AUTHORITY.pem] \
+                     [--connections N] [--connect-each] (--echo BYTES | --download BYTES | --http PATH)";
 
 impl Options {
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> io::Result<Self> {
         let mut address = None;
+        let mut authority = None;
         let mut connections = 10;
+        let mut connect_each = false;
         let mut exchange = None;
         while let Some(name) = arguments.next() {
+            if name == "--connect-each" {
+                connect_each = true;
+                continue;
+            }
             let value = arguments.next().ok_or_else(|| io::Error::other(USAGE))?;
             match name.as_str() {
                 "--address" => address = Some(value),
+                "--tls" => authority = Some(value.into()),
                 "--connections" => connections = number(&name, &value)?,
                 "--echo" => exchange = Some(Exchange::Echo { bytes: number(&name, &value)? }),
+                "--download" => exchange = Some(Exchange::Download { bytes: number(&name, &value)? }),
                 "--http" => exchange = Some(Exchange::Http { path: value }),
                 _ => return Err(io::Error::other(USAGE)),
             }
         }
         match (address, exchange) {
-            (Some(address), Some(exchange)) => Ok(Self { address, connections, exchange }),
+            (Some(address), Some(exchange)) => {
+                Ok(Self { address, authority, connections, connect_each, exchange })
+            }
             _ => Err(io::Error::other(USAGE)),
         }
     }

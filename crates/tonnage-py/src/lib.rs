@@ -1,7 +1,7 @@
 //! The extension module `tonnage._tonnage`: asyncio's meaning, on the mechanisms of `tonnage-core`.
 //!
 //! Dependencies point one way: cpython, names, errors → future → task → event_loop → structured, sync, limits,
-//! transports → here. Two cycles are real: a task schedules itself, and the loop steps tasks (the hinge is
+//! transports, sock → here. Two cycles are real: a task schedules itself, and the loop steps tasks (the hinge is
 //! `event_loop::Ready`); a future tells its parent, and parents wait for futures (`structured::child_done`).
 
 mod coroutine;
@@ -13,6 +13,7 @@ mod future;
 mod limits;
 mod names;
 mod running;
+mod sock;
 mod structured;
 mod sync;
 mod task;
@@ -43,6 +44,7 @@ fn _tonnage(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(future::awaited_by::future_discard_from_awaited_by, module)?)?;
     module.add_function(wrap_pyfunction!(_live_objects, module)?)?;
     cpython::add_methods::<event_loop::EventLoop>(module.py(), event_loop::methods)?;
+    cpython::add_methods::<event_loop::EventLoop>(module.py(), sock::methods)?;
     structured::add_functions(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("BUILD_PROFILE", if cfg!(debug_assertions) { "debug" } else { "release" })

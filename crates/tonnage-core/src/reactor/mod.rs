@@ -11,9 +11,11 @@
 //! Raw system calls are made in this folder only. One backend is one file; the
 //! operating system chooses it below.
 
+pub mod datagram;
 #[cfg(target_os = "linux")]
 mod epoll;
 mod event;
+pub mod pipe;
 mod poller;
 mod registry;
 pub mod socket;

@@ -5,7 +5,8 @@
 //! closes a descriptor removes it first, or the next descriptor of that number
 //! is taken for registered. (Python's selectors have the same rule.)
 //!
-//! Invariant: a remembered interest was accepted by the kernel.
+//! Invariant: the kernel waits for what is remembered. If it did not take a
+//! removal, it waits for more than that, until [`Registry::correct`].
 
 use std::io;
 use std::sync::Arc;
@@ -60,19 +61,32 @@ impl Registry {
         self.set(fd, self.interest(fd) | interest)
     }
 
-    /// Waits for `interest` no more. A descriptor that is closed already is no error.
+    /// Waits for `interest` no more. A descriptor may be closed already, and a
+    /// kernel that lacks the memory to be told is told later, by [`Self::correct`].
     #[inline]
-    pub fn clear(&mut self, fd: Fd, interest: Interest) -> io::Result<()> {
-        match self.set(fd, self.interest(fd).without(interest)) {
-            Err(error) if is_gone(&error) => Ok(()),
-            outcome => outcome,
+    pub fn clear(&mut self, fd: Fd, interest: Interest) {
+        let old = self.interest(fd);
+        let new = old.without(interest);
+        if old != new && self.change(fd, old, new).is_err() && !self.interest(fd).is_none() {
+            self.remember(fd, new);
         }
     }
 
-    /// Waits for nothing on `fd`. A descriptor that is closed already is no error.
+    /// Waits for nothing on `fd`.
     #[inline]
-    pub fn remove(&mut self, fd: Fd) -> io::Result<()> {
-        self.clear(fd, Interest::READ_WRITE)
+    pub fn remove(&mut self, fd: Fd) {
+        self.clear(fd, Interest::READ_WRITE);
+    }
+
+    /// Tells the kernel once more what is waited for on `fd`: it reported what nobody waits for, and would
+    /// do so in each wait.
+    #[cold]
+    pub fn correct(&mut self, fd: Fd) {
+        let interest = self.interest(fd);
+        if let Some(backend) = &self.backend {
+            // If this fails as well, the next wait is the next chance.
+            drop(backend.change(fd, Interest::READ_WRITE, interest));
+        }
     }
 
     /// Ends the registry: it forgets everything, lets go of the kernel queue,
@@ -100,7 +114,7 @@ impl Registry {
         outcome
     }
 
-    fn remember(&mut self, fd: Fd, interest: Interest) {
+    pub(super) fn remember(&mut self, fd: Fd, interest: Interest) {
         // A negative number never gets past the kernel, and was never remembered.
         let Ok(index) = usize::try_from(fd) else { return };
         if index >= self.interests.len() {

@@ -1,4 +1,4 @@
-//! The system calls of a stream transport on its non-blocking socket.
+//! The system calls of a stream transport on its socket, none of which waits, even if the socket is blocking.
 //!
 //! Thin: one call each, tried again after a signal. "Not ready" is an error of
 //! kind `WouldBlock`, as everywhere in `std`. Python hands out descriptors as
@@ -15,6 +15,8 @@ use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags};
 
 use super::Fd;
 
+const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
 /// The most slices that Linux takes in one call (`UIO_MAXIOV`).
 pub const SLICES_MAX: usize = 1024;
 
@@ -22,14 +24,14 @@ pub const SLICES_MAX: usize = 1024;
 #[inline]
 pub fn recv(fd: Fd, buffer: &mut [u8]) -> io::Result<usize> {
     let fd = borrow(fd)?;
-    Ok(retry_on_intr(|| Ok(net::recv(fd, &mut *buffer, RecvFlags::empty())?.1))?)
+    Ok(retry_on_intr(|| Ok(net::recv(fd, &mut *buffer, RecvFlags::DONTWAIT)?.1))?)
 }
 
 /// As [`recv`], into memory that nobody wrote before. Returns the part that was read.
 #[inline]
 pub fn recv_uninit(fd: Fd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<&mut [u8]> {
     let fd = borrow(fd)?;
-    let count = retry_on_intr(|| Ok(net::recv(fd, &mut *buffer, RecvFlags::empty())?.1))?;
+    let count = retry_on_intr(|| Ok(net::recv(fd, &mut *buffer, RecvFlags::DONTWAIT)?.1))?;
     // SAFETY: the kernel wrote the first `count` bytes.
     Ok(unsafe { buffer[..count].assume_init_mut() })
 }
@@ -39,7 +41,7 @@ pub fn recv_uninit(fd: Fd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<&mut [u
 #[inline]
 pub fn send(fd: Fd, bytes: &[u8]) -> io::Result<usize> {
     let fd = borrow(fd)?;
-    Ok(retry_on_intr(|| net::send(fd, bytes, SendFlags::NOSIGNAL))?)
+    Ok(retry_on_intr(|| net::send(fd, bytes, SEND_FLAGS))?)
 }
 
 /// As [`send`], from many slices; those beyond [`SLICES_MAX`] are left for the next call.
@@ -48,13 +50,13 @@ pub fn send_vectored(fd: Fd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     let fd = borrow(fd)?;
     let slices = &slices[..slices.len().min(SLICES_MAX)];
     let mut control = SendAncillaryBuffer::default();
-    Ok(retry_on_intr(|| net::sendmsg(fd, slices, &mut control, SendFlags::NOSIGNAL))?)
+    Ok(retry_on_intr(|| net::sendmsg(fd, slices, &mut control, SEND_FLAGS))?)
 }
 
 /// Does the kernel lack memory for a write? That passes, so the write is to be tried again.
 #[must_use]
 pub fn is_out_of_memory(error: &io::Error) -> bool {
-    Errno::from_io_error(error) == Some(Errno::NOBUFS)
+    matches!(Errno::from_io_error(error), Some(Errno::NOBUFS | Errno::NOMEM))
 }
 
 /// What a call on a descriptor that is closed comes to.
@@ -63,7 +65,7 @@ pub fn closed() -> io::Error {
     Errno::BADF.into()
 }
 
-fn borrow(fd: Fd) -> Result<BorrowedFd<'static>, Errno> {
+pub(super) fn borrow(fd: Fd) -> Result<BorrowedFd<'static>, Errno> {
     if fd < 0 {
         return Err(Errno::BADF);
     }

@@ -54,6 +54,46 @@ pub(crate) fn filled<E>(
     Ok(Ok(bytes.cast_into()?))
 }
 
+/// The bytes that an object shows, given back on drop.
+pub(crate) struct Shown<'py> {
+    py: Python<'py>,
+    view: Box<ffi::Py_buffer>,
+}
+
+impl<'py> Shown<'py> {
+    /// Borrows the memory of `object`, which must be in one piece.
+    pub(crate) fn by(object: &Object<'py>) -> PyResult<Self> {
+        let mut view = Box::new(ffi::Py_buffer::new());
+        // SAFETY: `object` is valid, and the view lives in its box for as long as the memory is shown.
+        if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *view, ffi::PyBUF_SIMPLE) } < 0 {
+            return Err(PyErr::fetch(object.py()));
+        }
+        Ok(Self { py: object.py(), view })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.view.len.cast_unsigned()
+    }
+
+    /// Calls `read` with the memory. `read` must not run Python code.
+    pub(crate) fn with<R>(&self, read: impl FnOnce(&[u8]) -> R) -> R {
+        if self.len() == 0 || self.view.buf.is_null() {
+            return read(&[]);
+        }
+        // SAFETY: the exporter keeps `len` bytes at `buf` until the view is released. We hold the
+        // interpreter lock and `read` runs no Python code, so nobody else of Python's changes them.
+        read(unsafe { slice::from_raw_parts(self.view.buf.cast::<u8>(), self.len()) })
+    }
+}
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        let _attached = self.py;
+        // SAFETY: the view was filled by `PyObject_GetBuffer` and is released once.
+        unsafe { ffi::PyBuffer_Release(&raw mut *self.view) };
+    }
+}
+
 /// The writable memory that an object lends, given back on drop.
 pub(crate) struct Lent<'py> {
     py: Python<'py>,

@@ -19,6 +19,7 @@ use crate::limits::{
     AcquireCoroutine, AdaptiveLimiter, Aimd, Budget, CapacityLimiter, Door, Gradient, Limiter, Permit,
     RateLimiter,
 };
+use crate::sock::{ReceiveCoroutine, ReceiveIntoCoroutine, SendAllCoroutine};
 use crate::structured::{
     AsCompletedIterator, AsyncMap, BeginCoroutine, ChildDone, CollectCoroutine, DeadlineBlock,
     DrainCoroutine, ExitCoroutine, GatheringFuture, LeaveCoroutine, MapResults, MoveOn, NextFutureCoroutine,
@@ -33,7 +34,10 @@ use crate::sync::{
     PutCoroutine, Queue, QueueIterator, Semaphore, SemaphoreCoroutine,
 };
 use crate::task::{Task, TaskWakeup};
-use crate::transports::SocketTransport;
+use crate::transports::{
+    DatagramTransport, ReadPipeTransport, SocketTransport, StreamTransport, TLSProtocol, TLSTransport,
+    WritePipeTransport,
+};
 
 macro_rules! native_class {
     // `vectorcall`: its objects are called.
@@ -123,7 +127,16 @@ native_classes! {
     [TaskWakeup, vectorcall]
     [Handle, extras]
     [TimerHandle: Handle, first field handle]
-    [SocketTransport, extras]
+    [DatagramTransport, extras]
+    [TLSProtocol, extras]
+    [TLSTransport, extras]
+    [StreamTransport, extras]
+    [SocketTransport: StreamTransport, first field stream]
+    [ReadPipeTransport: StreamTransport, first field stream]
+    [WritePipeTransport: StreamTransport, first field stream]
+    [ReceiveCoroutine]
+    [ReceiveIntoCoroutine]
+    [SendAllCoroutine]
     [CoroutineIter]
     [Immediate]
     [ChildDone, vectorcall]

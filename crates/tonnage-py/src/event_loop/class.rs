@@ -15,7 +15,7 @@ use super::sources::Sources;
 use super::task_factory::TaskFactory;
 use super::{EventLoop, NO_HASH, NOT_ASKED, VecDeque};
 use crate::cpython::{Guarded, Native, Object, Visit};
-use crate::transports::SocketTransport;
+use crate::transports::StreamTransport;
 use crate::{errors, names, running};
 
 /// The methods that we call without a look-up by name, unless they are overridden. The names are interned:
@@ -230,7 +230,7 @@ impl EventLoop {
         drop(native.poller.with(py, Option::take));
         // The parent sends what was written in this turn.
         let unflushed = native.unflushed.with(py, std::mem::take);
-        unflushed.iter().for_each(|transport| SocketTransport::forget_held(transport.bind(py)));
+        unflushed.iter().for_each(|transport| StreamTransport::forget_held(transport.bind(py)));
         drop(unflushed);
         if native.is_running() {
             drop(native.sources.with(py, Sources::close));

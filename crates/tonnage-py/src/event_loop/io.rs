@@ -9,7 +9,8 @@ use super::call_args::CallArgs;
 use super::sources::{Direction, Watcher};
 use super::{EventLoop, Handle, handle};
 use crate::cpython::{Native, Object, Owned};
-use crate::transports::SocketTransport;
+use crate::future::Future;
+use crate::transports::AnyTransport;
 use crate::{errors, names};
 
 #[pymethods]
@@ -61,23 +62,45 @@ impl EventLoop {
         py: Python<'_>,
         fd: Fd,
         direction: Direction,
-        transport: Owned<SocketTransport>,
+        transport: AnyTransport,
     ) -> PyResult<()> {
         self.watch(py, fd, direction, Watcher::Transport(transport))
     }
 
+    /// Lets a future wait for a descriptor.
+    pub(crate) fn watch_future(
+        &self,
+        py: Python<'_>,
+        fd: Fd,
+        direction: Direction,
+        future: Owned<Future>,
+    ) -> PyResult<()> {
+        self.watch(py, fd, direction, Watcher::Future(future))
+    }
+
+    /// The future waits no more; whoever has taken its place goes on.
+    pub(crate) fn unwatch_future(
+        &self,
+        py: Python<'_>,
+        fd: Fd,
+        direction: Direction,
+        future: &Bound<'_, Future>,
+    ) -> PyResult<()> {
+        if self.sources.with(py, |sources| sources.has_future(fd, direction, future)) {
+            self.unwatch(py, fd, direction)?;
+        }
+        Ok(())
+    }
+
     /// Nobody waits for the socket in this direction any more.
     pub(crate) fn unwatch(&self, py: Python<'_>, fd: Fd, direction: Direction) -> PyResult<bool> {
-        let (outcome, watcher, file) = self.sources.with(py, |sources| {
-            let (outcome, watcher) = sources.unwatch(fd, direction);
-            (outcome, watcher, sources.release_file(fd))
-        });
+        let (watcher, file) =
+            self.sources.with(py, |sources| (sources.unwatch(fd, direction), sources.release_file(fd)));
         let found = watcher.is_some();
         if let Some(Watcher::Handle(handle)) = watcher {
             handle::cancel(handle.bind(py))?;
         }
         drop(file);
-        outcome.map_err(errors::os_error)?;
         Ok(found)
     }
 

@@ -37,7 +37,7 @@ pub(crate) use timer_handle::TimerHandle;
 use crate::cpython::{Guarded, Native, Object, Owned, current, native_loop, thread_id};
 use crate::errors;
 use crate::task::{KeptAt, Task};
-use crate::transports::SocketTransport;
+use crate::transports::StreamTransport;
 use flags::{Flag, Flags};
 use pending::Pending;
 use sources::Sources;
@@ -59,7 +59,7 @@ pub(crate) struct EventLoop {
     current: Guarded<Option<Owned<Task>>>,
     task_factory: Guarded<Option<TaskFactory>>,
     /// Transports with writes that leave at the end of this turn.
-    unflushed: Guarded<Vec<Owned<SocketTransport>>>,
+    unflushed: Guarded<Vec<Owned<StreamTransport>>>,
     /// The thread that runs the loop; 0: none.
     thread: AtomicU64,
     hash: AtomicIsize,
@@ -141,6 +141,12 @@ impl EventLoop {
     #[inline]
     pub(crate) fn turn_began_ns(&self) -> Option<u64> {
         Some(self.turn_ns.load(Ordering::Relaxed)).filter(|turn_ns| *turn_ns > NOT_LOOKED)
+    }
+
+    /// Does its run end when this turn does?
+    #[inline]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.flags.has(Flag::Stopping)
     }
 
     #[inline]
@@ -305,7 +311,7 @@ impl EventLoop {
     }
 
     /// Lets the transport write what it holds when this turn of the loop ends.
-    pub(crate) fn flush_later(&self, py: Python<'_>, transport: Owned<SocketTransport>) {
+    pub(crate) fn flush_later(&self, py: Python<'_>, transport: Owned<StreamTransport>) {
         self.unflushed.with(py, |unflushed| unflushed.push(transport));
     }
 }

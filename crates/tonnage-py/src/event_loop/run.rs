@@ -17,7 +17,7 @@ use crate::cpython::Object;
 use crate::event_loop::sources::Watcher;
 use crate::future::Outcome;
 use crate::task::Task;
-use crate::transports::SocketTransport;
+use crate::transports::StreamTransport;
 use crate::{errors, future, limits, names, structured, task};
 
 /// Passes over the ready queue between two polls, while there is work. A prime, so that it does not
@@ -137,15 +137,20 @@ impl EventLoop {
                     (reader.map(|watcher| watcher.share(py)), writer.map(|watcher| watcher.share(py)))
                 }
             });
+            if event.readable != reader.is_some() || event.writable != writer.is_some() {
+                self.sources.with(py, |sources| sources.correct(event.fd));
+            }
             self.ready.with(py, |queue| {
                 match reader {
                     Some(Watcher::Handle(handle)) => queue.push_back(Ready::Handle(handle)),
                     Some(Watcher::Transport(transport)) => queue.push_back(Ready::Readable(transport)),
+                    Some(Watcher::Future(future)) => queue.push_back(Ready::Wake(future)),
                     None => {}
                 }
                 match writer {
                     Some(Watcher::Handle(handle)) => queue.push_back(Ready::Handle(handle)),
                     Some(Watcher::Transport(transport)) => queue.push_back(Ready::Writable(transport)),
+                    Some(Watcher::Future(future)) => queue.push_back(Ready::Wake(future)),
                     None => {}
                 }
             });
@@ -224,11 +229,11 @@ impl EventLoop {
             }
             Ready::Readable(transport) => {
                 self.leave_task(slf.as_any())?;
-                SocketTransport::readable(&transport.into_bound(py))
+                transport.readable(py)
             }
             Ready::Writable(transport) => {
                 self.leave_task(slf.as_any())?;
-                SocketTransport::writable(&transport.into_bound(py))
+                transport.writable(py)
             }
         }
     }
@@ -272,7 +277,7 @@ impl EventLoop {
             Ready::Wake(future) => future.bind(py).clone().into_any(),
             Ready::Expire(timeout) => timeout.bind(py).clone().into_any(),
             Ready::Serve(limiter) => limiter.bind(py).clone().into_any(),
-            Ready::Readable(transport) | Ready::Writable(transport) => transport.bind(py).clone().into_any(),
+            Ready::Readable(transport) | Ready::Writable(transport) => transport.as_object(py),
         })
     }
 
@@ -293,7 +298,7 @@ impl EventLoop {
         let mut flushed = Ok(());
         for transport in &transports {
             // Each is flushed, whatever becomes of the others.
-            let outcome = SocketTransport::flush(transport.bind(py));
+            let outcome = StreamTransport::flush(transport.bind(py));
             flushed = flushed.and(outcome);
         }
         flushed

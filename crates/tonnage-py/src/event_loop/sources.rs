@@ -12,12 +12,15 @@ use tonnage_core::reactor::{Fd, Interest, Registry};
 
 use super::handle::Handle;
 use crate::cpython::{Owned, Visit};
-use crate::transports::SocketTransport;
+use crate::future::Future;
+use crate::transports::AnyTransport;
 
 /// Who waits for a descriptor.
 pub(crate) enum Watcher {
     Handle(Owned<Handle>),
-    Transport(Owned<SocketTransport>),
+    Transport(AnyTransport),
+    /// It is done when the descriptor is ready.
+    Future(Owned<Future>),
 }
 
 impl Watcher {
@@ -25,13 +28,15 @@ impl Watcher {
         match self {
             Self::Handle(handle) => Self::Handle(handle.share(py)),
             Self::Transport(transport) => Self::Transport(transport.share(py)),
+            Self::Future(future) => Self::Future(future.share(py)),
         }
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         match self {
             Self::Handle(handle) => visit.call(handle),
-            Self::Transport(transport) => visit.call(transport),
+            Self::Transport(transport) => transport.traverse(visit),
+            Self::Future(future) => visit.call(future),
         }
     }
 }
@@ -125,16 +130,31 @@ impl Sources {
     }
 
     /// Watches `fd` no more; hands back who did.
-    pub(super) fn unwatch(&mut self, fd: Fd, direction: Direction) -> (io::Result<()>, Option<Watcher>) {
-        let Some(source) = self.by_fd.get_mut(&fd) else { return (Ok(()), None) };
+    pub(super) fn unwatch(&mut self, fd: Fd, direction: Direction) -> Option<Watcher> {
+        let source = self.by_fd.get_mut(&fd)?;
         let watcher = source.place(direction).take();
         if source.reader.is_none() && source.writer.is_none() {
             self.by_fd.remove(&fd);
         }
-        if watcher.is_none() {
-            return (Ok(()), None);
+        if watcher.is_some() {
+            self.registry.clear(fd, direction.interest());
         }
-        (self.registry.clear(fd, direction.interest()), watcher)
+        watcher
+    }
+
+    /// The reactor reported what nobody waits for.
+    #[cold]
+    pub(super) fn correct(&mut self, fd: Fd) {
+        self.registry.correct(fd);
+    }
+
+    /// Does this future, and nobody in its place, wait for `fd`?
+    pub(super) fn has_future(&self, fd: Fd, direction: Direction, future: &Bound<'_, Future>) -> bool {
+        let watcher = self.by_fd.get(&fd).and_then(|source| match direction {
+            Direction::Read => source.reader.as_ref(),
+            Direction::Write => source.writer.as_ref(),
+        });
+        matches!(watcher, Some(Watcher::Future(found)) if found.is(future))
     }
 
     pub(super) fn get(&self, fd: Fd) -> Option<&Source> {

@@ -1,51 +1,78 @@
-//! What Python sees of a transport: its class, its repr, and asyncio's attributes.
+//! What Python sees of a transport: its repr, and asyncio's attributes.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
 use super::SocketTransport;
-use super::socket::{Sending, State};
-use crate::cpython::native_class::is_exact;
-use crate::cpython::{Native, Object, Slots};
+use super::source::Kind;
+use super::stream::{Sending, State, StreamTransport};
+use crate::cpython::native_class::{Extends, upcast};
+use crate::cpython::{Native, Object, Owned, Slots};
 use crate::future::to_bool;
 use crate::names;
 
-type Transport<'py> = Bound<'py, SocketTransport>;
+type Transport<'py> = Bound<'py, StreamTransport>;
 
-pub(super) fn add(slots: &mut Slots<SocketTransport>) {
-    slots.getter(c"__class__", |transport| {
-        let py = transport.py();
-        if is_exact::<SocketTransport>(transport.as_any()) {
-            return names::asyncio_transport(py).cloned();
-        }
-        Ok(transport.get_type().into_any())
-    });
+/// Those that all have.
+pub(super) fn add(slots: &mut Slots<StreamTransport>) {
     slots.getter(c"_loop", |transport| {
         let py = transport.py();
         Ok(transport.value().event_loop(py).map_or_else(|| py.None().into_bound(py), Bound::into_any))
     });
-    slots.getter(c"_sock", |transport| part(transport, |state| state.sock.as_deref()));
     slots.getter(c"_protocol", |transport| part(transport, |state| state.protocol.as_deref()));
-    slots.getter(c"_server", |transport| part(transport, |state| state.server.as_deref()));
     slots.getter(c"_extra", |transport| part(transport, |state| state.extra.as_deref().map(Py::as_any)));
     slots.getter(c"_context", |transport| part(transport, |state| state.context.as_deref()));
-    slots.getter(c"_empty_waiter", |transport| {
-        part(transport, |state| state.outgoing.empty_waiter.as_deref())
-    });
-    slots.getter(c"_sock_fd", |transport| number(transport, |state| state.fd.into()));
-    slots.getter(c"_conn_lost", |transport| number(transport, |state| state.ending.lost.into()));
-    slots.getter(c"_high_water", |transport| number(transport, |state| state.outgoing.flow.high));
-    slots.getter(c"_low_water", |transport| number(transport, |state| state.outgoing.flow.low));
     slots.getter(c"_closing", |transport| flag(transport, |state| state.ending.closing));
-    slots.getter(c"_paused", |transport| flag(transport, |state| state.reading.paused));
-    slots.getter(c"_eof", |transport| flag(transport, |state| state.outgoing.eof));
-    slots.getter(c"_protocol_paused", |transport| flag(transport, |state| state.outgoing.flow.paused));
-    slots.getter(c"_protocol_connected", |transport| flag(transport, |state| state.protocol.is_some()));
-    slots.getter(c"_start_tls_compatible", |transport| flag(transport, |_| true));
+}
+
+/// Those of a transport that reads.
+pub(super) fn add_reading<T: Extends<StreamTransport>>(slots: &mut Slots<T>) {
+    slots.getter(c"_paused", |transport| flag(upcast(transport), |state| state.reading.paused));
+}
+
+/// Those of a transport that writes.
+pub(super) fn add_writing<T: Extends<StreamTransport>>(slots: &mut Slots<T>) {
+    slots.getter(c"_conn_lost", |transport| {
+        let late_too = |state: &State| i64::from(state.ending.lost) + i64::from(state.ending.late_writes);
+        number(upcast(transport), late_too)
+    });
+    slots.getter(c"_high_water", |transport| number(upcast(transport), |state| state.outgoing.flow.high));
+    slots.getter(c"_low_water", |transport| number(upcast(transport), |state| state.outgoing.flow.low));
+    slots
+        .getter(c"_protocol_paused", |transport| flag(upcast(transport), |state| state.outgoing.flow.paused));
+    slots.getter(c"_buffer", |transport| buffer(upcast(transport)));
+}
+
+pub(super) fn add_of_socket(slots: &mut Slots<SocketTransport>) {
+    slots.getter(c"_sock", |transport| part(upcast(transport), |state| state.source.owner.as_deref()));
+    slots.getter(c"_sock_fd", |transport| number(upcast(transport), |state| state.source.fd.into()));
+    slots.getter(c"_server", |transport| part(upcast(transport), |state| state.server.as_deref()));
+    slots.getter(c"_empty_waiter", |transport| {
+        part(upcast(transport), |state| state.outgoing.empty_waiter.as_deref())
+    });
+    slots.getter(c"_eof", |transport| flag(upcast(transport), |state| state.outgoing.eof));
+    slots.getter(c"_protocol_connected", |transport| {
+        flag(upcast(transport), |state| state.protocol.is_some())
+    });
+    slots.getter(c"_start_tls_compatible", |transport| flag(upcast(transport), |_| true));
     slots.getter(c"_sendfile_compatible", |transport| {
         names::sendfile_mode(transport.py())?.getattr("TRY_NATIVE")
     });
-    slots.getter(c"_buffer", buffer);
+}
+
+pub(super) fn add_of_pipe<T: Extends<StreamTransport>>(slots: &mut Slots<T>) {
+    // Who sets it to None takes the pipe from the transport, which closes it no more.
+    slots.attribute_pair(
+        c"_pipe",
+        |transport| part(upcast(transport), |state| state.source.owner.as_deref()),
+        |transport, pipe| {
+            let owner = (!pipe.is_none()).then(|| Owned::from(pipe));
+            let replace = |state: &mut State| std::mem::replace(&mut state.source.owner, owner);
+            drop(upcast(transport).value().state.with(transport.py(), replace));
+            Ok(())
+        },
+    );
+    slots.getter(c"_fileno", |transport| number(upcast(transport), |state| state.source.fd.into()));
 }
 
 fn part<'py>(
@@ -77,27 +104,49 @@ fn buffer<'py>(transport: &Transport<'py>) -> PyResult<Object<'py>> {
     Ok(PyList::new(py, chunks.iter().map(|chunk| PyBytes::new(py, chunk)))?.into_any())
 }
 
-pub(super) fn repr<'py>(transport: &Transport<'py>) -> PyResult<Object<'py>> {
+/// As asyncio: CPython 3.15, Lib/asyncio/selector_events.py, _SelectorTransport.__repr__.
+pub(super) fn repr_of_socket<'py>(transport: &Transport<'py>) -> PyResult<Object<'py>> {
+    repr(transport, |state, is_open| {
+        if !is_open {
+            return String::new();
+        }
+        let read = if state.reading.watched { "polling" } else { "idle" };
+        let write = if state.outgoing.sending == Sending::Blocked { "polling" } else { "idle" };
+        format!(" read={read} write=<{write}, bufsize={}>", state.outgoing.queue.len_bytes())
+    })
+}
+
+/// As asyncio: CPython 3.15, Lib/asyncio/unix_events.py, __repr__ of both.
+pub(super) fn repr_of_pipe<'py>(transport: &Transport<'py>) -> PyResult<Object<'py>> {
+    repr(transport, |state, is_open| {
+        if state.source.owner.is_none() {
+            return " closed".to_owned();
+        }
+        if !is_open {
+            return " open".to_owned();
+        }
+        let name = |is_polling| if is_polling { "polling" } else { "idle" };
+        if state.source.kind == Kind::ReadPipe {
+            return format!(" {}", name(state.reading.watched));
+        }
+        let sending = name(state.outgoing.sending == Sending::Blocked);
+        format!(" {sending} bufsize={}", state.outgoing.queue.len_bytes())
+    })
+}
+
+/// The class, how far it is closed, the descriptor, and what `rest` tells, which knows whether the loop is open.
+fn repr<'py>(transport: &Transport<'py>, rest: impl FnOnce(&State, bool) -> String) -> PyResult<Object<'py>> {
     let py = transport.py();
     let event_loop = transport.value().event_loop(py);
     let is_open = event_loop.is_some_and(|event_loop| !event_loop.get().is_closed());
     let name = transport.get_type().name()?;
     let text = transport.value().state.with(py, |state| {
-        let mut text = format!("<{name}");
-        if state.sock.is_none() {
-            text.push_str(" closed");
-        } else if state.ending.closing {
-            text.push_str(" closing");
-        }
-        text.push_str(&format!(" fd={}", state.fd));
-        if is_open {
-            let read = if state.reading.watched { "polling" } else { "idle" };
-            let write = if state.outgoing.sending == Sending::Blocked { "polling" } else { "idle" };
-            let size = state.outgoing.queue.len_bytes();
-            text.push_str(&format!(" read={read} write=<{write}, bufsize={size}>"));
-        }
-        text.push('>');
-        text
+        let ending = match (&state.source.owner, state.ending.closing) {
+            (None, _) => " closed",
+            (Some(_), true) => " closing",
+            (Some(_), false) => "",
+        };
+        format!("<{name}{ending} fd={}{}>", state.source.fd, rest(state, is_open))
     });
     Ok(PyString::new(py, &text).into_any())
 }

@@ -1,64 +1,52 @@
 //! The end of a connection: `close`, `abort`, fatal errors, and `connection_lost`.
 
-use pyo3::exceptions::{PyConnectionError, PyOSError};
+use pyo3::exceptions::PyConnectionError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
-use super::SocketTransport;
-use super::socket::Sending;
+use super::StreamTransport;
+use super::stream::{Into, Sending};
 use crate::cpython::{Native, Object};
 use crate::names;
 
-impl SocketTransport {
+impl StreamTransport {
     /// Closes the connection when all that was written is sent.
     pub(super) fn close(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
-        let (was_closing, sending) = transport
-            .value()
-            .state
-            .with(py, |state| (std::mem::replace(&mut state.ending.closing, true), state.outgoing.sending));
+        let (was_closing, sending, is_empty, into) = transport.value().state.with(py, |state| {
+            let was_closing = std::mem::replace(&mut state.ending.closing, true);
+            let outgoing = &state.outgoing;
+            (was_closing, outgoing.sending, outgoing.queue.is_empty(), state.reading.into)
+        });
         if was_closing {
             return Ok(());
         }
-        Self::stop_reading(transport)?;
+        if into != Into::Nowhere {
+            Self::stop_reading(transport)?;
+        }
         match sending {
             Sending::Idle => Self::lose_connection(transport, None),
             Sending::AtEndOfTurn => Self::send(transport),
+            // Only a sendfile waits for the socket, and ends now.
+            Sending::Blocked if is_empty => Self::lose_connection(transport, None),
             Sending::Blocked => Ok(()),
         }
     }
 
-    /// Ends the connection because of an error; an OSError is the network's, and no news.
+    /// Ends the connection because of an error; one of the other end is no news.
     #[cold]
     pub(super) fn fatal_error(transport: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
         let py = transport.py();
         let exception = error.value(py).clone().into_any();
-        let told = if error.is_instance_of::<PyOSError>(py) {
-            Self::log_error(transport, &error, message)
-        } else {
-            Self::report(transport, message, error)
-        };
+        let is_expected = transport.value().kind(py).expects(py, &error);
+        let told = Self::teller(transport).send_fatal(message, error, is_expected);
         Self::force_close(transport, Some(exception))?;
         told
     }
 
-    fn log_error(transport: &Bound<'_, Self>, error: &PyErr, message: &str) -> PyResult<()> {
-        let py = transport.py();
-        let Some(event_loop) = transport.value().event_loop(py).filter(|event_loop| event_loop.get().debug())
-        else {
-            return Ok(());
-        };
-        drop(event_loop);
-        let kwargs = PyDict::new(py);
-        kwargs.set_item("exc_info", error.value(py))?;
-        let args = ("%r: %s", transport, message);
-        names::asyncio_logger(py)?.call_method(names::debug(py), args, Some(&kwargs)).map(drop)
-    }
-
-    /// Ends the connection at once; what the socket did not take yet is lost.
+    /// Ends the connection at once; what was not taken yet is lost.
     pub(super) fn force_close(transport: &Bound<'_, Self>, exception: Option<Object<'_>>) -> PyResult<()> {
         let py = transport.py();
-        let is_lost = transport.value().state.with(py, |state| state.ending.lost != 0);
+        let is_lost = transport.value().state.with(py, |state| state.ending.lost);
         if is_lost {
             return Ok(());
         }
@@ -80,18 +68,17 @@ impl SocketTransport {
         exception: Option<Object<'_>>,
     ) -> PyResult<()> {
         let py = transport.py();
-        let (is_first, in_context) = transport.value().state.with(py, |state| {
-            let is_first = state.ending.lost == 0;
-            state.ending.lost += u32::from(is_first);
-            (is_first, state.context.as_ref().map(|in_context| in_context.get_bound(py)))
-        });
-        let Some(event_loop) = transport.value().event_loop(py).filter(|_| is_first) else { return Ok(()) };
+        let was_lost =
+            transport.value().state.with(py, |state| std::mem::replace(&mut state.ending.lost, true));
+        if was_lost {
+            return Ok(());
+        }
         let exception = exception.unwrap_or_else(|| py.None().into_bound(py));
         let callback = transport.getattr(names::_call_connection_lost(py))?;
-        Self::call_soon(&event_loop, in_context.as_ref(), &callback, &[&exception])
+        Self::call_soon(transport, &callback, &[&exception])
     }
 
-    /// The last callback: tells the protocol, closes the socket, and lets go of everything.
+    /// The last callback: tells the protocol, closes the descriptor, and lets go of everything.
     pub(super) fn call_connection_lost(transport: &Bound<'_, Self>, exception: &Object<'_>) -> PyResult<()> {
         let py = transport.py();
         let protocol = transport.value().protocol(py);
@@ -107,7 +94,7 @@ impl SocketTransport {
     fn release(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let unwatched = Self::stop_sending(transport).and(Self::stop_reading(transport));
-        let (sock, gone, server) = transport.value().state.with(py, |state| {
+        let (owner, gone, server) = transport.value().state.with(py, |state| {
             state.ending.closing = true;
             let gone = (
                 state.protocol.take(),
@@ -115,10 +102,10 @@ impl SocketTransport {
                 state.context.take(),
                 state.outgoing.queue.drain(),
             );
-            (state.sock.take(), gone, state.server.take())
+            (state.source.owner.take(), gone, state.server.take())
         });
-        let closed = match &sock {
-            Some(sock) => sock.bind(py).call_method0(names::close(py)).map(drop),
+        let closed = match &owner {
+            Some(owner) => owner.bind(py).call_method0(names::close(py)).map(drop),
             None => Ok(()),
         };
         let detached = match &server {

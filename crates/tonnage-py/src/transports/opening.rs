@@ -1,88 +1,81 @@
-//! How a connection begins: `connection_made`, then reading, then whoever waits for the transport.
+//! How a stream begins: `connection_made`, then reading, then whoever waits for the transport.
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::PyDict;
 
-use super::SocketTransport;
-use crate::cpython::{Args, Native, Object, Parameters, context};
+use super::StreamTransport;
+use super::source::Source;
+use crate::cpython::{Native, Object, context};
 use crate::event_loop::EventLoop;
 use crate::names;
 
-const INIT: Parameters<7> = Parameters {
-    function: "SocketTransport",
-    names: ["loop", "sock", "protocol", "waiter", "extra", "server", "context"],
-    positional: 7,
-    required: 3,
-};
+/// What a transport is made with.
+pub(super) struct Opening<'py> {
+    pub(super) event_loop: Bound<'py, EventLoop>,
+    pub(super) source: Source,
+    pub(super) protocol: Object<'py>,
+    /// What `get_extra_info` knows.
+    pub(super) extra: Bound<'py, PyDict>,
+    /// Who counts the transport among its connections.
+    pub(super) server: Option<Object<'py>>,
+    pub(super) context: Object<'py>,
+}
 
-/// Same order as asyncio: CPython 3.15, Lib/asyncio/selector_events.py, _SelectorSocketTransport.__init__.
-pub(super) fn init(transport: &Bound<'_, SocketTransport>, args: Args<'_, '_>) -> PyResult<()> {
-    let py = args.py();
-    let given = args.parse(&INIT)?.map(|value| value.filter(|value| !value.is_none()));
-    let [Some(event_loop), Some(sock), protocol, waiter, extra, server, given_context] = given else {
-        return Err(PyTypeError::new_err("SocketTransport() needs a loop and a socket"));
-    };
-    let event_loop = event_loop.cast_into::<EventLoop>()?;
-    if transport.value().state.with(py, |state| state.extra.is_some()) {
-        return Err(PyRuntimeError::new_err("SocketTransport object is already initialized"));
+/// The `extra` that was given, or an empty one.
+pub(super) fn extra_or_empty<'py>(
+    py: Python<'py>,
+    extra: Option<Object<'py>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    match extra {
+        Some(extra) => Ok(extra.cast_into::<PyDict>()?),
+        None => Ok(PyDict::new(py)),
     }
-    let extra = match extra {
-        Some(extra) => extra.cast_into::<PyDict>()?,
-        None => PyDict::new(py),
-    };
-    fill_extra(&extra, &sock)?;
-    let fd = sock.call_method0(names::fileno(py))?.extract()?;
-    let in_context = match given_context {
-        Some(given) if context::is_context(&given) => given,
-        Some(given) => {
-            return Err(PyTypeError::new_err(format!("a Context was expected, got {}", given.repr()?)));
-        }
-        None => context::copy_current(py)?,
-    };
+}
+
+/// The context that was given, or a copy of the caller's.
+pub(super) fn context_or_current<'py>(py: Python<'py>, given: Option<Object<'py>>) -> PyResult<Object<'py>> {
+    match given {
+        Some(given) if context::is_context(&given) => Ok(given),
+        Some(given) => Err(PyTypeError::new_err(format!("a Context was expected, got {}", given.repr()?))),
+        None => context::copy_current(py),
+    }
+}
+
+/// Takes the descriptor over, and schedules `connection_made`.
+pub(super) fn open(transport: &Bound<'_, StreamTransport>, opening: Opening<'_>) -> PyResult<()> {
+    let py = transport.py();
+    let Opening { event_loop, source, protocol, extra, server, context } = opening;
+    if transport.value().state.with(py, |state| state.extra.is_some()) {
+        let name = transport.get_type().name()?;
+        return Err(PyRuntimeError::new_err(format!("{name} object is already initialized")));
+    }
+    let kept_server = server.as_ref().map(|server| server.clone().into());
     transport.value().state.with(py, |state| {
-        state.event_loop = Some(event_loop.clone().into());
-        state.sock = Some(sock.clone().into());
-        state.fd = fd;
+        state.source = source;
+        state.event_loop = Some(event_loop.into());
         state.extra = Some(extra.into());
-        state.context = Some(in_context.clone().into());
-        state.server = server.as_ref().map(|server| server.clone().into());
+        state.context = Some(context.into());
+        state.server = kept_server;
     });
-    let protocol = protocol.unwrap_or_else(|| py.None().into_bound(py));
-    SocketTransport::set_protocol(transport, &protocol)?;
+    StreamTransport::set_protocol(transport, &protocol)?;
     if let Some(server) = server {
         server.call_method1(names::_attach(py), (transport,))?;
     }
-    // Small writes go out without waiting for an acknowledgement of the one before.
-    names::set_nodelay(py)?.call1((&sock,))?;
     let made = protocol.getattr(names::connection_made(py))?;
-    let in_context = Some(&in_context);
-    SocketTransport::call_soon(&event_loop, in_context, &made, &[transport.as_any()])?;
-    let start = transport.getattr(names::_start_reading(py))?;
-    SocketTransport::call_soon(&event_loop, in_context, &start, &[])?;
-    if let Some(waiter) = waiter {
-        let none = py.None().into_bound(py);
-        let wake = names::set_result_unless_cancelled(py)?;
-        SocketTransport::call_soon(&event_loop, in_context, wake, &[&waiter, &none])?;
-    }
-    Ok(())
+    StreamTransport::call_soon(transport, &made, &[transport.as_any()])
 }
 
-fn fill_extra(extra: &Bound<'_, PyDict>, sock: &Object<'_>) -> PyResult<()> {
-    let py = extra.py();
-    extra.set_item(names::socket(py), names::transport_socket(py)?.call1((sock,))?)?;
-    extra.set_item(names::sockname(py), name_of(sock, names::getsockname(py))?)?;
-    if !extra.contains(names::peername(py))? {
-        extra.set_item(names::peername(py), name_of(sock, names::getpeername(py))?)?;
-    }
-    Ok(())
+/// After `connection_made`: watches for what comes in.
+pub(super) fn start_soon(transport: &Bound<'_, StreamTransport>) -> PyResult<()> {
+    let start = transport.getattr(names::_start_reading(transport.py()))?;
+    StreamTransport::call_soon(transport, &start, &[])
 }
 
-/// An end of the connection, or `None` if the socket does not say.
-fn name_of<'py>(sock: &Object<'py>, method: &Bound<'py, PyString>) -> PyResult<Option<Object<'py>>> {
-    match sock.call_method0(method) {
-        Ok(name) => Ok(Some(name)),
-        Err(error) if error.is_instance_of::<pyo3::exceptions::PyOSError>(sock.py()) => Ok(None),
-        Err(error) => Err(error),
-    }
+/// After all that: wakes who waits for the transport.
+pub(super) fn wake_soon(transport: &Bound<'_, StreamTransport>, waiter: Option<Object<'_>>) -> PyResult<()> {
+    let Some(waiter) = waiter else { return Ok(()) };
+    let py = transport.py();
+    let none = py.None().into_bound(py);
+    StreamTransport::call_soon(transport, names::set_result_unless_cancelled(py)?, &[&waiter, &none])
 }

@@ -1,4 +1,4 @@
-//! Reading: one `recv` for each time that the loop finds the socket readable, as asyncio.
+//! Reading: one `recv` or `read` for each time that the loop finds the descriptor readable, as asyncio.
 //!
 //! Bytes for `data_received` are read into a scratch buffer of the thread, so that the object is as
 //! large as what arrived. A BufferedProtocol lends its own memory.
@@ -7,15 +7,15 @@ use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyBrokenPipeError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use tonnage_core::reactor::{Fd, socket};
 
-use super::SocketTransport;
-use super::socket::Into;
+use super::source::{Descriptor, Kind};
+use super::stream::Into;
+use super::{StreamTransport, TLSProtocol};
 use crate::cpython::buffer::{Lent, filled};
-use crate::cpython::{Native, Object, Owned};
+use crate::cpython::{Native, Object};
 use crate::event_loop::Direction;
 use crate::{errors, names};
 
@@ -28,57 +28,57 @@ const READ_MAX: usize = 128 * 1024 - 64;
 /// Measured: a copy of 100 KiB costs 15 % of an echo.
 const LARGE: usize = 32 * 1024;
 
-const READ_FAILED: &str = "Fatal read error on socket transport";
-
 thread_local! {
     /// Taken while it is filled, which runs no Python code.
     static SCRATCH: Cell<Option<Box<[MaybeUninit<u8>]>>> = const { Cell::new(None) };
 }
 
-/// Reads what the socket has; no bytes are the end of the stream.
-fn receive(py: Python<'_>, fd: Fd, into: Into) -> PyResult<io::Result<Bound<'_, PyBytes>>> {
+/// Reads what there is; no bytes are the end of the stream.
+fn receive(py: Python<'_>, from: Descriptor, into: Into) -> PyResult<io::Result<Bound<'_, PyBytes>>> {
     if into == Into::Object {
-        return filled(py, READ_MAX, |memory| socket::recv_uninit(fd, memory).map(|bytes| bytes.len()));
+        return filled(py, READ_MAX, |memory| from.read(memory).map(|bytes| bytes.len()));
     }
     Ok(SCRATCH.with(|scratch| {
         let mut buffer = scratch.take().unwrap_or_else(|| Box::new_uninit_slice(READ_MAX));
-        let received = socket::recv_uninit(fd, &mut buffer).map(|bytes| PyBytes::new(py, bytes));
+        let received = from.read(&mut buffer).map(|bytes| PyBytes::new(py, bytes));
         scratch.set(Some(buffer));
         received
     }))
 }
 
-fn is_not_ready(error: &io::Error) -> bool {
+pub(super) fn is_not_ready(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-impl SocketTransport {
-    /// The socket has bytes, or its end. Only what must leave the loop comes back as an error.
+impl StreamTransport {
+    /// There are bytes, or their end. Only what must leave the loop comes back as an error.
     #[inline]
     pub(crate) fn readable(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         // Another callback of this turn may have paused or closed it.
         let (is_wanted, into) = transport.value().state.with(py, |state| {
-            let is_wanted = state.reading.watched && state.ending.lost == 0;
+            let is_wanted = state.reading.watched && !state.ending.lost;
             (is_wanted, state.reading.into)
         });
         if !is_wanted {
             return Ok(());
         }
-        Self::in_context(transport, || {
-            if into == Into::Lent { Self::read_into_buffer(transport) } else { Self::read_bytes(transport) }
+        Self::in_context(transport, || match into {
+            Into::Scratch | Into::Object => Self::read_bytes(transport),
+            Into::Lent => Self::read_into_buffer(transport),
+            Into::Nowhere => Self::reader_gone(transport),
         })
     }
 
     fn read_bytes(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let into = transport.value().state.with(py, |state| state.reading.into);
-        let received = transport.value().descriptor(py).and_then(|fd| receive(py, fd, into));
+        let received = transport.value().descriptor(py).and_then(|from| receive(py, from, into));
         let data = match received {
             Ok(Ok(data)) => data,
             Ok(Err(error)) if is_not_ready(&error) => return Ok(()),
-            Ok(Err(error)) => return Self::fatal_error(transport, errors::os_error(error), READ_FAILED),
-            Err(error) => return Self::protocol_failed(transport, error, READ_FAILED),
+            Ok(Err(error)) => return Self::read_failed(transport, errors::os_error(error)),
+            Err(error) => return Self::read_failed(transport, error),
         };
         let count = data.as_bytes().len();
         if count == 0 {
@@ -88,8 +88,13 @@ impl SocketTransport {
         if into != next {
             transport.value().state.with(py, |state| state.reading.into = next);
         }
-        match transport.value().protocol(py).call_method1(names::data_received(py), (data,)) {
-            Ok(_) => Ok(()),
+        let protocol = transport.value().protocol(py);
+        let received = match TLSProtocol::of(&protocol) {
+            Some(tls) => TLSProtocol::received(tls, data.as_any()),
+            None => protocol.call_method1(names::data_received(py), (data,)).map(drop),
+        };
+        match received {
+            Ok(()) => Ok(()),
             Err(error) => {
                 Self::protocol_failed(transport, error, "Fatal error: protocol.data_received() call failed.")
             }
@@ -111,18 +116,18 @@ impl SocketTransport {
         };
         let received = Lent::by(&buffer).and_then(|mut lent| {
             // After the calls of Python code above, which may have done anything.
-            let fd = transport.value().descriptor(py)?;
-            Ok(lent.fill(|memory| socket::recv_uninit(fd, memory).map(|bytes| bytes.len())))
+            let from = transport.value().descriptor(py)?;
+            Ok(lent.fill(|memory| from.read(memory).map(|bytes| bytes.len())))
         });
         let received = match received {
             Ok(received) => received,
-            Err(error) => return Self::protocol_failed(transport, error, READ_FAILED),
+            Err(error) => return Self::read_failed(transport, error),
         };
         let count = match received {
             Ok(0) => return Self::read_end(transport),
             Ok(count) => count,
             Err(error) if is_not_ready(&error) => return Ok(()),
-            Err(error) => return Self::fatal_error(transport, errors::os_error(error), READ_FAILED),
+            Err(error) => return Self::read_failed(transport, errors::os_error(error)),
         };
         match protocol.call_method1(names::buffer_updated(py), (count,)) {
             Ok(_) => Ok(()),
@@ -135,8 +140,10 @@ impl SocketTransport {
     /// The peer sends no more.
     fn read_end(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
-        let event_loop = transport.value().open_loop(py)?;
-        Self::log(transport, &event_loop, "%r received EOF")?;
+        if transport.value().kind(py) == Kind::ReadPipe {
+            return Self::writers_gone(transport);
+        }
+        Self::log(transport, names::debug(py), "%r received EOF")?;
         let keep_open = match transport.value().protocol(py).call_method0(names::eof_received(py)) {
             Ok(keep_open) => keep_open,
             Err(error) => {
@@ -150,36 +157,75 @@ impl SocketTransport {
         if keep_open.is_truthy()? { Self::stop_reading(transport) } else { Self::close(transport) }
     }
 
-    /// An exception of the protocol ends the connection, unless it ends the program.
+    /// The end of a pipe, of which the protocol is told in callbacks of their own, as in asyncio.
+    fn writers_gone(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        Self::log(transport, names::info(py), "%r was closed by peer")?;
+        transport.value().state.with(py, |state| state.ending.closing = true);
+        Self::stop_reading(transport)?;
+        let told = transport.value().protocol(py).getattr(names::eof_received(py))?;
+        Self::call_soon(transport, &told, &[])?;
+        Self::lose_connection(transport, None)
+    }
+
+    /// Nobody reads what is written into the pipe.
+    fn reader_gone(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        Self::log(transport, names::info(py), "%r was closed by peer")?;
+        // asyncio would have tried to send these already.
+        Self::send_held(transport);
+        let is_all_sent = transport.value().state.with(py, |state| state.outgoing.queue.is_empty());
+        let exception = (!is_all_sent).then(|| PyBrokenPipeError::new_err(()).into_value(py));
+        Self::force_close(transport, exception.map(|exception| exception.into_bound(py).into_any()))
+    }
+
+    /// An exception of the protocol ends a connection, unless it ends the program. A pipe stays open, as
+    /// in asyncio: it is reported as that of a callback.
     #[cold]
     fn protocol_failed(transport: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
-        if errors::is_exit(transport.py(), &error) {
+        let py = transport.py();
+        if errors::is_exit(py, &error) || transport.value().kind(py) == Kind::ReadPipe {
             return Err(error);
         }
         Self::fatal_error(transport, error, message)
     }
 
-    /// Watches the socket for reading, if it is to be read.
+    #[cold]
+    fn read_failed(transport: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
+        let py = transport.py();
+        if errors::is_exit(py, &error) {
+            return Err(error);
+        }
+        Self::fatal_error(transport, error, transport.value().kind(py).read_failed())
+    }
+
+    /// Watches the descriptor for reading, if it is to be read.
     pub(super) fn start_reading(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let starts = transport.value().state.with(py, |state| {
-            let starts = state.is_reading() && !state.reading.watched && state.sock.is_some();
-            starts.then_some(state.fd)
+            let starts = state.is_reading() && !state.reading.watched && state.source.owner.is_some();
+            starts.then_some(state.source.fd)
         });
         let Some(fd) = starts else { return Ok(()) };
         let event_loop = transport.value().open_loop(py)?;
-        event_loop.get().watch_transport(py, fd, Direction::Read, Owned::from(transport))?;
-        transport.value().state.with(py, |state| state.reading.watched = true);
-        Ok(())
+        match event_loop.get().watch_transport(py, fd, Direction::Read, transport.into()) {
+            Ok(()) => {
+                transport.value().state.with(py, |state| state.reading.watched = true);
+                Ok(())
+            }
+            // A pipe to write into is watched only for the end of its reader, which a write is told as well.
+            Err(_) if transport.value().kind(py) == Kind::WritePipe => Ok(()),
+            // Nothing would ever arrive.
+            Err(error) => Self::read_failed(transport, error),
+        }
     }
 
-    /// Watches the socket for reading no more.
+    /// Watches the descriptor for reading no more.
     pub(super) fn stop_reading(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
-        let stops = transport
-            .value()
-            .state
-            .with(py, |state| std::mem::replace(&mut state.reading.watched, false).then_some(state.fd));
+        let stops = transport.value().state.with(py, |state| {
+            std::mem::replace(&mut state.reading.watched, false).then_some(state.source.fd)
+        });
         match (stops, transport.value().event_loop(py)) {
             (Some(fd), Some(event_loop)) => event_loop.get().unwatch(py, fd, Direction::Read).map(drop),
             _ => Ok(()),
@@ -197,7 +243,7 @@ impl SocketTransport {
             return Ok(());
         }
         Self::stop_reading(transport)?;
-        Self::log(transport, &transport.value().open_loop(py)?, "%r pauses reading")
+        Self::log(transport, names::debug(py), "%r pauses reading")
     }
 
     pub(super) fn resume_reading(transport: &Bound<'_, Self>) -> PyResult<()> {
@@ -211,15 +257,21 @@ impl SocketTransport {
             return Ok(());
         }
         Self::start_reading(transport)?;
-        Self::log(transport, &transport.value().open_loop(py)?, "%r resumes reading")
+        Self::log(transport, names::debug(py), "%r resumes reading")
     }
 
     pub(super) fn set_protocol(transport: &Bound<'_, Self>, protocol: &Object<'_>) -> PyResult<()> {
         let py = transport.py();
-        let lends = protocol.is_instance(names::buffered_protocol(py)?)?;
+        // TLS of ours takes bytes as they are.
+        let lends =
+            TLSProtocol::of(protocol).is_none() && protocol.is_instance(names::buffered_protocol(py)?)?;
         let protocol = protocol.clone().into();
         let old = transport.value().state.with(py, |state| {
-            state.reading.into = if lends { Into::Lent } else { Into::Scratch };
+            state.reading.into = match state.source.kind {
+                Kind::Socket if lends => Into::Lent,
+                Kind::Socket | Kind::ReadPipe => Into::Scratch,
+                Kind::WritePipe => Into::Nowhere,
+            };
             state.protocol.replace(protocol)
         });
         drop(old);

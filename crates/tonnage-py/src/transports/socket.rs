@@ -1,114 +1,71 @@
 //! SocketTransport: TCP and Unix streams.
-//!
-//! The Python socket object is the one owner of the descriptor. Invariants: the loop watches the socket
-//! for reading exactly while `reading.watched`, and for writing exactly while `sending` is `Blocked`;
-//! `connection_lost` is scheduled once, when `lost` leaves 0; no Python code runs inside the guard.
 
 use std::ffi::CStr;
 
-use pyo3::exceptions::{PyResourceWarning, PyRuntimeError};
+use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyDict, PyTuple};
-use tonnage_core::reactor::{Fd, socket};
-use tonnage_core::write_queue::WriteQueue;
+use pyo3::types::{PyDict, PyString};
 
-use super::flow_control::FlowControl;
-use super::{attributes, methods, opening};
-use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, context};
+use super::opening::{self, Opening};
+use super::source::{Kind, Source};
+use super::stream::StreamTransport;
+use super::{attributes, methods};
+use crate::cpython::native_class::upcast;
+use crate::cpython::{Args, NativeClass, Object, Parameters, Slots, Visit};
 use crate::event_loop::EventLoop;
-use crate::{errors, names};
+use crate::names;
 
+#[repr(C)]
 pub(crate) struct SocketTransport {
-    pub(crate) extras: Extras,
-    pub(super) state: Guarded<State>,
+    pub(crate) stream: StreamTransport,
 }
 
-pub(super) struct State {
-    /// `None` before `__init__` and after `connection_lost`, as all that follow.
-    pub(super) event_loop: Option<Owned<EventLoop>>,
-    pub(super) sock: Option<Owned<PyAny>>,
-    pub(super) fd: Fd,
-    pub(super) protocol: Option<Owned<PyAny>>,
-    pub(super) server: Option<Owned<PyAny>>,
-    /// What `get_extra_info` knows; it stays after the end.
-    pub(super) extra: Option<Owned<PyDict>>,
-    /// Where the protocol's methods run.
-    pub(super) context: Option<Owned<PyAny>>,
-    pub(super) reading: Reading,
-    pub(super) outgoing: Outgoing,
-    pub(super) ending: Ending,
+const INIT: Parameters<7> = Parameters {
+    function: "SocketTransport",
+    names: ["loop", "sock", "protocol", "waiter", "extra", "server", "context"],
+    positional: 7,
+    required: 3,
+};
+
+/// Same order as asyncio: CPython 3.15, Lib/asyncio/selector_events.py, _SelectorSocketTransport.__init__.
+fn init(transport: &Bound<'_, SocketTransport>, args: Args<'_, '_>) -> PyResult<()> {
+    let py = args.py();
+    let given = args.parse(&INIT)?.map(|value| value.filter(|value| !value.is_none()));
+    let [Some(event_loop), Some(sock), protocol, waiter, extra, server, context] = given else {
+        return Err(PyTypeError::new_err("SocketTransport() needs a loop and a socket"));
+    };
+    let event_loop = event_loop.cast_into::<EventLoop>()?;
+    let extra = opening::extra_or_empty(py, extra)?;
+    fill_extra(&extra, &sock)?;
+    let fd = sock.call_method0(names::fileno(py))?.extract()?;
+    let context = opening::context_or_current(py, context)?;
+    let source = Source { kind: Kind::Socket, owner: Some(sock.clone().into()), fd };
+    let protocol = protocol.unwrap_or_else(|| py.None().into_bound(py));
+    let transport = upcast(transport);
+    opening::open(transport, Opening { event_loop, source, protocol, extra, server, context })?;
+    // Small writes go out without waiting for an acknowledgement of the one before.
+    names::set_nodelay(py)?.call1((&sock,))?;
+    opening::start_soon(transport)?;
+    opening::wake_soon(transport, waiter)
 }
 
-pub(super) struct Reading {
-    pub(super) into: Into,
-    pub(super) paused: bool,
-    pub(super) watched: bool,
-}
-
-/// Where the next read puts its bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Into {
-    /// Into the thread's scratch buffer, to be copied.
-    Scratch,
-    /// Into a bytes object, because the last read was large.
-    Object,
-    /// Into what the protocol lends.
-    Lent,
-}
-
-/// What is to be sent, and what the writers were told.
-pub(super) struct Outgoing {
-    pub(super) queue: WriteQueue<PyBackedBytes>,
-    pub(super) sending: Sending,
-    pub(super) flow: FlowControl,
-    /// Was `write_eof` called?
-    pub(super) eof: bool,
-    /// The future of a sendfile that waits until the queue is empty.
-    pub(super) empty_waiter: Option<Owned<PyAny>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sending {
-    /// Nothing is queued.
-    Idle,
-    /// What is queued leaves when the turn of the loop ends.
-    AtEndOfTurn,
-    /// The socket took no more; it is watched.
-    Blocked,
-}
-
-pub(super) struct Ending {
-    /// Was it closed or aborted?
-    pub(super) closing: bool,
-    /// 0 until `connection_lost` is scheduled; then it counts the writes that came too late.
-    pub(super) lost: u32,
-}
-
-impl State {
-    const fn empty() -> Self {
-        Self {
-            event_loop: None,
-            sock: None,
-            fd: -1,
-            protocol: None,
-            server: None,
-            extra: None,
-            context: None,
-            reading: Reading { into: Into::Scratch, paused: false, watched: false },
-            outgoing: Outgoing {
-                queue: WriteQueue::new(),
-                sending: Sending::Idle,
-                flow: FlowControl::new(),
-                eof: false,
-                empty_waiter: None,
-            },
-            ending: Ending { closing: false, lost: 0 },
-        }
+/// What `get_extra_info` knows of a socket.
+pub(super) fn fill_extra(extra: &Bound<'_, PyDict>, sock: &Object<'_>) -> PyResult<()> {
+    let py = extra.py();
+    extra.set_item(names::socket(py), names::transport_socket(py)?.call1((sock,))?)?;
+    extra.set_item(names::sockname(py), name_of(sock, names::getsockname(py))?)?;
+    if !extra.contains(names::peername(py))? {
+        extra.set_item(names::peername(py), name_of(sock, names::getpeername(py))?)?;
     }
+    Ok(())
+}
 
-    pub(super) fn is_reading(&self) -> bool {
-        !self.ending.closing && !self.reading.paused
+/// An end of the connection, or `None` if the socket does not say.
+fn name_of<'py>(sock: &Object<'py>, method: &Bound<'py, PyString>) -> PyResult<Option<Object<'py>>> {
+    match sock.call_method0(method) {
+        Ok(name) => Ok(Some(name)),
+        Err(error) if error.is_instance_of::<PyOSError>(sock.py()) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -119,173 +76,30 @@ impl NativeClass for SocketTransport {
         context=None)\n--\n\nA stream transport over a socket.";
 
     fn needs_finalizer(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.sock.is_some())
+        self.stream.needs_finalizer(py)
     }
 
     fn empty() -> Option<Self> {
-        Some(Self { extras: Extras::new(), state: Guarded::new(State::empty()) })
+        Some(Self { stream: StreamTransport::new(Kind::Socket) })
     }
 
     fn slots(slots: &mut Slots<Self>) {
-        slots.init(opening::init);
-        slots.finalizer(finalize);
-        slots.repr(attributes::repr);
-        attributes::add(slots);
-        methods::add(slots);
+        slots.init(init);
+        slots.passes_for(names::asyncio_transport);
+        slots.repr(|transport| attributes::repr_of_socket(upcast(transport)));
+        attributes::add_reading(slots);
+        attributes::add_writing(slots);
+        attributes::add_of_socket(slots);
+        methods::add_reading(slots);
+        methods::add_writing(slots);
+        methods::add_of_socket(slots);
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        self.state.traverse(0, |state| {
-            let objects = [
-                state.sock.as_ref(),
-                state.protocol.as_ref(),
-                state.server.as_ref(),
-                state.context.as_ref(),
-                state.outgoing.empty_waiter.as_ref(),
-            ];
-            let mut shown = visit.option(state.event_loop.as_deref());
-            if shown == 0 {
-                shown = visit.option(state.extra.as_deref());
-            }
-            for object in objects.into_iter().flatten() {
-                if shown != 0 {
-                    break;
-                }
-                shown = visit.call(object);
-            }
-            shown
-        })
+        self.stream.traverse(visit)
     }
 
     fn clear(&self, py: Python<'_>) {
-        drop(self.state.with(py, |state| std::mem::replace(state, State::empty())));
+        self.stream.clear(py);
     }
-}
-
-impl SocketTransport {
-    /// The loop; `None` once the connection is lost.
-    #[inline]
-    pub(super) fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, EventLoop>> {
-        self.state.with(py, |state| state.event_loop.as_ref().map(|event_loop| event_loop.get_bound(py)))
-    }
-
-    /// The descriptor, if it is still the socket's. Whoever closes a socket under its transport frees the
-    /// number for any other file, and no byte may get there.
-    #[inline]
-    pub(super) fn descriptor(&self, py: Python<'_>) -> PyResult<Fd> {
-        let (sock, fd) =
-            self.state.with(py, |state| (state.sock.as_ref().map(|sock| sock.get_bound(py)), state.fd));
-        let Some(sock) = sock else { return Err(errors::os_error(socket::closed())) };
-        let now: Fd = sock.call_method0(names::fileno(py))?.extract()?;
-        if now == fd && fd >= 0 { Ok(fd) } else { Err(errors::os_error(socket::closed())) }
-    }
-
-    /// The loop, in methods that need one.
-    pub(super) fn open_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, EventLoop>> {
-        self.event_loop(py).ok_or_else(|| PyRuntimeError::new_err("the transport is closed"))
-    }
-
-    /// The protocol, or `None`, as an object to be handed out.
-    pub(super) fn protocol<'py>(&self, py: Python<'py>) -> Object<'py> {
-        let found =
-            self.state.with(py, |state| state.protocol.as_ref().map(|protocol| protocol.get_bound(py)));
-        found.unwrap_or_else(|| py.None().into_bound(py))
-    }
-
-    /// `loop.call_soon(callback, *args, context=...)`, in the transport's context.
-    pub(super) fn call_soon(
-        event_loop: &Bound<'_, EventLoop>,
-        in_context: Option<&Object<'_>>,
-        callback: &Object<'_>,
-        args: &[&Object<'_>],
-    ) -> PyResult<()> {
-        let py = event_loop.py();
-        let kwargs = PyDict::new(py);
-        kwargs.set_item(names::context(py), in_context)?;
-        let args = PyTuple::new(py, [&[callback], args].concat())?;
-        event_loop.call_method(names::call_soon(py), args, Some(&kwargs)).map(drop)
-    }
-
-    /// Runs `work` as a callback of the loop would run: in the transport's context, and with errors told
-    /// to the exception handler. Only what must leave the loop comes back.
-    #[inline]
-    pub(super) fn in_context(
-        transport: &Bound<'_, Self>,
-        work: impl FnOnce() -> PyResult<()>,
-    ) -> PyResult<()> {
-        let py = transport.py();
-        let found =
-            transport.value().state.with(py, |state| state.context.as_ref().map(|found| found.get_bound(py)));
-        let ran = match &found {
-            Some(found) => context::run(found, work),
-            None => work(),
-        };
-        match ran {
-            Ok(()) => Ok(()),
-            Err(error) if errors::is_exit(py, &error) => Err(error),
-            Err(error) => Self::report(transport, "Exception in callback of transport", error),
-        }
-    }
-
-    /// Tells the loop's exception handler.
-    #[cold]
-    pub(super) fn report(transport: &Bound<'_, Self>, message: &str, error: PyErr) -> PyResult<()> {
-        let py = transport.py();
-        let Some(event_loop) = transport.value().event_loop(py) else {
-            error.write_unraisable(py, Some(transport));
-            return Ok(());
-        };
-        let details = PyDict::new(py);
-        details.set_item("message", message)?;
-        details.set_item("exception", error.into_value(py))?;
-        details.set_item("transport", transport)?;
-        details.set_item("protocol", transport.value().protocol(py))?;
-        event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
-    }
-
-    /// In debug mode: `logger.debug(format, transport)`.
-    #[inline]
-    pub(super) fn log(
-        transport: &Bound<'_, Self>,
-        event_loop: &Bound<'_, EventLoop>,
-        format: &str,
-    ) -> PyResult<()> {
-        if !event_loop.get().debug() {
-            return Ok(());
-        }
-        let py = transport.py();
-        names::asyncio_logger(py)?.call_method1(names::debug(py), (format, transport)).map(drop)
-    }
-}
-
-/// An open transport that nobody holds: warns, and closes the socket.
-fn finalize(transport: &Bound<'_, SocketTransport>) {
-    let py = transport.py();
-    let Some(sock) =
-        transport.value().state.with(py, |state| state.sock.as_ref().map(|sock| sock.get_bound(py)))
-    else {
-        return;
-    };
-    let warned = warn_unclosed(transport);
-    let closed = sock.call_method0(names::close(py)).map(drop);
-    let (sock, server) = transport.value().state.with(py, |state| (state.sock.take(), state.server.take()));
-    let detached = match &server {
-        Some(server) => server.bind(py).call_method1(names::_detach(py), (transport,)).map(drop),
-        None => Ok(()),
-    };
-    drop(sock);
-    for outcome in [warned, closed, detached] {
-        if let Err(error) = outcome {
-            error.write_unraisable(py, Some(transport));
-        }
-    }
-}
-
-fn warn_unclosed(transport: &Bound<'_, SocketTransport>) -> PyResult<()> {
-    let py = transport.py();
-    let text = format!("unclosed transport {}", transport.repr()?);
-    let kwargs = PyDict::new(py);
-    kwargs.set_item("source", transport)?;
-    let category = py.get_type::<PyResourceWarning>();
-    names::warn(py)?.call((text, category), Some(&kwargs)).map(drop)
 }

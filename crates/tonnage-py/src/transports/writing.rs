@@ -9,34 +9,36 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
-use tonnage_core::reactor::{Fd, socket};
+use tonnage_core::reactor::socket;
 use tonnage_core::write_queue::WriteQueue;
 
-use super::SocketTransport;
-use super::socket::Sending;
+use super::file_waiter::wake;
+use super::source::{Descriptor, Kind};
+use super::stream::Sending;
+use super::{StreamTransport, TLSProtocol, telling};
 use crate::cpython::buffer::snapshot;
 use crate::cpython::{Native, Object, Owned};
-use crate::event_loop::Direction;
+use crate::event_loop::{Direction, EventLoop};
 use crate::{errors, names};
 
 /// So much waits for the end of the turn, and not more: asyncio's high-water mark, and about what a
 /// fresh socket takes.
 const HELD_MAX: usize = 64 * 1024;
 
-/// asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
-const LATE_WRITES_MAX: u32 = 5;
-
-pub(super) const WRITE_FAILED: &str = "Fatal write error on socket transport";
+/// Until a write that the kernel had no memory for is tried again: a few packets' time, and no busy loop.
+const SEND_AGAIN_S: f64 = 0.02;
 
 /// What came of an attempt to send all that is queued.
 enum Sent {
     All,
-    /// The socket took a part, or nothing.
+    /// A part was taken, or nothing.
     Some,
+    /// The kernel lacks the memory to take any.
+    Starved,
     Failed(io::Error),
 }
 
-impl SocketTransport {
+impl StreamTransport {
     pub(super) fn write(transport: &Bound<'_, Self>, data: &Object<'_>) -> PyResult<()> {
         let is_data = data.is_instance_of::<PyBytes>()
             || data.is_instance_of::<PyByteArray>()
@@ -100,19 +102,18 @@ impl SocketTransport {
         Ok(())
     }
 
-    /// Is the connection still there? Late writes are counted, and logged from the fifth on.
+    /// Is it still possible to write? Late writes are counted, and logged from the fifth on.
     fn is_in_time(transport: &Bound<'_, Self>) -> PyResult<bool> {
         let py = transport.py();
-        let late = transport.value().state.with(py, |state| {
-            let late = state.ending.lost;
-            state.ending.lost = if late == 0 { 0 } else { late.saturating_add(1) };
-            late
+        let (late, kind) = transport.value().state.with(py, |state| {
+            let ending = &mut state.ending;
+            let is_late = ending.lost || (ending.closing && state.source.kind == Kind::WritePipe);
+            (is_late.then(|| ending.note_late_write()), state.source.kind)
         });
-        if late >= LATE_WRITES_MAX {
-            names::asyncio_logger(py)?
-                .call_method1(names::warning(py), ("socket.send() raised exception.",))?;
+        if late == Some(true) {
+            telling::warn(py, kind.wrote_late())?;
         }
-        Ok(late == 0)
+        Ok(late.is_none())
     }
 
     /// Something was queued: decides when it leaves.
@@ -130,10 +131,41 @@ impl SocketTransport {
             return Self::send(transport);
         }
         if sending == Sending::Idle {
-            transport.value().state.with(py, |state| state.outgoing.sending = Sending::AtEndOfTurn);
-            event_loop.get().flush_later(py, Owned::from(transport));
+            Self::hold(transport, &event_loop);
         }
         Ok(())
+    }
+
+    /// Sends when the turn ends.
+    fn hold(transport: &Bound<'_, Self>, event_loop: &Bound<'_, EventLoop>) {
+        let py = transport.py();
+        transport.value().state.with(py, |state| state.outgoing.sending = Sending::AtEndOfTurn);
+        event_loop.get().flush_later(py, Owned::from(transport));
+    }
+
+    /// TLS has something to send: will it be asked for that when the turn ends?
+    pub(super) fn asks_at_end_of_turn(transport: &Bound<'_, Self>) -> bool {
+        let py = transport.py();
+        let sending =
+            transport.value().state.with(py, |state| (!state.ending.lost).then_some(state.outgoing.sending));
+        match (sending, transport.value().event_loop(py)) {
+            (Some(Sending::AtEndOfTurn), _) => true,
+            (Some(Sending::Idle), Some(event_loop)) if event_loop.get().is_own_thread() => {
+                Self::hold(transport, &event_loop);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// TLS that waits for the end of the turn, if that is what the transport waits for.
+    fn waiting_tls<'py>(transport: &Bound<'py, Self>) -> Option<Bound<'py, TLSProtocol>> {
+        let py = transport.py();
+        let protocol = transport.value().state.with(py, |state| {
+            let protocol = state.protocol.as_ref().filter(|_| state.outgoing.sending == Sending::AtEndOfTurn);
+            protocol.map(|protocol| protocol.get_bound(py))
+        });
+        protocol.and_then(|protocol| TLSProtocol::of(&protocol).cloned())
     }
 
     /// The turn in which it was written to is over. Only what must leave the loop comes back as an error.
@@ -147,24 +179,27 @@ impl SocketTransport {
         Self::in_context(transport, || Self::send(transport))
     }
 
-    /// The socket takes bytes again. Only what must leave the loop comes back as an error.
+    /// Bytes are taken again. Only what must leave the loop comes back as an error.
     pub(crate) fn writable(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
-        let is_wanted = transport
-            .value()
-            .state
-            .with(py, |state| state.outgoing.sending == Sending::Blocked && state.ending.lost == 0);
+        let (is_wanted, has_room_for_file) = transport.value().state.with(py, |state| {
+            let is_wanted = state.outgoing.sending == Sending::Blocked && !state.ending.lost;
+            (is_wanted, state.outgoing.queue.is_empty())
+        });
         if !is_wanted {
             return Ok(());
         }
-        Self::in_context(transport, || Self::send(transport))
+        Self::in_context(transport, || {
+            if has_room_for_file { Self::wake_file(transport) } else { Self::send(transport) }
+        })
     }
 
-    /// Sends what is queued, as far as the socket takes it, and tells whom it concerns.
+    /// Sends what is queued, as far as it is taken, and tells whom it concerns.
     pub(super) fn send(transport: &Bound<'_, Self>) -> PyResult<()> {
         match Self::try_send(transport) {
             Ok(Sent::All) => Self::sent_all(transport),
             Ok(Sent::Some) => Self::wait_until_writable(transport),
+            Ok(Sent::Starved) => Self::wait_for_memory(transport),
             Ok(Sent::Failed(error)) => Self::write_failed(transport, errors::os_error(error)),
             Err(error) if errors::is_exit(transport.py(), &error) => Err(error),
             Err(error) => Self::write_failed(transport, error),
@@ -173,9 +208,12 @@ impl SocketTransport {
 
     fn try_send(transport: &Bound<'_, Self>) -> PyResult<Sent> {
         let py = transport.py();
+        if let Some(tls) = Self::waiting_tls(transport) {
+            TLSProtocol::hand_over(&tls)?;
+        }
         let state = &transport.value().state;
-        let fd = transport.value().descriptor(py)?;
-        let sent = state.with(py, |state| send_queue(fd, &mut state.outgoing.queue));
+        let into = transport.value().descriptor(py)?;
+        let sent = state.with(py, |state| send_queue(into, &mut state.outgoing.queue));
         // Dropping a chunk may run the code of a subclass of bytes.
         while let Some(chunk) = state.with(py, |state| state.outgoing.queue.pop_sent()) {
             drop(chunk);
@@ -195,6 +233,9 @@ impl SocketTransport {
     /// In a forked child: drops what only waits for the end of the turn, because the parent sends it.
     pub(crate) fn forget_held(transport: &Bound<'_, Self>) {
         let py = transport.py();
+        if let Some(tls) = Self::waiting_tls(transport) {
+            TLSProtocol::forget_backlog(&tls);
+        }
         let held = transport.value().state.with(py, |state| {
             let is_held = state.outgoing.sending == Sending::AtEndOfTurn;
             is_held.then(|| {
@@ -213,16 +254,14 @@ impl SocketTransport {
         let (waiter, is_empty, closes, eof) = transport.value().state.with(py, |state| {
             let outgoing = &state.outgoing;
             let waiter = outgoing.empty_waiter.as_ref().map(|waiter| waiter.get_bound(py));
-            let closes = state.ending.closing && state.ending.lost == 0;
+            let closes = state.ending.closing && !state.ending.lost;
             (waiter, outgoing.queue.is_empty(), closes, outgoing.eof)
         });
         if !is_empty {
             return Ok(());
         }
-        if let Some(waiter) = waiter
-            && !waiter.call_method0(names::done(py))?.is_truthy()?
-        {
-            waiter.call_method1(names::set_result(py), (py.None(),))?;
+        if let Some(waiter) = waiter {
+            wake(&waiter)?;
         }
         if closes {
             return Self::lose_connection(transport, None);
@@ -230,29 +269,62 @@ impl SocketTransport {
         if eof { Self::shut_down(transport) } else { Ok(()) }
     }
 
-    fn wait_until_writable(transport: &Bound<'_, Self>) -> PyResult<()> {
+    pub(super) fn wait_until_writable(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let (fd, watched) = transport.value().state.with(py, |state| {
-            let watched = state.outgoing.sending == Sending::Blocked;
+            let starved = std::mem::replace(&mut state.outgoing.starved, false);
+            let watched = state.outgoing.sending == Sending::Blocked && !starved;
             state.outgoing.sending = Sending::Blocked;
-            (state.fd, watched)
+            (state.source.fd, watched)
         });
         if watched {
             Self::resume_writers(transport)?;
         } else {
             let event_loop = transport.value().open_loop(py)?;
-            event_loop.get().watch_transport(py, fd, Direction::Write, Owned::from(transport))?;
+            let watched = event_loop.get().watch_transport(py, fd, Direction::Write, transport.into());
+            if let Err(error) = watched {
+                // Nothing would ever leave.
+                return Self::write_failed(transport, error);
+            }
         }
         Self::pause_writers(transport)
     }
 
-    /// Nothing is queued any more: watches the socket for writing no more.
+    /// Tries again later. It is not watched meanwhile: a socket counts as writable all the time.
+    #[cold]
+    fn wait_for_memory(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        let event_loop = transport.value().open_loop(py)?;
+        let (fd, sending, starved) = transport.value().state.with(py, |state| {
+            let sending = std::mem::replace(&mut state.outgoing.sending, Sending::Blocked);
+            (state.source.fd, sending, std::mem::replace(&mut state.outgoing.starved, true))
+        });
+        if sending == Sending::Blocked && !starved {
+            event_loop.get().unwatch(py, fd, Direction::Write)?;
+        }
+        let call_later = event_loop.getattr(names::call_later(py))?;
+        let again = transport.getattr(names::_send_again(py))?;
+        // By way of the loop's thread, because any thread may write.
+        event_loop.call_method1(names::call_soon_threadsafe(py), (call_later, SEND_AGAIN_S, again))?;
+        Self::pause_writers(transport)
+    }
+
+    /// The kernel may have memory again.
+    pub(super) fn send_again(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        let is_wanted = transport.value().state.with(py, |state| {
+            state.outgoing.sending == Sending::Blocked && state.outgoing.starved && !state.ending.lost
+        });
+        if is_wanted { Self::send(transport) } else { Ok(()) }
+    }
+
+    /// Nothing is queued any more: watches for writing no more.
     pub(super) fn stop_sending(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
-        let (sending, fd) = transport
-            .value()
-            .state
-            .with(py, |state| (std::mem::replace(&mut state.outgoing.sending, Sending::Idle), state.fd));
+        let (sending, fd) = transport.value().state.with(py, |state| {
+            state.outgoing.starved = false;
+            (std::mem::replace(&mut state.outgoing.sending, Sending::Idle), state.source.fd)
+        });
         match (sending, transport.value().event_loop(py)) {
             (Sending::Blocked, Some(event_loop)) => {
                 event_loop.get().unwatch(py, fd, Direction::Write).map(drop)
@@ -268,22 +340,8 @@ impl SocketTransport {
         drop(unsent);
         let exception = error.value(py).clone().into_any();
         Self::stop_sending(transport)?;
-        Self::fatal_error(transport, error, WRITE_FAILED)?;
+        Self::fatal_error(transport, error, transport.value().kind(py).write_failed())?;
         Self::fail_empty_waiter(transport, &exception)
-    }
-
-    /// Tells a sendfile that waits for the queue that it will not be sent.
-    pub(super) fn fail_empty_waiter(transport: &Bound<'_, Self>, exception: &Object<'_>) -> PyResult<()> {
-        let py = transport.py();
-        let waiter = transport
-            .value()
-            .state
-            .with(py, |state| state.outgoing.empty_waiter.as_ref().map(|waiter| waiter.get_bound(py)));
-        let Some(waiter) = waiter else { return Ok(()) };
-        if waiter.call_method0(names::done(py))?.is_truthy()? {
-            return Ok(());
-        }
-        waiter.call_method1(names::set_exception(py), (exception,)).map(drop)
     }
 
     pub(super) fn write_eof(transport: &Bound<'_, Self>) -> PyResult<()> {
@@ -303,46 +361,26 @@ impl SocketTransport {
         }
     }
 
-    fn shut_down(transport: &Bound<'_, Self>) -> PyResult<()> {
+    pub(super) fn shut_down(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
-        let sock =
-            transport.value().state.with(py, |state| state.sock.as_ref().map(|sock| sock.get_bound(py)));
-        let Some(sock) = sock else { return Ok(()) };
-        sock.call_method1(names::shutdown(py), (names::shut_wr(py)?,)).map(drop)
-    }
-
-    /// A future that is done when all that was written is sent, for sendfile.
-    pub(super) fn make_empty_waiter<'py>(transport: &Bound<'py, Self>) -> PyResult<Object<'py>> {
-        let py = transport.py();
-        if transport.value().state.with(py, |state| state.outgoing.empty_waiter.is_some()) {
-            return Err(PyRuntimeError::new_err("Empty waiter is already set"));
-        }
-        let event_loop = transport.value().open_loop(py)?;
-        let waiter = event_loop.call_method0(names::create_future(py))?;
-        let kept = waiter.clone().into();
-        let (old, sending) = transport
+        let sock = transport
             .value()
             .state
-            .with(py, |state| (state.outgoing.empty_waiter.replace(kept), state.outgoing.sending));
-        drop(old);
-        match sending {
-            Sending::Idle => waiter.call_method1(names::set_result(py), (py.None(),)).map(drop)?,
-            Sending::AtEndOfTurn => Self::send(transport)?,
-            Sending::Blocked => {}
-        }
-        Ok(waiter)
+            .with(py, |state| state.source.owner.as_ref().map(|sock| sock.get_bound(py)));
+        let Some(sock) = sock else { return Ok(()) };
+        sock.call_method1(names::shutdown(py), (names::shut_wr(py)?,)).map(drop)
     }
 }
 
 /// As many chunks need no large array: a response, as a rule.
 const SLICES_FEW: usize = 8;
 
-fn send_queue(fd: Fd, queue: &mut WriteQueue<PyBackedBytes>) -> Sent {
+fn send_queue(into: Descriptor, queue: &mut WriteQueue<PyBackedBytes>) -> Sent {
     while queue.len_bytes() > 0 {
         let outcome = if queue.len_chunks() <= SLICES_FEW {
-            send_slices::<SLICES_FEW>(fd, queue)
+            send_slices::<SLICES_FEW>(into, queue)
         } else {
-            send_many(fd, queue)
+            send_many(into, queue)
         };
         match outcome {
             Ok((sent, offered)) => {
@@ -351,7 +389,8 @@ fn send_queue(fd: Fd, queue: &mut WriteQueue<PyBackedBytes>) -> Sent {
                     return Sent::Some;
                 }
             }
-            Err(error) if is_transient(&error) => return Sent::Some,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Sent::Some,
+            Err(error) if socket::is_out_of_memory(&error) => return Sent::Starved,
             Err(error) => return Sent::Failed(error),
         }
     }
@@ -359,24 +398,18 @@ fn send_queue(fd: Fd, queue: &mut WriteQueue<PyBackedBytes>) -> Sent {
 }
 
 #[inline(never)]
-fn send_many(fd: Fd, queue: &WriteQueue<PyBackedBytes>) -> io::Result<(usize, usize)> {
-    send_slices::<{ socket::SLICES_MAX }>(fd, queue)
+fn send_many(into: Descriptor, queue: &WriteQueue<PyBackedBytes>) -> io::Result<(usize, usize)> {
+    send_slices::<{ socket::SLICES_MAX }>(into, queue)
 }
 
 /// Sends the first chunks; returns how many bytes were sent, and how many were offered.
 #[inline]
-fn send_slices<const N: usize>(fd: Fd, queue: &WriteQueue<PyBackedBytes>) -> io::Result<(usize, usize)> {
+fn send_slices<const N: usize>(
+    into: Descriptor,
+    queue: &WriteQueue<PyBackedBytes>,
+) -> io::Result<(usize, usize)> {
     let mut slices = [IoSlice::new(&[]); N];
     let slices = queue.io_slices(&mut slices);
     let offered = slices.iter().map(|slice| slice.len()).sum();
-    let sent = match slices {
-        [slice] => socket::send(fd, slice)?,
-        slices => socket::send_vectored(fd, slices)?,
-    };
-    Ok((sent, offered))
-}
-
-/// Does it help to try again when the socket is writable? The kernel may lack memory for a moment.
-fn is_transient(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock || socket::is_out_of_memory(error)
+    Ok((into.write(slices)?, offered))
 }

@@ -281,3 +281,94 @@ def test_child_does_not_send_what_its_parent_wrote() -> None:
         tonnage.run(main())
     """
     assert run(program) == "0\nb'once'\n"
+
+
+def test_child_that_closes_all_that_its_parent_has_open_harms_nobody() -> None:
+    program = """
+        import gc, socket, warnings
+
+        class Echo(asyncio.Protocol):
+            def connection_made(self, transport):
+                self.transport = transport
+
+            def data_received(self, data):
+                self.transport.write(data)
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(Echo, "127.0.0.1", 0)
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            process = await asyncio.create_subprocess_exec("cat", stdin=-1, stdout=-1)
+            await asyncio.to_thread(int)
+            child = os.fork()
+            if not child:
+                code = 1
+                # What the child never opened, it need not close.
+                warnings.simplefilter("ignore", ResourceWarning)
+                try:
+                    writer.close()
+                    writer.transport.abort()
+                    server.close()
+                    loop.remove_reader(server.sockets[0]) if server.sockets else None
+                    gc.collect()
+                    code = 0
+                finally:
+                    os._exit(code)
+            print(wait(child))
+            writer.write(b"still here")
+            print(await reader.readexactly(10))
+            other, second = await asyncio.open_connection(*server.sockets[0].getsockname())
+            second.close()
+            print(await process.communicate(b"and here"))
+            writer.close()
+            server.close()
+            await writer.wait_closed()
+
+        tonnage.run(main())
+    """
+    assert run(program) == "0\nb'still here'\n(b'and here', None)\n"
+
+
+def test_program_that_is_executed_inherits_no_descriptor() -> None:
+    program = """
+        import signal, socket, subprocess
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            await loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("127.0.0.1", 0))
+            loop.add_signal_handler(signal.SIGUSR1, int)
+            await asyncio.sleep(0.001)
+            process = await asyncio.create_subprocess_exec("cat", stdin=-1, stdout=-1)
+            # With close_fds, which is the default, Popen would close them itself.
+            done = subprocess.run(["ls", "/proc/self/fd"], capture_output=True, text=True, close_fds=False)
+            print(*done.stdout.split())
+            await process.communicate()
+            os._exit(0 if sys.stdout.flush() is None else 1)
+
+        tonnage.run(main())
+    """
+    # The third is the directory's.
+    assert run(program) == "0 1 2 3\n"
+
+
+def test_child_of_a_thread_can_run_a_loop() -> None:
+    program = """
+        def work():
+            child = os.fork()
+            if not child:
+                code = 1
+                try:
+                    code = tonnage.run(asyncio.sleep(0.001, 6))
+                finally:
+                    os._exit(code)
+            return wait(child)
+
+        async def main():
+            print(await asyncio.to_thread(work))
+            await asyncio.sleep(0.001)
+
+        tonnage.run(main())
+    """
+    assert run(program) == "6\n"

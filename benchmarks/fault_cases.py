@@ -1,0 +1,208 @@
+"""The cases: each makes a server of one loop suffer, and says what became of it and of its clients."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PATIENCE_S = 5.0
+HOLD_S = 0.2
+STOP_TIMEOUT_S = 20
+BURST = 8000
+
+
+class Server:
+    """A running server, perhaps under strace."""
+
+    def __init__(self, arguments: dict[str, Any], fault: str | None = None) -> None:
+        self.port = free_port()
+        self.trace = tempfile.NamedTemporaryFile("r", errors="replace")  # noqa: SIM115
+        command = [
+            sys.executable,
+            str(HERE / "fault_server.py"),
+            json.dumps({**arguments, "port": self.port}),
+        ]
+        if fault is not None:
+            calls = fault.partition(":")[0]
+            strace = ["strace", "-f", "-qq", "-o", self.trace.name, "-e", f"trace={calls}"]
+            command = [*strace, "-e", f"inject={fault}", *command]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert self.process.stdout is not None
+        if self.process.stdout.readline() != "ready\n":
+            raise RuntimeError(f"the server of {arguments['loop']} did not start")
+
+    def ask(self) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        if not select.select([self.process.stdout], [], [], STOP_TIMEOUT_S)[0]:
+            raise RuntimeError("the server does not answer")
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            # Killing strace leaves what it traces alive.
+            pid = self.process.pid
+            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+            self.process.kill()
+            self.process.wait()
+
+    def injected(self) -> int:
+        return self.trace.read().count("(INJECTED)")
+
+
+@contextlib.contextmanager
+def serving(fault: str | None = None, **arguments: Any) -> Iterator[Server]:
+    server = Server({"kind": "protocol", **arguments}, fault)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+async def talk(port: int, hold_s: float) -> str:
+    """Say how it went with one client: "served", "dropped" by the server, or "left waiting"."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(b"x")
+        if await asyncio.wait_for(reader.read(1), PATIENCE_S) != b"x":
+            return "dropped"
+        await asyncio.sleep(hold_s)
+    except asyncio.TimeoutError:
+        return "left waiting"
+    except ConnectionError:
+        return "dropped"
+    finally:
+        writer.transport.abort()
+    return "served"
+
+
+def clients(port: int, count: int, hold_s: float) -> collections.Counter[str]:
+    async def all_of_them() -> list[str]:
+        return await asyncio.gather(*(talk(port, hold_s) for _ in range(count)))
+
+    return collections.Counter(asyncio.run(all_of_them()))
+
+
+def told(fates: collections.Counter[str]) -> str:
+    return ", ".join(f"{fates[fate]} {fate}" for fate in ("served", "dropped", "left waiting") if fates[fate])
+
+
+def descriptors(loop: str) -> str:
+    with serving(loop=loop, room=10) as server:
+        before = server.ask()
+        began = time.monotonic()
+        fates = clients(server.port, 60, HOLD_S)
+        seconds = time.monotonic() - began
+        after = server.ask()
+    cpu = after["cpu_s"] - before["cpu_s"]
+    return f"{told(fates)} in {seconds:.1f} s; {after['reports']} reports; {cpu * 1000:.0f} ms CPU"
+
+
+def echoes(loop: str, fault: str) -> str:
+    """200 round trips on one connection."""
+    with serving(fault, loop=loop) as server:
+        done = 0
+        end = "all"
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as sock:
+            try:
+                for _ in range(200):
+                    sock.sendall(b"x")
+                    if sock.recv(1) != b"x":
+                        end = "then the end"
+                        break
+                    done += 1
+            except TimeoutError:
+                end = "then nothing"
+            except ConnectionError:
+                end = "then a reset"
+    reached = "" if server.injected() else " (makes no such call)"
+    return f"{done}/200{'' if end == 'all' else ', ' + end}{reached}"
+
+
+def interrupted(loop: str) -> str:
+    return echoes(loop, "epoll_wait,epoll_pwait,epoll_pwait2:error=EINTR:when=3+3")
+
+
+def no_buffers(loop: str) -> str:
+    # The server writes to no other descriptor between "ready" and the first answer.
+    return echoes(loop, "sendto,sendmsg,write,writev:error=ENOBUFS:when=5")
+
+
+def no_memory(loop: str) -> str:
+    with serving("epoll_ctl:error=ENOMEM:when=5", loop=loop) as server:
+        fates = clients(server.port, 20, 0)
+        reports = server.ask()["reports"]
+    reached = "" if server.injected() else " (makes no such call)"
+    return f"{told(fates)}; {reports} reports{reached}"
+
+
+def burst(loop: str, kind: str) -> str:
+    with serving(loop=loop, kind=kind, lag=True) as server:
+        # The first connections load and fill what all later ones use.
+        clients(server.port, 20, 0)
+        before = server.ask()
+        waiting = select.poll()
+        socks = {}
+        for _ in range(BURST):
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", server.port))
+            socks[sock.fileno()] = sock
+            waiting.register(sock, select.POLLOUT)
+        connected = 0
+        while connected < BURST:
+            for fd, _ in waiting.poll():
+                waiting.unregister(fd)
+                connected += 1
+        while (after := server.ask())["accepted"] < before["accepted"] + BURST:
+            time.sleep(0.01)
+        for sock in socks.values():
+            sock.close()
+    memory = (after["resident"] - before["resident"]) / BURST
+    cpu = (after["cpu_s"] - before["cpu_s"]) / BURST * 1e6
+    return f"{after['lag_ms']:.0f} ms; {memory / 1024:.1f} KB; {cpu:.0f} µs"
+
+
+def parked(loop: str, count: int) -> str:
+    command = [sys.executable, str(HERE / "parked_tasks.py"), loop, str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return "failed"
+    found = json.loads(done.stdout)
+    return f"{found['bytes']:,.0f} B; {found['start_us']:.1f} µs; {found['cancel_us']:.1f} µs"
+
+
+def missing_strace() -> bool:
+    return shutil.which("strace") is None or os.name != "posix"

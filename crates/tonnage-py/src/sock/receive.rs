@@ -1,0 +1,150 @@
+//! `sock_recv` and `sock_recv_into`.
+
+use std::cell::Cell;
+use std::io;
+use std::mem::MaybeUninit;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use tonnage_core::reactor::{Fd, socket};
+
+use super::readiness::Readiness;
+use super::{check, descriptor, unless_not_ready};
+use crate::coroutine::{Body, Coroutine, Next};
+use crate::cpython::buffer::{Lent, filled};
+use crate::cpython::{Object, Owned, Visit};
+use crate::event_loop::{Direction, EventLoop};
+use crate::{errors, names};
+
+/// Larger reads are into an object of their own. asyncio's streams and most programs read 64 or 256 KiB.
+const SCRATCH: usize = 256 * 1024;
+
+/// After a read of so much, the next one is into an object of its own: a copy would cost more than to
+/// shorten the object.
+const LARGE: usize = 32 * 1024;
+
+thread_local! {
+    /// Taken while it is filled, which runs no Python code.
+    static BUFFER: Cell<Option<Box<[MaybeUninit<u8>]>>> = const { Cell::new(None) };
+    static WAS_LARGE: Cell<bool> = const { Cell::new(false) };
+}
+
+pub(crate) type ReceiveCoroutine = Coroutine<Receive<false>>;
+pub(crate) type ReceiveIntoCoroutine = Coroutine<Receive<true>>;
+
+/// Receives bytes, or `INTO` memory that the user lends.
+pub(crate) struct Receive<const INTO: bool> {
+    event_loop: Owned<EventLoop>,
+    sock: Owned,
+    /// How many bytes, or the memory.
+    argument: Owned,
+    wait: Option<Readiness>,
+}
+
+pub(super) fn to_bytes<'py>(
+    event_loop: &Bound<'py, EventLoop>,
+    sock: &Object<'py>,
+    n: &Object<'py>,
+) -> PyResult<Object<'py>> {
+    let body =
+        Receive::<false> { event_loop: event_loop.into(), sock: sock.into(), argument: n.into(), wait: None };
+    Coroutine::create(event_loop.py(), body)
+}
+
+pub(super) fn into_buffer<'py>(
+    event_loop: &Bound<'py, EventLoop>,
+    sock: &Object<'py>,
+    buffer: &Object<'py>,
+) -> PyResult<Object<'py>> {
+    let body = Receive::<true> {
+        event_loop: event_loop.into(),
+        sock: sock.into(),
+        argument: buffer.into(),
+        wait: None,
+    };
+    Coroutine::create(event_loop.py(), body)
+}
+
+impl<const INTO: bool> Body for Receive<INTO> {
+    const QUALNAME: &'static str = if INTO { "EventLoop.sock_recv_into" } else { "EventLoop.sock_recv" };
+
+    fn at_once<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
+        check(self.event_loop.bind(py), self.sock.bind(py))?;
+        self.attempt(py)
+    }
+
+    fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
+        if let Some(wait) = self.wait.take() {
+            let ended = wait.end(self.event_loop.bind(py));
+            awaited?;
+            ended?;
+            if let Some(received) = self.attempt(py)? {
+                return Ok(Next::Return(received));
+            }
+        }
+        let (wait, next) = Readiness::begin(self.event_loop.bind(py), self.sock.bind(py), Direction::Read)?;
+        self.wait = Some(wait);
+        Ok(next)
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        let wait = self.wait.as_ref().map_or(0, |wait| wait.traverse(visit));
+        if wait != 0 {
+            return wait;
+        }
+        let all = [&self.sock, &self.argument];
+        let shown = all.into_iter().map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0);
+        if shown == 0 { visit.call(&self.event_loop) } else { shown }
+    }
+}
+
+impl<const INTO: bool> Receive<INTO> {
+    /// Receives; nothing: the socket is not ready.
+    fn attempt<'py>(&self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
+        let (sock, argument) = (self.sock.bind(py), self.argument.bind(py));
+        let Some(fd) = descriptor(sock)? else { return by_method::<INTO>(sock, argument) };
+        let received = if INTO {
+            let Ok(mut lent) = Lent::by(argument) else { return by_method::<INTO>(sock, argument) };
+            let count = lent.fill(|memory| socket::recv_uninit(fd, memory).map(|bytes| bytes.len()));
+            count.map(|count| count.into_pyobject(py).map(Bound::into_any))
+        } else {
+            match argument.extract::<usize>() {
+                Ok(n @ 1..) => receive_bytes(py, fd, n)?.map(|bytes| Ok(bytes.into_any())),
+                _ => return by_method::<INTO>(sock, argument),
+            }
+        };
+        match received {
+            Ok(received) => Ok(Some(received?)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(errors::os_error(error)),
+        }
+    }
+}
+
+#[cold]
+fn by_method<'py, const INTO: bool>(
+    sock: &Object<'py>,
+    argument: &Object<'py>,
+) -> PyResult<Option<Object<'py>>> {
+    let py = sock.py();
+    let method = if INTO { names::recv_into(py) } else { names::recv(py) };
+    unless_not_ready(py, sock.call_method1(method, (argument,)))
+}
+
+fn receive_bytes(py: Python<'_>, fd: Fd, n: usize) -> PyResult<io::Result<Bound<'_, PyBytes>>> {
+    let read = |memory: &mut [MaybeUninit<u8>]| socket::recv_uninit(fd, memory).map(|bytes| bytes.len());
+    let received = if n > SCRATCH || (n > LARGE && WAS_LARGE.get()) {
+        filled(py, n, read)?
+    } else {
+        BUFFER.with(|scratch| {
+            let mut buffer = scratch.take().unwrap_or_else(|| Box::new_uninit_slice(SCRATCH));
+            let received = socket::recv_uninit(fd, &mut buffer[..n]).map(|bytes| PyBytes::new(py, bytes));
+            scratch.set(Some(buffer));
+            received
+        })
+    };
+    if let Ok(bytes) = &received {
+        WAS_LARGE.set(bytes.as_bytes().len() >= LARGE);
+    }
+    Ok(received)
+}
