@@ -94,10 +94,8 @@ impl EventLoop {
 
     /// Nobody waits for the socket in this direction any more.
     pub(crate) fn unwatch(&self, py: Python<'_>, fd: Fd, direction: Direction) -> PyResult<bool> {
-        let (watcher, file) = self.sources.with(py, |sources| {
-            let watcher = sources.unwatch(fd, direction);
-            (watcher, sources.release_file(fd))
-        });
+        let (watcher, file) =
+            self.sources.with(py, |sources| (sources.unwatch(fd, direction), sources.release_file(fd)));
         let found = watcher.is_some();
         if let Some(Watcher::Handle(handle)) = watcher {
             handle::cancel(handle.bind(py))?;
