@@ -494,8 +494,8 @@ def test_tls_over_a_unix_socket(loop, run, contexts, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio's own TLS cannot do this before 3.11")
-def test_tls_within_tls(loop, run, contexts):
+def test_tls_within_tls(loop, run, contexts, asyncio_since):
+    asyncio_since(3, 11)
 
     async def main():
         answered = loop.create_future()
