@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import os
 import select
 from asyncio import constants, trsock
@@ -79,12 +80,22 @@ class Acceptor:
         self._listener = listener
         # asyncio's limit, which also lets a backlog of 0 accept one connection.
         self._accepts_max = min(listener.backlog + 1, ACCEPTS_PER_TURN_MAX)
-        self._kind = int(listener.sock.family), int(listener.sock.type), listener.sock.proto
-        self._waiting = select.poll()
-        self._waiting.register(listener.sock, select.POLLIN)
         self._retry: asyncio.TimerHandle | None = None
         # The loop's time until which a failure is no news.
         self._reported_until = 0.0
+
+    @functools.cached_property
+    def _kind(self) -> tuple[int, int, int]:
+        """What a connection's socket is made with."""
+        sock = self._listener.sock
+        return int(sock.family), int(sock.type), sock.proto
+
+    @functools.cached_property
+    def _waiting(self) -> select.poll:
+        """Tells whether a connection waits."""
+        waiting = select.poll()
+        waiting.register(self._listener.sock, select.POLLIN)
+        return waiting
 
     def start(self) -> None:
         """Watch the listening socket."""

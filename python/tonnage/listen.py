@@ -260,7 +260,9 @@ class Listening(Accepting):
             return None
         try:
             for set_option in options:
-                set_option(sock)
+                # Since Linux 6.12.9, SO_REUSEPORT is refused for other families.
+                if set_option is not set_reuse_port or family in (socket.AF_INET, socket.AF_INET6):
+                    set_option(sock)
             if family == socket.AF_INET6:
                 # Linux would make the socket serve IPv4 too, which has a socket of its own.
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True)
@@ -290,9 +292,6 @@ def _set_keep_alive(sock: socket.socket) -> None:
 
 def set_reuse_port(sock: socket.socket) -> None:
     """Let other sockets be bound to the same port."""
-    # Since Linux 6.12.9, the option is refused for other families.
-    if sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
     if not hasattr(socket, "SO_REUSEPORT"):
         raise ValueError("reuse_port not supported by socket module")
     try:
