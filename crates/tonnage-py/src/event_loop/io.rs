@@ -10,7 +10,7 @@ use super::sources::{Direction, Watcher};
 use super::{EventLoop, Handle, handle};
 use crate::cpython::{Native, Object, Owned};
 use crate::future::Future;
-use crate::transports::StreamTransport;
+use crate::transports::AnyTransport;
 use crate::{errors, names};
 
 #[pymethods]
@@ -62,7 +62,7 @@ impl EventLoop {
         py: Python<'_>,
         fd: Fd,
         direction: Direction,
-        transport: Owned<StreamTransport>,
+        transport: AnyTransport,
     ) -> PyResult<()> {
         self.watch(py, fd, direction, Watcher::Transport(transport))
     }

@@ -143,6 +143,12 @@ impl EventLoop {
         Some(self.turn_ns.load(Ordering::Relaxed)).filter(|turn_ns| *turn_ns > NOT_LOOKED)
     }
 
+    /// Does its run end when this turn does?
+    #[inline]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.flags.has(Flag::Stopping)
+    }
+
     #[inline]
     pub(crate) fn is_running(&self) -> bool {
         self.thread.load(Ordering::Relaxed) != 0

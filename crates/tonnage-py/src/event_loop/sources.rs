@@ -12,12 +12,12 @@ use tonnage_core::reactor::{Fd, Interest, Registry};
 use super::handle::Handle;
 use crate::cpython::{Owned, Visit};
 use crate::future::Future;
-use crate::transports::StreamTransport;
+use crate::transports::AnyTransport;
 
 /// Who waits for a descriptor.
 pub(crate) enum Watcher {
     Handle(Owned<Handle>),
-    Transport(Owned<StreamTransport>),
+    Transport(AnyTransport),
     /// It is done when the descriptor is ready.
     Future(Owned<Future>),
 }
@@ -34,7 +34,7 @@ impl Watcher {
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         match self {
             Self::Handle(handle) => visit.call(handle),
-            Self::Transport(transport) => visit.call(transport),
+            Self::Transport(transport) => transport.traverse(visit),
             Self::Future(future) => visit.call(future),
         }
     }
