@@ -203,6 +203,8 @@ class Listening(Accepting):
             hosts = [host]
         else:
             hosts = list(host)
+        # A closed loop refuses tasks, and would leave a coroutine that nobody awaits.
+        self._check_closed()
         lookups = [
             self.create_task(self._create_server_getaddrinfo(name, port, family, flags)) for name in hosts
         ]

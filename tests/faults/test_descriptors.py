@@ -127,6 +127,8 @@ def test_connecting_says_so_and_leaves_nothing(loop, run):
 
 def test_child_process_says_so_and_leaves_nothing(loop, run, asyncio_since):
     asyncio_since(3, 12)  # Before, it has a child watcher.
+    if sys.version_info < (3, 11, 4):
+        pytest.skip("Popen itself leaves pipes open (gh-87474)")
 
     async def start():
         return await asyncio.create_subprocess_exec("true", stdin=-1, stdout=-1, stderr=-1)

@@ -225,6 +225,8 @@ def test_transport_below_that_is_closed_sends_what_was_written(run, connect):
         transport._ssl_protocol._transport.close()
         assert await peer.read(3) == b"abc"
         assert await end(protocol) is None
+        # It is not the peer's stream that ended.
+        assert not transport.get_extra_info("tls_truncated")
 
     run(main())
 

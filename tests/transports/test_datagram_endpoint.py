@@ -41,7 +41,9 @@ def test_transport_is_one_of_asyncio(run, endpoint, asyncio_since):
     run(main())
 
 
-def test_repr_tells_state(run, endpoint):
+def test_repr_tells_state(run, endpoint, asyncio_since):
+    asyncio_since(3, 13)
+
     async def main():
         transport, protocol = await endpoint()
         await asyncio.sleep(0)
@@ -199,7 +201,9 @@ def test_sending_by_a_closed_endpoint_is_dropped_and_logged(run, endpoint, caplo
     run(main())
 
 
-def test_open_endpoint_that_is_dropped_warns(run, loop):
+def test_open_endpoint_that_is_dropped_warns(run, loop, asyncio_since):
+    asyncio_since(3, 13)
+
     async def main():
         transport, protocol = await loop.create_datagram_endpoint(
             asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
@@ -323,7 +327,9 @@ def test_datagrams_never_reach_a_descriptor_that_was_given_to_another(run, loop,
         ),
     ],
 )
-def test_arguments_are_checked(run, loop, options, error, text):
+def test_arguments_are_checked(run, loop, options, error, text, asyncio_since):
+    asyncio_since(3, 11)
+
     async def main():
         with pytest.raises(error, match=f"^{text}$"):
             await loop.create_datagram_endpoint(Datagrams, **options)
@@ -331,7 +337,9 @@ def test_arguments_are_checked(run, loop, options, error, text):
     run(main())
 
 
-def test_socket_is_checked(run, loop):
+def test_socket_is_checked(run, loop, asyncio_since):
+    asyncio_since(3, 13)
+
     async def main():
         with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
             with pytest.raises(ValueError, match="A datagram socket was expected, got <socket.socket"):
@@ -429,7 +437,9 @@ def test_cancelled_opening_leaves_nothing(run, loop, monkeypatch, place, asyncio
     run(main())
 
 
-def test_debug_mode_logs_endpoints(run, loop, endpoint, caplog):
+def test_debug_mode_logs_endpoints(run, loop, endpoint, caplog, asyncio_since):
+    asyncio_since(3, 13)
+
     async def main():
         with caplog.at_level(logging.DEBUG, "asyncio"):
             server, heard = await endpoint()

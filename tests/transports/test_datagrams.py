@@ -93,7 +93,9 @@ def test_unix_datagram_may_be_larger_than_one_of_udp(run, datagram_pair):
     run(main())
 
 
-def test_paused_transport_leaves_datagrams_to_the_kernel(run, datagram_pair):
+def test_paused_transport_leaves_datagrams_to_the_kernel(run, datagram_pair, asyncio_since):
+    asyncio_since(3, 13)
+
     async def main():
         transport, protocol, peer = await datagram_pair(family="inet")
         await asyncio.sleep(0)
@@ -113,7 +115,9 @@ def test_paused_transport_leaves_datagrams_to_the_kernel(run, datagram_pair):
 
 
 @pytest.mark.parametrize("what", ["pause_reading", "close", "abort"])
-def test_nothing_is_received_after_the_protocol_ended_it(run, datagram_pair, what):
+def test_nothing_is_received_after_the_protocol_ended_it(run, datagram_pair, what, asyncio_since):
+    asyncio_since(3, 13)
+
     class Ending(Datagrams):
         def datagram_received(self, data, addr):
             super().datagram_received(data, addr)

@@ -261,15 +261,13 @@ pub(crate) fn loop_logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     py.import("asyncio.base_events")?.getattr("logger")
 }
 
-/// Looks asyncio's classes up while they are asyncio's, and what a lost task or transport needs to say so when
-/// the interpreter ends and nothing can be imported any more.
 /// What `ssl=True` calls, as `ssl` has it at this moment: a program may have put its own there.
 pub(crate) fn create_default_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     py.import("ssl")?.getattr("create_default_context")
 }
 
-/// Looks asyncio's classes up while they are asyncio's, and what a lost task needs to say so when the
-/// interpreter ends and nothing can be imported any more.
+/// Looks asyncio's classes up while they are asyncio's, and what a lost task or transport needs to say so when
+/// the interpreter ends and nothing can be imported any more.
 pub(crate) fn keep_asyncio_classes(py: Python<'_>) -> PyResult<()> {
     let of_loops = [
         asyncio_future,

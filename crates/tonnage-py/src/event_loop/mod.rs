@@ -229,7 +229,7 @@ impl EventLoop {
     }
 
     /// Keeps a new task alive, and schedules its first step.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn start_task(&self, py: Python<'_>, task: &Bound<'_, Task>) -> KeptAt {
         let ready = Ready::Step(task.into());
         self.ready.with(py, |queue| queue.push_back(ready));
@@ -278,6 +278,11 @@ impl EventLoop {
         if known != NO_HASH {
             return Ok(known);
         }
+        self.ask_for_hash(event_loop)
+    }
+
+    #[cold]
+    fn ask_for_hash(&self, event_loop: &Object<'_>) -> PyResult<isize> {
         let hash = event_loop.hash()?;
         self.hash.store(hash, Ordering::Relaxed);
         Ok(hash)

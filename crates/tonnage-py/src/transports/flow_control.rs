@@ -121,7 +121,7 @@ fn tell_writers(teller: Report<'_, '_>, method: &Bound<'_, PyString>, failed: &s
     }
 }
 
-/// The high and the low limit, in bytes, of those that were given and the one that is usual.
+/// The limits, high and low, as `set_write_buffer_limits(high, low)` was given them.
 pub(super) fn limits(
     high: Option<Object<'_>>,
     low: Option<Object<'_>>,

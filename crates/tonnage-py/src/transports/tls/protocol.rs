@@ -11,6 +11,7 @@ use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyDict, PyString};
 
+use super::super::telling;
 use super::engine::Engine;
 use super::flow_control::Limits;
 use super::lower::Lower;
@@ -330,13 +331,15 @@ impl TLSProtocol {
     pub(super) fn connection_lost(protocol: &Bound<'_, Self>, exception: &Object<'_>) -> PyResult<()> {
         let py = protocol.py();
         let event_loop = protocol.value().event_loop(py)?;
+        // Else it is we who ended it.
+        let by_network = exception.is_instance_of::<PyOSError>();
         let (tells, gone, app, waiter) = protocol.value().state.with(py, |state| {
             let app = &mut state.app;
             let tells = state.phase != Phase::Handshake && matches!(app.stage, Stage::Made | Stage::Eof);
             if tells {
                 app.stage = Stage::Lost;
             }
-            if state.phase == Phase::Wrapped && state.reading.end == End::NotYet {
+            if by_network && state.phase == Phase::Wrapped {
                 state.reading.end = End::Cut;
             }
             app.closed = true;
@@ -420,10 +423,7 @@ impl TLSProtocol {
     /// In debug mode: `logger.debug(format, protocol)`.
     pub(super) fn log(protocol: &Bound<'_, Self>, format: &str) -> PyResult<()> {
         let py = protocol.py();
-        if !protocol.value().event_loop(py)?.get().debug() {
-            return Ok(());
-        }
-        names::asyncio_logger(py)?.call_method1(names::debug(py), (format, protocol)).map(drop)
+        telling::log(protocol.as_any(), &protocol.value().event_loop(py)?, names::debug(py), format)
     }
 }
 

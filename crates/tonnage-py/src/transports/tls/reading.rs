@@ -13,8 +13,8 @@ use super::protocol::{End, Phase};
 use crate::cpython::{Native, Object};
 use crate::names;
 
-/// What a transport below is lent, as asyncio's.
-const LENT: usize = 256 * 1024;
+/// What a transport below is lent: four of the largest records.
+const LENT: usize = 64 * 1024;
 
 impl TLSProtocol {
     /// The transport below has read `data`.

@@ -3,6 +3,7 @@
 
 use pyo3::prelude::*;
 
+use super::super::telling;
 use super::TLSProtocol;
 use super::engine::{Step, is_ssl_error};
 use super::handshake::cancel;
@@ -151,10 +152,7 @@ impl TLSProtocol {
         let keep_open = app.call_method0(names::eof_received(py)).and_then(|kept| kept.is_truthy());
         match keep_open {
             Ok(false) => Ok(()),
-            Ok(true) => {
-                let text = "returning true from eof_received() has no effect when using ssl";
-                names::asyncio_logger(py)?.call_method1(names::warning(py), (text,)).map(drop)
-            }
+            Ok(true) => telling::warn(py, "returning true from eof_received() has no effect when using ssl"),
             Err(error) if errors::is_exit(py, &error) => Err(error),
             Err(error) => Self::fatal_error(protocol, &error, "Error calling eof_received()"),
         }

@@ -4,10 +4,11 @@
 
 use std::ffi::CStr;
 
-use pyo3::exceptions::{PyNotImplementedError, PyResourceWarning};
+use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::PyString;
 
+use super::super::telling;
 use super::TLSProtocol;
 use super::protocol::{End, State};
 use crate::cpython::{
@@ -281,21 +282,13 @@ fn repr<'py>(transport: &Transport<'py>) -> PyResult<Object<'py>> {
 /// An open transport that nobody holds.
 fn finalize(transport: &Transport<'_>) {
     let py = transport.py();
+    let Ok(protocol) = transport.value().protocol(py) else { return };
     if !transport.value().needs_finalizer(py) {
         return;
     }
-    if let Err(error) = warn_unclosed(transport) {
+    let warned = telling::warn_unclosed(transport.as_any());
+    protocol.value().state.with(py, |state| state.app.closed = true);
+    if let Err(error) = warned {
         error.write_unraisable(py, Some(transport));
     }
-}
-
-fn warn_unclosed(transport: &Transport<'_>) -> PyResult<()> {
-    let py = transport.py();
-    let protocol = transport.value().protocol(py)?;
-    protocol.value().state.with(py, |state| state.app.closed = true);
-    let text = format!("unclosed transport <{} object>", transport.get_type().name()?);
-    let kwargs = PyDict::new(py);
-    kwargs.set_item("source", transport)?;
-    let category = py.get_type::<PyResourceWarning>();
-    names::warn(py)?.call((text, category), Some(&kwargs)).map(drop)
 }

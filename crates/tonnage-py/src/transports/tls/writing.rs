@@ -12,12 +12,12 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PySlice};
 use tonnage_core::write_queue::WriteQueue;
 
+use super::super::telling;
 use super::TLSProtocol;
 use super::engine::{Engine, RECORD_MAX, Step};
 use super::protocol::Phase;
 use crate::cpython::buffer::snapshot;
 use crate::cpython::{Native, Object};
-use crate::names;
 
 /// Writes that are not encrypted.
 pub(super) type Backlog = WriteQueue<PyBackedBytes>;
@@ -97,7 +97,7 @@ impl TLSProtocol {
             Some(state.lost - 1)
         });
         if late.is_some_and(|late| late >= LATE_WRITES_MAX) {
-            names::asyncio_logger(py)?.call_method1(names::warning(py), ("SSL connection is closed",))?;
+            telling::warn(py, "SSL connection is closed")?;
         }
         Ok(late.is_none())
     }
