@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import signal
@@ -563,6 +564,22 @@ def test_signal_goes_to_no_other_process(run, asyncio_since, monkeypatch, way_to
         with monkeypatch.context() as patched:
             patched.setattr(os, "kill", kill)
             child.terminate()
+        assert await asyncio.wait_for(child.wait(), 20) == -signal.SIGTERM
+
+    run(main())
+
+
+def test_signal_goes_by_the_pid_where_a_sandbox_knows_no_other_way(run, asyncio_since, monkeypatch):
+    asyncio_since()
+
+    def pidfd_send_signal(pidfd, number):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", pidfd_send_signal, raising=False)
+
+    async def main():
+        child = await asyncio.create_subprocess_exec("sleep", "60")
+        child.terminate()
         assert await asyncio.wait_for(child.wait(), 20) == -signal.SIGTERM
 
     run(main())
