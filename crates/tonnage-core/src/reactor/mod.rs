@@ -11,6 +11,7 @@
 //! Raw system calls are made in this folder only. One backend is one file; the
 //! operating system chooses it below.
 
+pub mod datagram;
 #[cfg(target_os = "linux")]
 mod epoll;
 mod event;

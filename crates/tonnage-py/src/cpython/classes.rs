@@ -34,7 +34,10 @@ use crate::sync::{
     PutCoroutine, Queue, QueueIterator, Semaphore, SemaphoreCoroutine,
 };
 use crate::task::{Task, TaskWakeup};
-use crate::transports::{ReadPipeTransport, SocketTransport, StreamTransport, WritePipeTransport};
+use crate::transports::{
+    DatagramTransport, ReadPipeTransport, SocketTransport, StreamTransport, TLSProtocol, TLSTransport,
+    WritePipeTransport,
+};
 
 macro_rules! native_class {
     // `vectorcall`: its objects are called.
@@ -124,6 +127,9 @@ native_classes! {
     [TaskWakeup, vectorcall]
     [Handle, extras]
     [TimerHandle: Handle, first field handle]
+    [DatagramTransport, extras]
+    [TLSProtocol, extras]
+    [TLSTransport, extras]
     [StreamTransport, extras]
     [SocketTransport: StreamTransport, first field stream]
     [ReadPipeTransport: StreamTransport, first field stream]

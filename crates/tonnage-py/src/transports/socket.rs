@@ -49,7 +49,8 @@ fn init(transport: &Bound<'_, SocketTransport>, args: Args<'_, '_>) -> PyResult<
     opening::wake_soon(transport, waiter)
 }
 
-fn fill_extra(extra: &Bound<'_, PyDict>, sock: &Object<'_>) -> PyResult<()> {
+/// What `get_extra_info` knows of a socket.
+pub(super) fn fill_extra(extra: &Bound<'_, PyDict>, sock: &Object<'_>) -> PyResult<()> {
     let py = extra.py();
     extra.set_item(names::socket(py), names::transport_socket(py)?.call1((sock,))?)?;
     extra.set_item(names::sockname(py), name_of(sock, names::getsockname(py))?)?;
