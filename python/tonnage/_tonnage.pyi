@@ -944,16 +944,16 @@ class TLSProtocol(asyncio.BufferedProtocol):
     def _resume(self) -> None: ...
     def _check_handshake_timeout(self) -> None: ...
     def _check_shutdown_timeout(self) -> None: ...
-    def connection_made(self, transport: asyncio.BaseTransport, /) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the handshake."""
 
-    def connection_lost(self, exc: BaseException | None, /) -> None:
+    def connection_lost(self, exc: BaseException | None) -> None:
         """End the connection."""
 
-    def get_buffer(self, sizehint: int, /) -> memoryview[int]:
+    def get_buffer(self, sizehint: int) -> memoryview[int]:
         """Lend memory for encrypted bytes."""
 
-    def buffer_updated(self, nbytes: int, /) -> None:
+    def buffer_updated(self, nbytes: int) -> None:
         """Take encrypted bytes from the memory that was lent."""
 
     def data_received(self, data: bytes, /) -> None:

@@ -94,7 +94,7 @@ fn positive<'py>(
 }
 
 fn is_true(given: Option<&Object<'_>>, usual: bool) -> PyResult<bool> {
-    given.map_or(Ok(usual), |given| given.is_truthy())
+    given.map_or(Ok(usual), PyAnyMethods::is_truthy)
 }
 
 /// What `ssl=True` means: asyncio's `_create_transport_context`.
@@ -109,20 +109,31 @@ fn default_context<'py>(py: Python<'py>, side: &Side<'py>) -> PyResult<Object<'p
     Ok(context)
 }
 
+/// A method with one argument.
+pub(super) fn one(function: &'static str, name: &'static str) -> Parameters<1> {
+    Parameters { function, names: [name], positional: 1, required: 1 }
+}
+
 pub(super) fn add(slots: &mut Slots<TLSProtocol>) {
-    slots.one_arg(c"connection_made", c"Start the handshake.", |protocol, transport| {
-        done(protocol, TLSProtocol::connection_made(protocol, transport))
+    slots.with_args(c"connection_made", c"Start the handshake.", |protocol, args| {
+        let [transport] = args.parse(&one("connection_made", "transport"))?;
+        done(protocol, TLSProtocol::connection_made(protocol, &transport.expect("required")))
     });
-    slots.one_arg(c"connection_lost", c"End the connection.", |protocol, exception| {
-        done(protocol, TLSProtocol::connection_lost(protocol, exception))
+    slots.with_args(c"connection_lost", c"End the connection.", |protocol, args| {
+        let [exception] = args.parse(&one("connection_lost", "exc"))?;
+        done(protocol, TLSProtocol::connection_lost(protocol, &exception.expect("required")))
     });
-    slots.one_arg(c"get_buffer", c"Lend memory for encrypted bytes.", |protocol, _| {
+    slots.with_args(c"get_buffer", c"Lend memory for encrypted bytes.", |protocol, args| {
+        args.parse(&one("get_buffer", "sizehint"))?;
         TLSProtocol::lend(protocol)
     });
-    slots.one_arg(
+    slots.with_args(
         c"buffer_updated",
         c"Take encrypted bytes from the memory that was lent.",
-        |protocol, count| done(protocol, TLSProtocol::filled(protocol, count.extract()?)),
+        |protocol, args| {
+            let [count] = args.parse(&one("buffer_updated", "nbytes"))?;
+            done(protocol, TLSProtocol::filled(protocol, count.expect("required").extract()?))
+        },
     );
     slots.one_arg(c"data_received", c"Take encrypted bytes.", |protocol, data| {
         done(protocol, TLSProtocol::received(protocol, data))

@@ -42,6 +42,8 @@ pub(super) struct State {
     pub(super) timing: Timing,
     pub(super) reading: Reading,
     pub(super) writing: Writing,
+    /// Has the stream below ended?
+    pub(super) eof: bool,
     /// Counts the writes that came too late.
     pub(super) lost: u32,
 }
@@ -73,13 +75,20 @@ pub(super) struct App {
     /// `None` after `connection_lost`, as the transport.
     pub(super) protocol: Option<Owned>,
     pub(super) transport: Option<Owned<TLSTransport>>,
-    /// Does the protocol lend its own memory?
-    pub(super) lends: bool,
+    pub(super) into: Into,
     pub(super) stage: Stage,
     /// Was the transport closed, or its connection lost?
     pub(super) closed: bool,
     /// Was it closed once more, so that nobody will ask about the connection?
     pub(super) is_done: bool,
+}
+
+/// What the user's protocol takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Into {
+    Bytes,
+    /// It lends its own memory.
+    Lent,
 }
 
 pub(super) struct Timing {
@@ -115,17 +124,22 @@ pub(super) enum End {
 
 pub(super) struct Writing {
     pub(super) backlog: Backlog,
-    /// Does the backlog wait for the end of the turn?
-    pub(super) deferred: bool,
-    /// Is it being encrypted?
-    pub(super) encrypting: bool,
+    pub(super) encrypting: Encrypting,
     /// Did the transport below pause us?
     pub(super) lower_paused: bool,
     /// Did we pause the user's protocol?
     pub(super) app_paused: bool,
     pub(super) limits: Limits,
-    /// Has the transport below ended its stream?
-    pub(super) eof: bool,
+}
+
+/// When the backlog is encrypted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encrypting {
+    /// There is none, or it waits for the handshake or the peer.
+    Not,
+    /// When the transport below asks for it.
+    AtEndOfTurn,
+    Underway,
 }
 
 impl State {
@@ -138,7 +152,7 @@ impl State {
             app: App {
                 protocol: None,
                 transport: None,
-                lends: false,
+                into: Into::Bytes,
                 stage: Stage::Before,
                 closed: false,
                 is_done: false,
@@ -161,13 +175,12 @@ impl State {
             },
             writing: Writing {
                 backlog: Backlog::new(),
-                deferred: false,
-                encrypting: false,
+                encrypting: Encrypting::Not,
                 lower_paused: false,
                 app_paused: false,
                 limits: Limits::WRITE,
-                eof: false,
             },
+            eof: false,
             lost: 0,
         }
     }
@@ -293,7 +306,7 @@ impl TLSProtocol {
         let lends = Self::of(app).is_none() && app.is_instance(names::buffered_protocol(py)?)?;
         let app = app.clone().into();
         let old = protocol.value().state.with(py, |state| {
-            state.app.lends = lends;
+            state.app.into = if lends { Into::Lent } else { Into::Bytes };
             state.app.protocol.replace(app)
         });
         drop(old);

@@ -9,7 +9,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView, PySlice};
 
 use super::TLSProtocol;
 use super::engine::{Engine, Step};
-use super::protocol::{End, Phase};
+use super::protocol::{End, Into, Phase};
 use crate::cpython::{Native, Object};
 use crate::names;
 
@@ -60,7 +60,7 @@ impl TLSProtocol {
     /// The stream below has ended. Returns whether the transport below is to be kept open.
     pub(super) fn ended(protocol: &Bound<'_, Self>) -> PyResult<bool> {
         let py = protocol.py();
-        protocol.value().state.with(py, |state| state.writing.eof = true);
+        protocol.value().state.with(py, |state| state.eof = true);
         match Self::end(protocol) {
             Err(error) if error.is_instance_of::<PyException>(py) => {
                 let closed = protocol.value().lower(py).map_or(Ok(()), |lower| lower.close(py));
@@ -114,7 +114,7 @@ impl TLSProtocol {
     fn read_all(protocol: &Bound<'_, Self>, engine: &Engine) -> PyResult<()> {
         let py = protocol.py();
         let (paused, lends) =
-            protocol.value().state.with(py, |state| (state.reading.app_paused, state.app.lends));
+            protocol.value().state.with(py, |state| (state.reading.app_paused, state.app.into == Into::Lent));
         if !paused {
             let closed =
                 if lends { Self::read_lent(protocol, engine)? } else { Self::read_bytes(protocol, engine)? };

@@ -77,7 +77,7 @@ impl TLSProtocol {
 
     pub(super) fn do_shutdown(protocol: &Bound<'_, Self>) -> PyResult<()> {
         let py = protocol.py();
-        if !protocol.value().state.with(py, |state| state.writing.eof) {
+        if !protocol.value().state.with(py, |state| state.eof) {
             match protocol.value().engine(py)?.unwrap(py) {
                 Ok(Step::Done(())) => {}
                 Ok(Step::Wants) => return Self::send_outgoing(protocol),

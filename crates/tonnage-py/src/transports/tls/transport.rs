@@ -10,6 +10,7 @@ use pyo3::types::PyString;
 
 use super::super::telling;
 use super::TLSProtocol;
+use super::methods::one;
 use super::protocol::{End, State};
 use crate::cpython::{
     Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, native_class,
@@ -225,10 +226,6 @@ fn internal(slots: &mut Slots<TLSTransport>) {
 fn force_close(protocol: &Bound<'_, TLSProtocol>, exception: Option<&Object<'_>>) -> PyResult<()> {
     protocol.value().state.with(protocol.py(), |state| state.app.closed = true);
     TLSProtocol::abort(protocol, exception)
-}
-
-fn one(function: &'static str, name: &'static str) -> Parameters<1> {
-    Parameters { function, names: [name], positional: 1, required: 1 }
 }
 
 fn limits<'py>(function: &'static str, args: &Args<'_, 'py>) -> PyResult<[Option<Object<'py>>; 2]> {

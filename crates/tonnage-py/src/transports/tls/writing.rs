@@ -15,7 +15,7 @@ use tonnage_core::write_queue::WriteQueue;
 use super::super::telling;
 use super::TLSProtocol;
 use super::engine::{Engine, RECORD_MAX, Step};
-use super::protocol::Phase;
+use super::protocol::{Encrypting, Phase};
 use crate::cpython::buffer::snapshot;
 use crate::cpython::{Native, Object};
 
@@ -105,16 +105,20 @@ impl TLSProtocol {
     /// Something was written: decides when it is encrypted. In a handshake that is after its end.
     fn queued(protocol: &Bound<'_, Self>) -> PyResult<()> {
         let py = protocol.py();
-        let (lower, held, waits) = protocol.value().state.with(py, |state| {
+        let (lower, may_wait) = protocol.value().state.with(py, |state| {
             let writing = &state.writing;
-            let lower = state.lower.as_ref().filter(|_| state.phase == Phase::Wrapped);
-            let held = writing.backlog.len_bytes();
-            let may_wait = held < HELD_MAX && !writing.lower_paused;
-            (lower.map(|lower| lower.share(py)), may_wait, may_wait && writing.deferred)
+            let may_wait = writing.backlog.len_bytes() < HELD_MAX && !writing.lower_paused;
+            let is_seen_to = match writing.encrypting {
+                Encrypting::Not => state.phase != Phase::Wrapped,
+                Encrypting::AtEndOfTurn => may_wait,
+                Encrypting::Underway => true,
+            };
+            let lower = state.lower.as_ref().filter(|_| !is_seen_to);
+            (lower.map(|lower| lower.share(py)), may_wait)
         });
-        let Some(lower) = lower.filter(|_| !waits) else { return Ok(()) };
-        if held && lower.asks_at_end_of_turn(py) {
-            protocol.value().state.with(py, |state| state.writing.deferred = true);
+        let Some(lower) = lower else { return Ok(()) };
+        if may_wait && lower.asks_at_end_of_turn(py) {
+            protocol.value().state.with(py, |state| state.writing.encrypting = Encrypting::AtEndOfTurn);
             return Ok(());
         }
         Self::guard(protocol, Self::encrypt_backlog(protocol))
@@ -123,16 +127,16 @@ impl TLSProtocol {
     /// The transport below sends: gives it what waits for the end of the turn.
     #[inline]
     pub(crate) fn hand_over(protocol: &Bound<'_, Self>) -> PyResult<()> {
-        if !protocol.value().state.with(protocol.py(), |state| state.writing.deferred) {
-            return Ok(());
+        match protocol.value().state.with(protocol.py(), |state| state.writing.encrypting) {
+            Encrypting::AtEndOfTurn => Self::guard(protocol, Self::encrypt_backlog(protocol)),
+            Encrypting::Not | Encrypting::Underway => Ok(()),
         }
-        Self::guard(protocol, Self::encrypt_backlog(protocol))
     }
 
     /// In a forked child: drops what waits for the end of the turn, because the parent sends it.
     pub(crate) fn forget_backlog(protocol: &Bound<'_, Self>) {
         let gone = protocol.value().state.with(protocol.py(), |state| {
-            state.writing.deferred = false;
+            state.writing.encrypting = Encrypting::Not;
             state.writing.backlog.drain()
         });
         drop(gone);
@@ -142,30 +146,31 @@ impl TLSProtocol {
     #[inline]
     pub(super) fn answer(protocol: &Bound<'_, Self>, engine: &Engine) -> PyResult<()> {
         let py = protocol.py();
-        let (deferred, is_empty) = protocol
+        let (encrypting, is_empty) = protocol
             .value()
             .state
-            .with(py, |state| (state.writing.deferred, state.writing.backlog.is_empty()));
-        if deferred {
-            return Ok(());
+            .with(py, |state| (state.writing.encrypting, state.writing.backlog.is_empty()));
+        match encrypting {
+            Encrypting::Not if is_empty => Self::send_outgoing_of(protocol, engine),
+            Encrypting::Not => Self::encrypt_backlog(protocol),
+            Encrypting::AtEndOfTurn | Encrypting::Underway => Ok(()),
         }
-        if is_empty { Self::send_outgoing_of(protocol, engine) } else { Self::encrypt_backlog(protocol) }
     }
 
     /// Encrypts what was written, as far as the state of the connection allows, and hands it over.
     pub(super) fn encrypt_backlog(protocol: &Bound<'_, Self>) -> PyResult<()> {
         let py = protocol.py();
         let engine = protocol.value().engine(py)?;
-        let is_first = protocol.value().state.with(py, |state| {
-            state.writing.deferred = false;
-            !std::mem::replace(&mut state.writing.encrypting, true)
-        });
-        if !is_first {
+        let before = protocol
+            .value()
+            .state
+            .with(py, |state| std::mem::replace(&mut state.writing.encrypting, Encrypting::Underway));
+        if before == Encrypting::Underway {
             // A callback of the context wrote; the loop below finds it.
             return Ok(());
         }
         let encrypted = Self::encrypt_all(protocol, &engine);
-        protocol.value().state.with(py, |state| state.writing.encrypting = false);
+        protocol.value().state.with(py, |state| state.writing.encrypting = Encrypting::Not);
         encrypted?;
         Self::send_outgoing_of(protocol, &engine)
     }
