@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench conformance fmt lint types build docs clean pythons lock print-python
+.PHONY: help demo test check bench conformance suites fmt lint types build docs clean pythons lock print-python
 
 # Any Python from 3.10 on runs the tools; each target finds its own interpreters.
 PYTHON3 := $(shell for p in python3 python3.13 python3.14 python3.12 python3.11 python3.10; do \
@@ -39,6 +39,9 @@ bench:  ## Measure against asyncio, uvloop and other loops (release build)
 
 conformance:  ## Run CPython's own test_asyncio on tonnage, on every CPython found
 	@$(PYTHON3) tools/run_conformance.py --py "$(PY)" $(ARGS)
+
+suites:  ## Run the tests of anyio, aiohttp and others on tonnage (PY: one; takes an hour)
+	@$(PYTHON3) tools/run_suites.py --py "$(PY)" $(ARGS)
 
 fmt:  ## Format Rust and Python in place
 	@$(PYTHON3) tools/run_lint.py --fix

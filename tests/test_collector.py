@@ -164,3 +164,36 @@ def test_our_tasks_on_a_foreign_loop_keep_no_errors() -> None:
     loop.close()
     kept = [found for found in gc.get_objects() if isinstance(found, StopIteration | asyncio.CancelledError)]
     assert len(kept) < 10
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_finaliser_in_a_collection_while_a_task_is_made_may_use_its_group(
+    ours: Loop, limit: int | None
+) -> None:
+    made: list[asyncio.Task[str]] = []
+    threshold = gc.get_threshold()
+
+    class Late:
+        def __init__(self, group: Any) -> None:
+            self.group, self.cycle = group, self
+
+        def __del__(self) -> None:
+            made.append(self.group.create_task(give("late")))
+
+    async def main() -> list[str]:
+        gc.collect()
+        async with tonnage.TaskGroup(limit=limit) as group:
+            tasks = [group.create_task(give("first"))]
+            for place in range(20):
+                Late(group)
+                coro = give(str(place))
+                gc.set_threshold(1)
+                try:
+                    tasks.append(group.create_task(coro))
+                finally:
+                    gc.set_threshold(*threshold)
+                gc.collect()
+        return [task.result() for task in tasks]
+
+    assert ours.run_until_complete(main()) == ["first", *map(str, range(20))]
+    assert [task.result() for task in made] == ["late"] * 20

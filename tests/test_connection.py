@@ -494,8 +494,8 @@ def test_tls_over_a_unix_socket(loop, run, contexts, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio's own TLS cannot do this before 3.11")
-def test_tls_within_tls(loop, run, contexts):
+def test_tls_within_tls(loop, run, contexts, asyncio_since):
+    asyncio_since(3, 11)
 
     async def main():
         answered = loop.create_future()
@@ -550,6 +550,7 @@ def test_file_is_sent_over_tls_by_reading_it(loop, run, contexts, tmp_path):
             await asyncio.sleep(0.001)
         assert transport.get_protocol() is client
         await end(transport)
+        accepted[0].transport.close()
         server.close()
 
     run(main())

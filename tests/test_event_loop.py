@@ -708,6 +708,37 @@ def test_reader_is_called_while_there_is_something_to_read(loop: Loop) -> None:
     assert seen == [b"a", b"b", b"c"]
 
 
+def test_file_that_is_closed_while_it_is_watched_can_be_let_go(loop: Loop) -> None:
+    ours, theirs = socket.socketpair()
+    loop.add_reader(ours, print)
+    ours.close()
+    assert loop.remove_reader(ours) is True
+    # Nothing is known of it after that.
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        loop.remove_reader(ours)
+    loop.add_writer(theirs, print)
+    theirs.close()
+    assert loop.remove_writer(theirs) is True
+
+
+def test_watched_file_that_nobody_holds_stays_open(loop: Loop) -> None:
+    ours, theirs = socket.socketpair()
+    there = weakref.ref(ours)
+    loop.add_reader(ours, loop.stop)
+    del ours
+    gc.collect()
+    theirs.send(b"x")
+    loop.run_forever()
+    ours = there()
+    assert ours is not None
+    assert loop.remove_reader(ours)
+    ours.close()
+    theirs.close()
+    del ours
+    gc.collect()
+    assert there() is None
+
+
 def test_second_reader_takes_the_place_of_the_first(loop: Loop) -> None:
     reading, writing = os.pipe()
     seen: list[str] = []

@@ -41,20 +41,6 @@ class Recorder(asyncio.Protocol):
         self.lost.set_result(exc)
 
 
-class Datagrams(asyncio.DatagramProtocol):
-    """Keeps what it receives."""
-
-    def __init__(self):
-        self.received = asyncio.Queue()
-        self.lost = asyncio.get_running_loop().create_future()
-
-    def datagram_received(self, data, addr):
-        self.received.put_nowait((data, addr))
-
-    def connection_lost(self, exc):
-        self.lost.set_result(exc)
-
-
 # Callbacks and timers.
 
 
@@ -315,66 +301,6 @@ def test_scope_of_an_ipv6_address_is_kept(loop, run):
     finally:
         del loop.sock_connect
     assert seen == [("fe80::1", 80, 0, scope)]
-
-
-def test_datagram_may_be_sent_to_a_host_name(loop, run):
-    async def main():
-        transport, server = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
-        port = transport.get_extra_info("sockname")[1]
-        sender, client = await loop.create_datagram_endpoint(Datagrams, family=socket.AF_INET)
-        sender.sendto(b"by name", ("localhost", port))
-        assert (await asyncio.wait_for(server.received.get(), 5))[0] == b"by name"
-        for end, protocol in ((transport, server), (sender, client)):
-            end.close()
-            await asyncio.wait_for(protocol.lost, 5)
-
-    run(main())
-
-
-@pytest.mark.parametrize("allowed", [False, True])
-def test_datagram_may_be_sent_to_all(loop, run, allowed):
-    class Failing(Datagrams):
-        def error_received(self, exc):
-            self.received.put_nowait(exc)
-
-    async def main():
-        transport, protocol = await loop.create_datagram_endpoint(
-            Failing, family=socket.AF_INET, allow_broadcast=allowed or None
-        )
-        transport.sendto(b"x", ("<broadcast>", 9))
-        if not allowed:
-            assert isinstance(await asyncio.wait_for(protocol.received.get(), 5), PermissionError)
-        transport.close()
-        assert await asyncio.wait_for(protocol.lost, 5) is None
-
-    run(main())
-
-
-def test_unusable_address_of_a_datagram_is_an_error_of_the_transport(loop, run, reports):
-    async def main():
-        transport, protocol = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
-        transport.sendto(b"x", "no tuple")
-        assert isinstance(await asyncio.wait_for(protocol.lost, 5), TypeError)
-
-    run(main())
-    assert [context["message"] for context in reports] == ["Fatal write error on datagram transport"]
-
-
-def test_sender_of_an_ipv6_datagram_has_flow_and_scope(loop, run):
-    async def main():
-        transport, server = await loop.create_datagram_endpoint(Datagrams, local_addr=("::1", 0))
-        address = transport.get_extra_info("sockname")
-        sender, client = await loop.create_datagram_endpoint(Datagrams, remote_addr=address[:2])
-        sender.sendto(b"x")
-        assert await asyncio.wait_for(server.received.get(), 5) == (b"x", sender.get_extra_info("sockname"))
-        assert len(address) == 4
-        for end, protocol in ((transport, server), (sender, client)):
-            end.close()
-            await asyncio.wait_for(protocol.lost, 5)
-
-    if not socket.has_ipv6:
-        pytest.skip("no IPv6 here")
-    run(main())
 
 
 # Descriptors.

@@ -145,6 +145,29 @@ def test_result_of_a_coroutine_reaches_the_thread(loop: Loop) -> None:
     assert results == [number * 2 for number in range(100)]
 
 
+@pytest.mark.parametrize("name", ["CancelledError", "InvalidStateError"])
+def test_error_of_a_thread_that_a_coroutine_raises_reaches_the_thread_as_asyncios(
+    loop: Loop, name: str
+) -> None:
+    async def fail() -> None:
+        raise getattr(concurrent.futures, name)("as asked")
+
+    raised: list[BaseException | None] = []
+
+    def work() -> None:
+        submit = tonnage.run_coroutine_threadsafe
+        if not isinstance(loop, tonnage.EventLoop):
+            submit = asyncio.run_coroutine_threadsafe
+        raised.append(submit(fail(), loop).exception(10))
+        loop.call_soon_threadsafe(loop.stop)
+
+    threads = start(work)
+    loop.run_forever()
+    join(threads)
+    assert type(raised[0]) is getattr(asyncio, name)
+    assert raised[0].args == ("as asked",)
+
+
 def test_cancel_of_a_coroutine_from_a_thread_races_with_its_end(loop: Loop) -> None:
     outcomes: set[str] = set()
 

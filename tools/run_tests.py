@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import build
+import environments
 import pythons
 import report
 from steps import BUILD, ROOT, Result, captured, forget, run, say, warn
@@ -123,6 +124,7 @@ def main() -> int:
     arguments = shlex.split(options.pytest_args)
     if not arguments:
         cargo()
+    environments.servers()
     ready: dict[str, Path] = {}
     for version, python in pythons.present(options.py).items():
         if version in pythons.BUILT_ONLY and not options.py:

@@ -7,6 +7,7 @@ adds them up. Needs nothing but the standard library of Python 3.10.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -100,25 +101,28 @@ def run(
     timeout_s: float,
     environment: dict[str, str | None] | None = None,
     quiet: bool = False,
+    folder: Path = ROOT,
+    log: Path | None = None,
 ) -> int:
-    """Run a program in the repository's root, and return its exit code.
+    """Run a program in the repository's root, or in `folder`, and return its exit code.
 
-    Its output goes to ours, or, with `quiet`, is shown only when it fails.
+    Its output goes to ours, or to the file `log`, or, with `quiet`, is shown only when it fails.
     A program that outlives `timeout_s` is killed and counts as failed (124).
     A variable in `environment` whose value is None is removed.
     """
     merged = {**os.environ, **(environment or {})}
-    process = subprocess.Popen(
-        [str(part) for part in command],
-        cwd=ROOT,
-        env={name: value for name, value in merged.items() if value is not None},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if quiet else None,
-        stderr=subprocess.STDOUT if quiet else None,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
+    with contextlib.nullcontext() if log is None else log.open("w") as file:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=folder,
+            env={name: value for name, value in merged.items() if value is not None},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if quiet else file,
+            stderr=subprocess.STDOUT if quiet or file else None,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
     try:
         output, _ = process.communicate(timeout=timeout_s)
     except BaseException as error:

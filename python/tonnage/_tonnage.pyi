@@ -27,6 +27,7 @@ from collections.abc import (
 )
 from contextvars import Context
 from socket import socket
+from ssl import MemoryBIO, SSLContext, SSLObject
 from types import FrameType, GenericAlias, TracebackType
 from typing import (
     IO,
@@ -89,6 +90,8 @@ __all__ = [
     "Semaphore",
     "SocketTransport",
     "StreamTransport",
+    "TLSProtocol",
+    "TLSTransport",
     "Task",
     "TaskGroup",
     "TaskWakeup",
@@ -945,6 +948,331 @@ class WritePipeTransport(StreamTransport, asyncio.WriteTransport):
 
     def write_eof(self) -> None:
         """Close the pipe after flushing buffered data."""
+
+@final
+class TLSProtocol(asyncio.BufferedProtocol):
+    """The protocol that puts TLS between a transport and a protocol.
+
+    It is what the transport below has for its protocol; `app_protocol` gets a `TLSTransport`.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        app_protocol: asyncio.BaseProtocol,
+        sslcontext: SSLContext | None,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        call_connection_made: bool = True,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> None: ...
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def _app_transport(self) -> TLSTransport: ...
+    @property
+    def _app_protocol(self) -> asyncio.BaseProtocol | None: ...
+    @property
+    def _transport(self) -> asyncio.BaseTransport | None: ...
+    @property
+    def _incoming(self) -> MemoryBIO: ...
+    @property
+    def _outgoing(self) -> MemoryBIO: ...
+    @property
+    def _sslobj(self) -> SSLObject: ...
+    @property
+    def _state(self) -> str: ...
+    def _do_read(self) -> None: ...
+    def _resume(self) -> None: ...
+    def _check_handshake_timeout(self) -> None: ...
+    def _check_shutdown_timeout(self) -> None: ...
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the handshake."""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End the connection."""
+
+    def get_buffer(self, sizehint: int) -> memoryview[int]:
+        """Lend memory for encrypted bytes."""
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take encrypted bytes from the memory that was lent."""
+
+    def data_received(self, data: bytes, /) -> None:
+        """Take encrypted bytes.
+
+        This is for transports that do not know how to read into memory.
+        """
+
+    def eof_received(self) -> bool:
+        """Take the end of the encrypted stream."""
+
+    def pause_writing(self) -> None:
+        """Hand over no more encrypted bytes."""
+
+    def resume_writing(self) -> None:
+        """Hand over encrypted bytes again."""
+
+@final
+class TLSTransport(asyncio.Transport):
+    """The transport of a TLS connection.
+
+    Small writes of one turn of the loop are encrypted together, and leave together.
+    """
+
+    @property
+    def _ssl_protocol(self) -> TLSProtocol: ...
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def _closed(self) -> bool: ...
+    @property
+    def _protocol_paused(self) -> bool: ...
+    @property
+    def _start_tls_compatible(self) -> bool: ...
+    @property
+    def _sendfile_compatible(self) -> Any: ...
+    def _force_close(self, exc: BaseException | None, /) -> None: ...
+    def _test__append_write_backlog(self, data: bytes, /) -> None: ...
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Write some data bytes to the transport.
+
+        It never waits: `pause_writing()` tells the protocol when there is too much.
+
+        Raises:
+            TypeError: `data` is no bytes-like object.
+        """
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
+        """Write a list of data bytes to the transport.
+
+        Raises:
+            TypeError: One of them is no bytes-like object.
+        """
+
+    def write_eof(self) -> NoReturn:
+        """Raise NotImplementedError: TLS closes both ways."""
+
+    def can_write_eof(self) -> bool:
+        """Return False: TLS closes both ways."""
+
+    def close(self) -> None:
+        """Close the transport when buffered data is flushed.
+
+        Then TLS is shut down: the peer has `ssl_shutdown_timeout` seconds to agree. The protocol's
+        `connection_lost(None)` comes last.
+        """
+
+    def abort(self) -> None:
+        """Close the transport immediately.
+
+        Buffered data is lost. The protocol's `connection_lost(None)` comes in one of the loop's next turns.
+        """
+
+    def is_closing(self) -> bool:
+        """Return True if the transport is closing or closed."""
+
+    def is_reading(self) -> bool:
+        """Return True if the transport is receiving."""
+
+    def pause_reading(self) -> None:
+        """Pause the receiving end.
+
+        No data comes to the protocol until `resume_reading()`. A second call does nothing.
+        """
+
+    def resume_reading(self) -> None:
+        """Resume the receiving end.
+
+        What has come meanwhile is handed over in the loop's next turn.
+        """
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Set a new protocol.
+
+        It gets all that comes from now on. `connection_made()` is not called.
+        """
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the current protocol."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Get optional transport information.
+
+        Args:
+            name: `sslcontext`; after the handshake `ssl_object`, `peercert`, `cipher` and `compression`;
+                `tls_truncated`, which is True if the peer's stream ended without its close_notify, so that
+                somebody on the way may have cut it; or what the transport below knows.
+            default: What to return if there is no such information.
+        """
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the high- and low-water limits for write flow control.
+
+        The protocol's `pause_writing()` is called when `high` bytes or more wait, and `resume_writing()`
+        when no more than `low` are left. 512 and 128 KiB are usual.
+
+        Raises:
+            ValueError: `low` is negative, or above `high`.
+        """
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Get the high and low watermarks for write flow control.
+
+        Returns:
+            The low one first.
+        """
+
+    def get_write_buffer_size(self) -> int:
+        """Return the current size of the write buffer."""
+
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the high- and low-water limits for read flow control.
+
+        The transport below is paused when `high` bytes or more are not read, and resumed when no more than
+        `low` are left. 256 and 64 KiB are usual.
+
+        Raises:
+            ValueError: `low` is negative, or above `high`.
+        """
+
+    def get_read_buffer_limits(self) -> tuple[int, int]:
+        """Get the high and low watermarks for read flow control.
+
+        Returns:
+            The low one first.
+        """
+
+    def get_read_buffer_size(self) -> int:
+        """Return the current size of the read buffer."""
+
+@disjoint_base
+class DatagramTransport(asyncio.DatagramTransport):
+    """A transport of datagrams over a socket.
+
+    It serves UDP and Unix datagrams, and sockets of other families by the socket's own methods. A datagram
+    leaves at once, or waits in line while the socket takes none.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket,
+        protocol: asyncio.BaseProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None: ...
+    @property
+    def _closing(self) -> bool: ...
+    @property
+    def _paused(self) -> bool: ...
+    def sendto(self, data: bytes | bytearray | memoryview[Any], addr: Any = None) -> None:
+        """Send data to the transport.
+
+        It never waits: what the socket does not take yet is kept, and `pause_writing()` tells the protocol
+        when that is too much. A bytes object is kept as it is; of anything else a copy is kept. An error of
+        the network is told to the protocol's `error_received()`, and ends nothing.
+
+        Args:
+            data: One datagram; an empty one is sent, too.
+            addr: Where to; by default the `remote_addr` of the endpoint. A host name is resolved while the
+                loop waits, so prefer a literal address.
+
+        Raises:
+            TypeError: `data` is no bytes-like object.
+            ValueError: The endpoint has another `remote_addr`.
+        """
+
+    def close(self) -> None:
+        """Close the transport when buffered data is flushed.
+
+        Nothing is received any more. The protocol's `connection_lost(None)` comes last.
+        """
+
+    def abort(self) -> None:
+        """Close the transport immediately.
+
+        Buffered data is lost. The protocol's `connection_lost(None)` comes in the loop's next turn.
+        """
+
+    def is_closing(self) -> bool:
+        """Return True if the transport is closing or closed."""
+
+    def is_reading(self) -> bool:
+        """Return True if the transport is receiving."""
+
+    def pause_reading(self) -> None:
+        """Pause the receiving end.
+
+        No datagram comes to the protocol until `resume_reading()`; the kernel keeps what fits its buffer. A second call does nothing.
+        """
+
+    def resume_reading(self) -> None:
+        """Resume the receiving end.
+
+        A second call does nothing.
+        """
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Set a new protocol.
+
+        It gets all that comes from now on. `connection_made()` is not called.
+        """
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the current protocol."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Get optional transport information.
+
+        Args:
+            name: `socket`, `sockname` or `peername`; `dropped` is how many datagrams the kernel dropped
+                because the socket's receive buffer was full, while the socket is open.
+            default: What to return if there is no such information.
+        """
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the high- and low-water limits for write flow control.
+
+        The protocol's `pause_writing()` is called when more than `high` bytes wait, and `resume_writing()`
+        when no more than `low` are left. Each datagram counts for 8 bytes more than it has.
+
+        Args:
+            high: In bytes; by default 64 KiB, or four times `low`.
+            low: In bytes; by default a quarter of `high`.
+
+        Raises:
+            ValueError: Not `high >= low >= 0`.
+        """
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Get the high and low watermarks for write flow control.
+
+        Returns:
+            The low one, then the high one, in bytes.
+        """
+
+    def get_write_buffer_size(self) -> int:
+        """Return the current size of the write buffer.
+
+        In bytes, with 8 more for each datagram; what has gone to the kernel does not count.
+        """
+
+    def _start_reading(self) -> None:
+        """Start to read, once connection_made() was called."""
+
+    def _call_connection_lost(self, exc: BaseException | None, /) -> None:
+        """Tell the protocol, and close the socket."""
+
+    def _force_close(self, exc: BaseException | None, /) -> None:
+        """Close the transport immediately, because of an error."""
+
+    def _fatal_error(self, exc: BaseException, message: str = ...) -> None:
+        """Report an error, and close the transport."""
 
 @disjoint_base
 class TaskGroup(_AsyncioTaskGroup):

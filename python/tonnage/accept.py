@@ -83,11 +83,7 @@ class Acceptor:
         self._accepts_max = min(listener.backlog + 1, ACCEPTS_PER_TURN_MAX)
         self._kind = listener.sock.family, listener.sock.type, listener.sock.proto
         # Whoever overrides how a socket accepts is asked.
-        self._is_native = (
-            type(listener.sock) is socket
-            and listener.sock.family in NATIVE_FAMILIES
-            and listener.ssl_context is None
-        )
+        self._is_native = type(listener.sock) is socket and listener.sock.family in NATIVE_FAMILIES
         # All connections of a Unix socket have its name: the kernel hands it on to each.
         is_named = self._is_native and listener.sock.family == AF_UNIX
         self._sockname = listener.sock.getsockname() if is_named else None
@@ -203,16 +199,11 @@ class Acceptor:
 
     def _make_transport(self, connection: Any, peer: object, context: Context | None) -> None:
         listener = self._listener
-        extra: dict[str, object] | None = None
-        if not self._is_native:
-            extra = {"peername": peer}
-        elif self._sockname is not None:
-            extra = {"sockname": self._sockname}
         protocol = None
         try:
             protocol = listener.protocol_factory()
             self._loop._make_socket_transport(
-                connection, protocol, extra=extra, server=listener.server, context=context
+                connection, protocol, extra=self._extra(peer), server=listener.server, context=context
             )
         except BaseException as error:
             connection.close()
@@ -220,7 +211,12 @@ class Acceptor:
                 raise
             self._failed(error, protocol)
 
-    def _make_tls_transport(self, connection: socket, peer: object, context: Context | None) -> None:
+    def _extra(self, peer: object) -> dict[str, object] | None:
+        if not self._is_native:
+            return {"peername": peer}
+        return None if self._sockname is None else {"sockname": self._sockname}
+
+    def _make_tls_transport(self, connection: Any, peer: object, context: Context | None) -> None:
         listener = self._listener
         protocol = None
         try:
@@ -232,7 +228,7 @@ class Acceptor:
                 listener.ssl_context,
                 waiter,
                 server_side=True,
-                extra={"peername": peer},
+                extra=self._extra(peer),
                 server=listener.server,
                 ssl_handshake_timeout=listener.ssl_handshake_timeout,
                 ssl_shutdown_timeout=listener.ssl_shutdown_timeout,

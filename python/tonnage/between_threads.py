@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tonnage._tonnage import ensure_future
 from tonnage.default_workers import workers_of_foreign_loop
+from tonnage.errors import between_threads
 from tonnage.executor import Executing
 
 if TYPE_CHECKING:
@@ -116,4 +117,4 @@ def _hand_over(answer: concurrent.futures.Future[_T], task: asyncio.Future[_T]) 
     if error is None:
         answer.set_result(task.result())
     else:
-        answer.set_exception(error)
+        answer.set_exception(between_threads(error))

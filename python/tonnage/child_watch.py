@@ -7,6 +7,7 @@ thread.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -57,10 +58,16 @@ class ChildWatch:
         Raises:
             ProcessLookupError: The child has ended, and was reaped.
         """
-        if self._pidfd is None:
-            os.kill(self._child.pid, number)
-        else:
-            signal.pidfd_send_signal(self._pidfd, number)
+        if self._pidfd is not None:
+            try:
+                signal.pidfd_send_signal(self._pidfd, number)
+            except OSError as error:
+                # A sandbox may know the one call and not the other.
+                if error.errno != errno.ENOSYS:
+                    raise
+            else:
+                return
+        os.kill(self._child.pid, number)
 
     def forget_after_fork(self) -> None:
         """Close the copy of the descriptor in a forked child; its loop is gone."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import concurrent.futures
 import sys
 from typing import Literal
 
@@ -69,6 +70,22 @@ class LimiterDeadlock(RuntimeError):  # noqa: N818 - As above.
     """All who hold a limiter wait for tasks that wait for this limiter."""
 
     __module__ = "tonnage"
+
+
+_ASYNCIOS: dict[type[BaseException], type[BaseException]] = {
+    concurrent.futures.CancelledError: asyncio.CancelledError,
+    concurrent.futures.TimeoutError: asyncio.TimeoutError,
+    concurrent.futures.InvalidStateError: asyncio.InvalidStateError,
+}
+
+
+def between_threads(error: BaseException) -> BaseException:
+    """Return what asyncio makes of an error that goes from a thread to a loop, or back."""
+    # Only these classes themselves: CPython 3.15, Lib/asyncio/futures.py, _convert_future_exc.
+    asyncios = _ASYNCIOS.get(type(error), type(error))
+    if asyncios is type(error):
+        return error
+    return asyncios(*error.args).with_traceback(error.__traceback__)
 
 
 __all__ = ["BrokenBarrierError", "LimiterDeadlock", "Overloaded", "QueueShutDown", "TimeoutError"]

@@ -2,7 +2,7 @@
 
 The scheduler, the timers, the reactor, `sock_*` and the transports of sockets and pipes are Rust:
 `_tonnage.EventLoop`, which comes first in the order of methods. What runs once per loop, connection or
-command is Python, in the mixins. All else is inherited from asyncio's own loop: UDP, exception handling.
+command is Python, in the mixins. All else is inherited from asyncio's own loop, such as exception handling.
 There is no Python selector; inherited code reaches the reactor through `_add_reader` and its kin.
 """
 
@@ -20,6 +20,7 @@ from typing import Any
 from . import _tonnage, call_graph
 from .all_tasks import hook, live_loops
 from .connection import Connecting
+from .datagram import Datagrams
 from .default_workers import DefaultWorkers
 from .dns import Resolver, Resolving
 from .executor import Executing
@@ -40,6 +41,7 @@ class EventLoop(
     _tonnage.EventLoop,
     Connecting,
     Listening,
+    Datagrams,
     Signalling,
     Resolving,
     Executing,

@@ -79,7 +79,7 @@ class Listening(Accepting):
                 set_option
                 for set_option, is_wanted in (
                     (_set_reuse_address, reuse_address),
-                    (_set_reuse_port, reuse_port),
+                    (set_reuse_port, reuse_port),
                     (_set_keep_alive, keep_alive),
                 )
                 if is_wanted
@@ -203,6 +203,8 @@ class Listening(Accepting):
             hosts = [host]
         else:
             hosts = list(host)
+        # A closed loop refuses tasks, and would leave a coroutine that nobody awaits.
+        self._check_closed()
         lookups = [
             self.create_task(self._create_server_getaddrinfo(name, port, family, flags)) for name in hosts
         ]
@@ -258,7 +260,9 @@ class Listening(Accepting):
             return None
         try:
             for set_option in options:
-                set_option(sock)
+                # Since Linux 6.12.9, SO_REUSEPORT is refused for other families.
+                if set_option is not set_reuse_port or family in (socket.AF_INET, socket.AF_INET6):
+                    set_option(sock)
             if family == socket.AF_INET6:
                 # Linux would make the socket serve IPv4 too, which has a socket of its own.
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True)
@@ -286,10 +290,8 @@ def _set_keep_alive(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
-def _set_reuse_port(sock: socket.socket) -> None:
-    # Since Linux 6.12.9, the option is refused for other families.
-    if sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
+def set_reuse_port(sock: socket.socket) -> None:
+    """Let other sockets be bound to the same port."""
     if not hasattr(socket, "SO_REUSEPORT"):
         raise ValueError("reuse_port not supported by socket module")
     try:
@@ -305,16 +307,22 @@ def _is_filesystem_path(path: str | bytes) -> bool:
     return bool(path) and path[0] not in (0, "\x00")
 
 
+def remove_stale_socket(path: str | bytes) -> None:
+    """Remove the socket file that an earlier process left behind at `path`, if there is one."""
+    if not _is_filesystem_path(path):
+        return
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.remove(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        # The directory may allow to create sockets, and nothing else.
+        logger.error("Unable to check or remove stale UNIX socket %r: %r", path, error)
+
+
 def _bind_unix(path: str | bytes) -> socket.socket:
-    if _is_filesystem_path(path):
-        try:
-            if stat.S_ISSOCK(os.stat(path).st_mode):
-                os.remove(path)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            # The directory may allow to create sockets, and nothing else.
-            logger.error("Unable to check or remove stale UNIX socket %r: %r", path, error)
+    remove_stale_socket(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path)

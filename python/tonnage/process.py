@@ -12,6 +12,7 @@ import asyncio
 import functools
 import signal as signal_module
 import subprocess
+import sys
 import warnings
 from asyncio.log import logger
 from contextlib import suppress
@@ -59,6 +60,8 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._exit_waiters: set[asyncio.Future[int]] = set()
         self.watch = ChildWatch(loop, child, self._process_exited)
         self._extra["subprocess"] = child
+        if sys.version_info < (3, 11):
+            hear_of_broken_stdin(protocol)
 
     def __repr__(self) -> str:
         info = [type(self).__name__]
@@ -244,6 +247,13 @@ class PipeProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Pass on that the child reads again."""
         self._transport.get_protocol().resume_writing()
+
+
+def hear_of_broken_stdin(protocol: asyncio.BaseProtocol) -> None:
+    """Report a broken pipe to nobody who does not await `stdin.wait_closed()`, as asyncio from 3.11 on."""
+    stdin_closed: asyncio.Future[None] | None = getattr(protocol, "_stdin_closed", None)
+    if stdin_closed is not None:
+        stdin_closed.add_done_callback(lambda closed: closed.cancelled() or closed.exception())
 
 
 def set_unless_done(future: asyncio.Future[None]) -> None:

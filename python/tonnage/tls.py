@@ -1,24 +1,24 @@
-"""Puts TLS on a connection, with asyncio's own `SSLProtocol` over our socket transport.
+"""Puts TLS on a connection: the user's `SSLContext`, with all its callbacks, over any transport.
 
-The user's `SSLContext` is used as it is, with all its callbacks. `start_tls` has the signature and the
-behaviour of CPython 3.15 on every version; below it is the `SSLProtocol` of the running version.
+This runs once per connection; the bytes go through the Rust `TLSProtocol`, which the transport below takes
+for its protocol. `start_tls` has the signature and the behaviour of CPython 3.15 on every version.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl as ssl_module
-import sys
-from asyncio import sslproto
+from asyncio.log import logger
 from typing import TYPE_CHECKING, Any, cast
+
+from . import _tonnage
+from .inherited import InheritedLoop
 
 if TYPE_CHECKING:
     import contextvars
     import socket
 
     from .server import Server
-
-from .inherited import InheritedLoop
 
 __all__ = ("Encrypting",)
 
@@ -44,7 +44,7 @@ class Encrypting(InheritedLoop):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
 
         waiter: asyncio.Future[None] = self.create_future()
-        ssl_protocol = _ssl_protocol(
+        tls = _tonnage.TLSProtocol(
             self,
             protocol,
             sslcontext,
@@ -55,17 +55,19 @@ class Encrypting(InheritedLoop):
             ssl_shutdown_timeout=ssl_shutdown_timeout,
             call_connection_made=False,
         )
-        # No data may arrive before ssl_protocol.connection_made().
+        # No data may arrive before tls.connection_made().
         plain = cast("asyncio.Transport", transport)
         plain.pause_reading()
-        early = self._take_early_data(protocol) if server_side else b""
-        transport.set_protocol(ssl_protocol)
-        steps = [self.call_soon(ssl_protocol.connection_made, transport)]
-        if early and sys.version_info >= (3, 11):
-            ssl_protocol._incoming.write(early)
-        elif early:
-            steps.append(self.call_soon(ssl_protocol.data_received, early))
-        steps.append(self.call_soon(plain.resume_reading))
+        if early := _take_early_data(protocol):
+            if server_side:
+                # A client may send its first TLS bytes together with its last plain ones (gh-142352).
+                tls._incoming.write(early)
+            else:
+                # What came before the upgrade is not secured, and must not pass for what comes after it. A
+                # server has nothing to say in TLS before its client has.
+                logger.warning("start_tls() dropped %d bytes that were received before it", len(early))
+        transport.set_protocol(tls)
+        steps = [self.call_soon(tls.connection_made, transport), self.call_soon(plain.resume_reading)]
         try:
             await waiter
         except BaseException:
@@ -76,19 +78,7 @@ class Encrypting(InheritedLoop):
         finally:
             # An exception in the future would keep this frame alive.
             del waiter
-        upgraded: asyncio.Transport = ssl_protocol._app_transport
-        return upgraded
-
-    @staticmethod
-    def _take_early_data(protocol: asyncio.BaseProtocol) -> bytes:
-        # A client may send its first TLS bytes together with its last plain ones; the StreamReader has
-        # them already (gh-142352).
-        reader = getattr(protocol, "_stream_reader", None)
-        if not isinstance(protocol, asyncio.StreamReaderProtocol) or reader is None:
-            return b""
-        early = bytes(reader._buffer)
-        reader._buffer.clear()
-        return early
+        return tls._app_transport
 
     def _make_ssl_transport(
         self,
@@ -107,7 +97,7 @@ class Encrypting(InheritedLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
-        ssl_protocol = _ssl_protocol(
+        tls = _tonnage.TLSProtocol(
             self,
             protocol,
             sslcontext,
@@ -118,37 +108,16 @@ class Encrypting(InheritedLoop):
             ssl_shutdown_timeout=ssl_shutdown_timeout,
             call_connection_made=call_connection_made,
         )
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, context=context)
-        upgraded: asyncio.Transport = ssl_protocol._app_transport
+        upgraded = tls._app_transport
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
         return upgraded
 
 
-if sys.version_info >= (3, 11):
-    SSLProtocol = sslproto.SSLProtocol
-else:
-
-    class SSLProtocol(sslproto.SSLProtocol):
-        """CPython 3.10's protocol, which forgets that a transport is closed if the peer closed it."""
-
-        def connection_lost(self, exc: BaseException | None) -> None:
-            """End the connection; a transport without one needs no warning that it is unclosed."""
-            if self._app_transport is not None:
-                self._app_transport._closed = True
-            super().connection_lost(exc)
-
-
-def _ssl_protocol(
-    loop: asyncio.AbstractEventLoop,
-    protocol: asyncio.BaseProtocol,
-    sslcontext: ssl_module.SSLContext | None,
-    waiter: asyncio.Future[None] | None,
-    *,
-    ssl_shutdown_timeout: float | None,
-    **options: Any,
-) -> Any:
-    # CPython 3.10's SSLProtocol closes without waiting for the peer, and knows no shutdown timeout.
-    if sys.version_info >= (3, 11):
-        options["ssl_shutdown_timeout"] = ssl_shutdown_timeout
-    elif ssl_shutdown_timeout is not None and ssl_shutdown_timeout <= 0:
-        raise ValueError(f"ssl_shutdown_timeout should be a positive number, got {ssl_shutdown_timeout}")
-    return SSLProtocol(loop, protocol, sslcontext, waiter, **options)  # type: ignore[arg-type]
+def _take_early_data(protocol: asyncio.BaseProtocol) -> bytes:
+    """Take what a StreamReader has read and nobody has asked for."""
+    reader = getattr(protocol, "_stream_reader", None)
+    if not isinstance(protocol, asyncio.StreamReaderProtocol) or reader is None:
+        return b""
+    early = bytes(reader._buffer)
+    reader._buffer.clear()
+    return early

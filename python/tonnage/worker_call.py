@@ -8,14 +8,16 @@ error keeps the frames alive through which it came.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import sys
 import threading
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tonnage.errors import between_threads
+
 if TYPE_CHECKING:
+    import concurrent.futures
     from collections.abc import Callable, Sequence
     from contextvars import Context
     from types import FrameType
@@ -281,27 +283,14 @@ def _end_block(block: MoveOn, when: float) -> None:
         block.reschedule(when)
 
 
-_ASYNCIOS: dict[type[BaseException], type[BaseException]] = {
-    concurrent.futures.CancelledError: asyncio.CancelledError,
-    concurrent.futures.TimeoutError: asyncio.TimeoutError,
-    concurrent.futures.InvalidStateError: asyncio.InvalidStateError,
-}
-
-
 def _converted(error: BaseException) -> BaseException:
     """Return what asyncio makes of an error that comes from a thread."""
-    # Only these classes themselves: CPython 3.15, Lib/asyncio/futures.py, _convert_future_exc.
-    converted: BaseException
-    asyncios = _ASYNCIOS.get(type(error), type(error))
-    if asyncios is not type(error):
-        converted = asyncios(*error.args).with_traceback(error.__traceback__)
-    elif isinstance(error, StopIteration):
-        # As a future does: set_exception, in the same file.
-        text = "StopIteration interacts badly with generators and cannot be raised into a Future"
-        converted = RuntimeError(text)
-        converted.__cause__ = error
-    else:
-        converted = error
+    if not isinstance(error, StopIteration):
+        return between_threads(error)
+    # As a future does: CPython 3.15, Lib/asyncio/futures.py, set_exception.
+    text = "StopIteration interacts badly with generators and cannot be raised into a Future"
+    converted = RuntimeError(text)
+    converted.__cause__ = error
     return converted
 
 

@@ -59,9 +59,14 @@ async def main(arguments: dict[str, Any]) -> dict[str, Any]:
     # Under strace, on a busy machine, any callback is slow.
     loop.slow_callback_duration = arguments["patience"]
     reports: list[str] = []
-    loop.set_exception_handler(
-        lambda _, context: reports.append(f"{context['message']}: {context.get('exception')}")
-    )
+    is_old = sys.version_info < (3, 11)
+
+    def report(_: object, context: dict[str, Any]) -> None:
+        # A stream of 3.10 reports the error of a connection once more if nobody waits for its end.
+        if not (is_old and context["message"] == "Future exception was never retrieved"):
+            reports.append(f"{context['message']}: {context.get('exception')}")
+
+    loop.set_exception_handler(report)
     server = await loop.create_server(Echo, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     fates = await asyncio.gather(*(fate(port, arguments) for _ in range(arguments["clients"])))

@@ -16,7 +16,8 @@ pytestmark = [
 ]
 
 PREAMBLE = """
-import asyncio, gc, os, signal, socket, sys, threading, tonnage, weakref
+# Warnings import tracemalloc, and older versions fall over a collection meanwhile.
+import asyncio, gc, os, signal, socket, sys, threading, tonnage, tracemalloc, weakref
 
 def descriptors():
     gc.collect()
@@ -103,7 +104,8 @@ def test_everything_open_is_let_go_of_with_the_loop() -> None:
     assert out == "0 True []\n"
     # Each warning is for something that was not closed, and there is nothing else.
     warned = re.findall(r"^\S*:\d+: (\w+: \w+)", err, re.MULTILINE)
-    assert set(warned) == {"ResourceWarning: unclosed", "ResourceWarning: loop"}
+    # The second is the streams', in newer versions.
+    assert set(warned) - {"ResourceWarning: loop"} == {"ResourceWarning: unclosed"}
     assert "Traceback" not in err
     assert "Exception ignored" not in err
 
@@ -177,16 +179,17 @@ def test_closing_from_a_callback_is_refused_and_the_loop_goes_on() -> None:
 
 
 def test_threads_that_use_a_loop_while_it_is_closed_are_told() -> None:
-    rounds = 300 if "TONNAGE_LONG" in os.environ else 8
+    rounds = 300 if "TONNAGE_LONG" in os.environ else 10
     program = f"""
+        import time
         told = []
-        sys.setswitchinterval(0.0001)
 
         def use(loop, started):
             started.release()
             try:
                 while True:
                     loop.call_soon_threadsafe(int)
+                    time.sleep(0.00001)
             except RuntimeError as error:
                 told.append(str(error))
 

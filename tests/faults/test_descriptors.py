@@ -14,6 +14,7 @@ from asyncio import constants
 
 import pytest
 import tonnage
+from children import children
 
 from .peers import Echo, until
 
@@ -127,6 +128,8 @@ def test_connecting_says_so_and_leaves_nothing(loop, run):
 
 def test_child_process_says_so_and_leaves_nothing(loop, run, asyncio_since):
     asyncio_since(3, 12)  # Before, it has a child watcher.
+    if sys.version_info < (3, 11, 4):
+        pytest.skip("Popen itself leaves pipes open (gh-87474)")
 
     async def start():
         return await asyncio.create_subprocess_exec("true", stdin=-1, stdout=-1, stderr=-1)
@@ -142,11 +145,9 @@ def test_child_process_says_so_and_leaves_nothing(loop, run, asyncio_since):
         await child.communicate()
         assert child.returncode == 0
 
-    before = descriptors()
+    before, others = descriptors(), children()
     run(main())
-    assert descriptors() == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert (descriptors(), children()) == (before, others)
 
 
 def test_what_needs_no_descriptor_goes_on(loop, run):

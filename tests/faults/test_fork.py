@@ -344,7 +344,7 @@ def test_program_that_is_executed_inherits_no_descriptor() -> None:
             # With close_fds, which is the default, Popen would close them itself.
             done = subprocess.run(["ls", "/proc/self/fd"], capture_output=True, text=True, close_fds=False)
             print(*done.stdout.split())
-            await process.communicate()
+            await process.communicate(b"")
             os._exit(0 if sys.stdout.flush() is None else 1)
 
         tonnage.run(main())

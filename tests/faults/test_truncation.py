@@ -21,6 +21,13 @@ SECRET = b"the whole of what was sent;" * 100
 
 
 @pytest.fixture(autouse=True)
+def oracle_closes(loop) -> None:
+    """That of 3.10 leaves its transports unclosed."""
+    if sys.version_info < (3, 11) and not isinstance(loop, tonnage.EventLoop):
+        pytest.skip("asyncio's TLS of 3.10 leaves its transports unclosed")
+
+
+@pytest.fixture(autouse=True)
 def nothing_left(loop, contexts):
     """No descriptor is left; what the oracle leaves behind is not judged."""
     if sys.platform != "linux" or not isinstance(loop, tonnage.EventLoop):

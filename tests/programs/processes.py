@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .loops import Loop
 
 SERVERS = Path(__file__).parent / "servers"
+# What `make test` has installed, see requirements/servers.in; it comes before what the machine has.
+INSTALLED = Path(__file__).parents[2] / ".venv" / "servers"
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
 
@@ -115,11 +117,15 @@ def run_python(loop: Loop, *words: str, **environment: str) -> contextlib.Abstra
     )
 
 
-def find_program(name: str, package: str, *directories: str) -> str:
-    """Return the path of a server's binary, or skip and say what to install."""
-    path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *directories]))
+def find_program(name: str, package: str, *directories: str | Path) -> str:
+    """Return the path of a server's binary, or skip and say what to install.
+
+    It is looked for in `directories` first, and then where the machine has its programs.
+    """
+    paths = [*map(str, directories), os.environ.get("PATH", os.defpath)]
+    path = shutil.which(name, path=os.pathsep.join(paths))
     if path is None:
-        pytest.skip(f"{name} is not installed: apt-get install {package} (or your system's package of it)")
+        pytest.skip(f"{name} is not installed: run `make test`, or apt-get install {package}")
     return path
 
 

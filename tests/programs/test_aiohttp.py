@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import os
 import ssl
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
-import trustme
 
+from .conftest import Certificates
 from .loops import Loop
 from .processes import Server, run_python, unused_port
 
@@ -163,27 +163,60 @@ def test_refused_connection_is_reported(loop: Loop) -> None:
         loop.run(main())
 
 
-def test_tls_carries_requests_both_ways(loop: Loop, tmp_path: Path) -> None:
-    authority = trustme.CA()
-    certificate = tmp_path / "server.pem"
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
-    trust = ssl.create_default_context()
-    authority.configure_trust(trust)
+@pytest.fixture(scope="module")
+def tls_server(loop: Loop, certificates: Certificates) -> Iterator[Server]:
+    with run_python(loop, "aiohttp_server.py", str(certificates.server)) as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def tls_session(server: Server, trust: ssl.SSLContext) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(ssl=trust)
+    async with aiohttp.ClientSession(f"https://127.0.0.1:{server.port}", connector=connector) as session:
+        yield session
+    # aiohttp's documented wait for the TLS connections that it closes.
+    await asyncio.sleep(0.05)
+
+
+def test_tls_carries_requests_both_ways(loop: Loop, tls_server: Server, certificates: Certificates) -> None:
     body = os.urandom(3_000_000)
 
-    async def main(port: int) -> tuple[str, int]:
-        connector = aiohttp.TCPConnector(ssl=trust)
-        async with aiohttp.ClientSession(f"https://127.0.0.1:{port}", connector=connector) as session:
+    async def main() -> tuple[str, int]:
+        async with tls_session(tls_server, certificates.trust) as session:
             async with session.post("/digest", data=io.BytesIO(body)) as response:
                 digest = await response.text()
             async with session.get("/stream", params={"bytes": 3_000_000}) as response:
-                size = len(await response.read())
-        # aiohttp's documented wait for the TLS connections that it closes.
-        await asyncio.sleep(0.05)
-        return digest, size
+                return digest, len(await response.read())
 
-    with run_python(loop, "aiohttp_server.py", str(certificate)) as server:
-        assert loop.run(main(server.port)) == (hashlib.sha256(body).hexdigest(), 3_000_000)
+    assert loop.run(main()) == (hashlib.sha256(body).hexdigest(), 3_000_000)
+
+
+def test_tls_carries_many_requests_at_once_and_a_websocket(
+    loop: Loop, tls_server: Server, certificates: Certificates
+) -> None:
+    async def main() -> tuple[int, bool]:
+        async with tls_session(tls_server, certificates.trust) as session:
+
+            async def ask(number: int) -> bool:
+                async with session.get("/hello", params={"name": str(number)}) as response:
+                    return (await response.json())["hello"] == str(number)
+
+            answered = sum(await asyncio.gather(*(ask(number) for number in range(200))))
+            message = "ü" * 200_000
+            async with session.ws_connect("/echo") as socket:
+                await socket.send_str(message)
+                return answered, (await socket.receive()).data == message
+
+    assert loop.run(main()) == (200, True)
+
+
+def test_certificate_of_an_unknown_authority_is_refused(loop: Loop, tls_server: Server) -> None:
+    async def main() -> None:
+        async with tls_session(tls_server, ssl.create_default_context()) as session:
+            await session.get("/hello")
+
+    with pytest.raises(aiohttp.ClientConnectorCertificateError):
+        loop.run(main())
 
 
 def test_sigterm_stops_the_server_in_order(loop: Loop) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 from collections.abc import Iterator
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
+from .conftest import Certificates
 from .loops import Loop
 from .processes import Server, run_python
 
@@ -20,6 +22,12 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def server(loop: Loop) -> Iterator[Server]:
     with run_python(loop, "websockets_server.py") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def tls_server(loop: Loop, certificates: Certificates) -> Iterator[Server]:
+    with run_python(loop, "websockets_server.py", str(certificates.server)) as server:
         yield server
 
 
@@ -127,6 +135,40 @@ def test_cancelled_receive_loses_no_message(loop: Loop, server: Server) -> None:
             return [await socket.recv(), await socket.recv()]
 
     assert loop.run(main()) == ["one", "two"]
+
+
+def test_tls_carries_messages_both_ways(loop: Loop, tls_server: Server, certificates: Certificates) -> None:
+    message = os.urandom(3_000_000)
+
+    async def talk(number: int) -> bool:
+        address = f"wss://127.0.0.1:{tls_server.port}/"
+        async with connect(address, ssl=certificates.trust, proxy=None, max_size=None) as socket:
+            for small in range(100):
+                await socket.send(str(small))
+            order = [await socket.recv() for _ in range(100)]
+            await socket.send(message)
+            return order == [str(small) for small in range(100)] and await socket.recv() == message
+
+    async def main() -> list[bool]:
+        return await asyncio.gather(*(talk(number) for number in range(3)))
+
+    assert loop.run(main()) == [True] * 3
+
+
+def test_server_without_tls_and_unknown_authority_are_refused(
+    loop: Loop, server: Server, tls_server: Server, certificates: Certificates
+) -> None:
+    async def main() -> None:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await connect(f"wss://127.0.0.1:{tls_server.port}/", proxy=None)
+        with pytest.raises((ssl.SSLError, ConnectionResetError)):
+            await connect(f"wss://127.0.0.1:{server.port}/", ssl=certificates.trust, proxy=None)
+        # Both serve on.
+        async with join(server) as socket:
+            await socket.send("still here")
+            assert await socket.recv() == "still here"
+
+    loop.run(main())
 
 
 def test_sigterm_closes_connections_in_order(loop: Loop) -> None:

@@ -16,6 +16,7 @@ import weakref
 
 import pytest
 import tonnage
+from live_objects import all_let_go
 
 from .peer import BIG, Lending, Recorder, until
 
@@ -574,6 +575,24 @@ def test_cycle_through_a_pipe_transport_is_collected(run, loop, connect):
     dead = run(main())
     gc.collect()
     assert dead() is None
+
+
+def test_nothing_outlives_pipes_that_end_in_each_way(run, connect, asyncio_since):
+    asyncio_since()
+
+    async def main():
+        for end in ("close", "abort", "reader", "dropped bytes"):
+            (reader, read_protocol), (writer, write_protocol) = await connect()
+            writer.write(BIG if end == "dropped bytes" else b"x")
+            if end in ("close", "abort"):
+                getattr(writer, end)()
+            else:
+                reader.close()
+            await lost(read_protocol)
+            await lost(write_protocol)
+
+    for _ in all_let_go():
+        run(main())
 
 
 def test_pipe_transport_needs_a_loop_and_a_pipe(loop, asyncio_since, ends):

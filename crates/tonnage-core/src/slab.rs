@@ -5,9 +5,38 @@
 #[derive(Debug)]
 pub struct Slab<T> {
     /// Bounded by what is alive: each place holds a value, or is free.
-    places: Vec<Option<T>>,
-    free: Vec<u32>,
+    places: Vec<Place<T>>,
+    /// The free place that is used next, from which the others are chained.
+    free: u32,
+    count: usize,
 }
+
+#[derive(Debug)]
+enum Place<T> {
+    Taken(T),
+    /// The free place that comes after it.
+    Free(u32),
+}
+
+impl<T> Place<T> {
+    #[inline]
+    fn value(&self) -> Option<&T> {
+        match self {
+            Self::Taken(value) => Some(value),
+            Self::Free(_) => None,
+        }
+    }
+
+    fn into_value(self) -> Option<T> {
+        match self {
+            Self::Taken(value) => Some(value),
+            Self::Free(_) => None,
+        }
+    }
+}
+
+/// No place: the end of the chain.
+const NOWHERE: u32 = u32::MAX;
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
@@ -18,20 +47,23 @@ impl<T> Default for Slab<T> {
 /// Places kept for the next values when all are gone.
 const KEPT_MAX: usize = 4096;
 
+/// Places to begin with: growing by one, two, four costs more than the values.
+const FIRST: usize = 16;
+
 impl<T> Slab<T> {
     #[must_use]
     pub const fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self { places: Vec::new(), free: NOWHERE, count: 0 }
     }
 
     #[must_use]
     pub fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.count
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.count == 0
     }
 
     /// The number that the next `insert` gives.
@@ -41,9 +73,7 @@ impl<T> Slab<T> {
     #[inline]
     #[must_use]
     pub fn next_key(&self) -> u32 {
-        self.free.last().copied().unwrap_or_else(|| {
-            u32::try_from(self.places.len()).expect("four billion values need more memory than there is")
-        })
+        if self.free == NOWHERE { number(self.places.len()) } else { self.free }
     }
 
     /// Keeps a value.
@@ -52,60 +82,79 @@ impl<T> Slab<T> {
     /// With more than four billion values.
     #[inline]
     pub fn insert(&mut self, value: T) -> u32 {
-        let Some(key) = self.free.pop() else {
-            let key = self.next_key();
-            self.places.push(Some(value));
-            return key;
-        };
-        self.places[key as usize] = Some(value);
+        self.count += 1;
+        let Some(place) = self.places.get_mut(self.free as usize) else { return self.append(value) };
+        let Place::Free(next) = *place else { unreachable!("the chain is of free places") };
+        *place = Place::Taken(value);
+        std::mem::replace(&mut self.free, next)
+    }
+
+    /// As `insert`, where no place is free.
+    #[inline(never)]
+    fn append(&mut self, value: T) -> u32 {
+        let key = number(self.places.len());
+        if self.places.is_empty() {
+            self.places.reserve(FIRST);
+        }
+        self.places.push(Place::Taken(value));
         key
     }
 
     #[must_use]
     pub fn get(&self, key: u32) -> Option<&T> {
-        self.places.get(key as usize)?.as_ref()
+        self.places.get(key as usize)?.value()
     }
 
     /// Gives a value back.
     #[inline]
     #[must_use]
     pub fn remove(&mut self, key: u32) -> Option<T> {
-        let value = self.places.get_mut(key as usize)?.take()?;
-        self.free.push(key);
-        if self.free.len() == self.places.len() {
+        let place = self.places.get_mut(key as usize)?;
+        if let Place::Free(_) = place {
+            return None;
+        }
+        let Place::Taken(value) = std::mem::replace(place, Place::Free(self.free)) else { return None };
+        self.free = key;
+        self.count -= 1;
+        if self.count == 0 {
             self.forget_places();
         }
         Some(value)
     }
 
     /// All are gone: the numbers begin anew, and the memory of a burst goes back.
+    #[inline(never)]
     fn forget_places(&mut self) {
         self.places.clear();
-        self.free.clear();
+        self.free = NOWHERE;
         if self.places.capacity() > KEPT_MAX {
             self.places.shrink_to(KEPT_MAX);
-            self.free.shrink_to(KEPT_MAX);
         }
     }
 
     /// All values, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.places.iter().flatten()
+        self.places.iter().filter_map(Place::value)
     }
 
     /// The number of the first value that is wanted.
     #[must_use]
     pub fn position(&self, is_wanted: impl Fn(&T) -> bool) -> Option<u32> {
-        let place = self.places.iter().position(|place| place.as_ref().is_some_and(&is_wanted))?;
+        let place = self.places.iter().position(|place| place.value().is_some_and(&is_wanted))?;
         u32::try_from(place).ok()
     }
 
     /// Takes all values out.
     #[must_use]
     pub fn drain(&mut self) -> Vec<T> {
-        self.free = Vec::new();
-        std::mem::take(&mut self.places).into_iter().flatten().collect()
+        let places = std::mem::take(self).places;
+        places.into_iter().filter_map(Place::into_value).collect()
     }
+}
+
+fn number(place: usize) -> u32 {
+    let number = u32::try_from(place).ok().filter(|number| *number != NOWHERE);
+    number.expect("four billion values need more memory than there is")
 }
 
 #[cfg(test)]

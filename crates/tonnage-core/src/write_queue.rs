@@ -76,6 +76,14 @@ impl<C: AsRef<[u8]>> WriteQueue<C> {
         self.chunks.iter()
     }
 
+    /// The first chunk, and how many of its bytes are sent. Call [`Self::pop_sent`] until it returns
+    /// `None` before.
+    #[inline]
+    #[must_use]
+    pub fn head(&self) -> Option<(&C, usize)> {
+        self.chunks.front().map(|chunk| (chunk, self.head_sent))
+    }
+
     /// Fills `slices` with what is to be sent next, and returns the part that
     /// was filled. It is empty only if there is nothing to send.
     #[must_use]

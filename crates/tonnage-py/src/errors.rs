@@ -1,6 +1,8 @@
 //! The exceptions of asyncio that the extension raises, with asyncio's texts.
 
-use pyo3::exceptions::{PyBaseException, PyOSError, PyRuntimeError, PyStopIteration};
+use pyo3::exceptions::{
+    PyBaseException, PyBlockingIOError, PyInterruptedError, PyOSError, PyRuntimeError, PyStopIteration,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tonnage_core::reactor::pipe;
@@ -76,6 +78,11 @@ fn raised_stop_iteration(py: Python<'_>, cause: PyErr) -> PyErr {
 pub(crate) fn is_exit(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<pyo3::exceptions::PySystemExit>(py)
         || error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py)
+}
+
+/// Does it say that a socket would block, or that a signal came first?
+pub(crate) fn is_not_ready(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py)
 }
 
 /// Is it an OSError with the number EIO?

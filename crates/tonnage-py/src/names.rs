@@ -90,6 +90,12 @@ attribute_names!(
     resume_writing,
     get_buffer,
     buffer_updated,
+    datagram_received,
+    error_received,
+    recvfrom,
+    sendto,
+    family,
+    dropped,
     fileno,
     errno,
     recv,
@@ -131,6 +137,33 @@ attribute_names!(
     wait,
     setdefault,
     call_soon_threadsafe,
+    read,
+    write,
+    pending,
+    join,
+    wrap_bio,
+    server_side,
+    server_hostname,
+    check_hostname,
+    do_handshake,
+    unwrap,
+    getpeercert,
+    cipher,
+    compression,
+    sslcontext,
+    peercert,
+    ssl_object,
+    _sslobj,
+    _force_close,
+    abort,
+    is_closing,
+    pause_reading,
+    resume_reading,
+    get_extra_info,
+    _do_read,
+    _resume,
+    _check_handshake_timeout,
+    _check_shutdown_timeout,
     _on_time,
     _task_ended,
 );
@@ -170,6 +203,10 @@ imported! {
     asyncio_timer_handle = "asyncio", "TimerHandle";
     /// A subclass of asyncio.Transport, which sendfile asks for.
     asyncio_transport = "asyncio.transports", "_FlowControlMixin";
+    /// A subclass of both of asyncio's classes there.
+    datagram_class = "tonnage.datagram", "DatagramClass";
+    python_socket = "_socket", "socket";
+    asyncio_tls_transport = "asyncio.sslproto", "_SSLProtocolTransport";
     asyncio_read_transport = "asyncio.transports", "ReadTransport";
     transport_socket = "asyncio.trsock", "TransportSocket";
     buffered_protocol = "asyncio.protocols", "BufferedProtocol";
@@ -177,6 +214,12 @@ imported! {
     release_waiter = "asyncio.tasks", "_release_waiter";
     sendfile_mode = "asyncio.constants", "_SendfileMode";
     shut_wr = "socket", "SHUT_WR";
+    ssl_object_class = "ssl", "SSLObject";
+    memory_bio = "ssl", "MemoryBIO";
+    ssl_error = "ssl", "SSLError";
+    ssl_want_read_error = "ssl", "SSLWantReadError";
+    ssl_syscall_error = "ssl", "SSLSyscallError";
+    certificate_error = "ssl", "CertificateError";
     socket_class = "socket", "socket";
     warn = "warnings", "warn";
     /// A coroutine of the interpreter's own kind, which debuggers look into.
@@ -219,8 +262,13 @@ pub(crate) fn loop_logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     py.import("asyncio.base_events")?.getattr("logger")
 }
 
-/// Looks asyncio's classes up while they are asyncio's, and what a lost task needs to say so when the
-/// interpreter ends and nothing can be imported any more.
+/// What `ssl=True` calls, as `ssl` has it at this moment: a program may have put its own there.
+pub(crate) fn create_default_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.import("ssl")?.getattr("create_default_context")
+}
+
+/// Looks asyncio's classes up while they are asyncio's, and what a lost task or transport needs to say so when
+/// the interpreter ends and nothing can be imported any more.
 pub(crate) fn keep_asyncio_classes(py: Python<'_>) -> PyResult<()> {
     let of_loops = [
         asyncio_future,
@@ -236,9 +284,15 @@ pub(crate) fn keep_asyncio_classes(py: Python<'_>) -> PyResult<()> {
     for class in of_loops.into_iter().chain(of_locks).chain(of_queues) {
         class(py)?;
     }
-    for needed_late in
-        [cancelled_error, invalid_state_error, format_callback_source, future_repr_info, format_coroutine]
-    {
+    let at_the_end = [
+        cancelled_error,
+        invalid_state_error,
+        format_callback_source,
+        future_repr_info,
+        format_coroutine,
+        warn,
+    ];
+    for needed_late in at_the_end {
         needed_late(py)?;
     }
     Ok(())

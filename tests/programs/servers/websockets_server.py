@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import ssl
+import sys
 
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 
@@ -30,7 +32,11 @@ async def main() -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
-    async with serve(handle, "127.0.0.1", 0, max_size=None) as server:
+    tls = None
+    if len(sys.argv) > 1:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(sys.argv[1])
+    async with serve(handle, "127.0.0.1", 0, max_size=None, ssl=tls) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         print(f"listening on {port} with {type(loop).__module__}", flush=True)
         await stopped.wait()

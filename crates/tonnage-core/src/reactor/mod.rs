@@ -12,6 +12,7 @@
 //! operating system chooses it below.
 
 pub mod accept;
+pub mod datagram;
 #[cfg(target_os = "linux")]
 mod epoll;
 mod event;

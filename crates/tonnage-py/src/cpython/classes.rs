@@ -35,7 +35,8 @@ use crate::sync::{
 };
 use crate::task::{Task, TaskWakeup};
 use crate::transports::{
-    AcceptedSocket, ReadPipeTransport, SocketTransport, StreamTransport, WritePipeTransport,
+    AcceptedSocket, DatagramTransport, ReadPipeTransport, SocketTransport, StreamTransport, TLSProtocol,
+    TLSTransport, WritePipeTransport,
 };
 
 macro_rules! native_class {
@@ -127,6 +128,9 @@ native_classes! {
     [Handle, extras]
     [TimerHandle: Handle, first field handle]
     [AcceptedSocket]
+    [DatagramTransport, extras]
+    [TLSProtocol, extras]
+    [TLSTransport, extras]
     [StreamTransport, extras]
     [SocketTransport: StreamTransport, first field stream]
     [ReadPipeTransport: StreamTransport, first field stream]

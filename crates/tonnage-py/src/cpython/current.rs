@@ -12,6 +12,8 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 #[cfg(not(Py_3_14))]
+use pyo3::sync::PyOnceLock;
+#[cfg(not(Py_3_14))]
 use pyo3::types::PyDict;
 
 use super::compat;
@@ -37,13 +39,14 @@ pub(crate) fn enter(event_loop: &Object<'_>, task: &Object<'_>) -> PyResult<()> 
 
 /// As `enter`, of a loop whose hash is known.
 #[cfg(not(Py_3_14))]
-#[inline]
+#[inline(always)]
 pub(crate) fn enter_hashed(event_loop: &Object<'_>, task: &Object<'_>, hash: isize) -> PyResult<()> {
-    let tasks = tasks(event_loop.py())?;
+    let py = event_loop.py();
+    let tasks = tasks(py)?;
     let (key, value) = (event_loop.as_ptr(), task.as_ptr());
     // SAFETY: all three are bound, the first is a dictionary, and the hash is the key's.
     if unsafe { _PyDict_SetItem_KnownHash(tasks.as_ptr(), key, value, hash) } < 0 {
-        return Err(PyErr::fetch(event_loop.py()));
+        return Err(fetched(py));
     }
     Ok(())
 }
@@ -67,8 +70,28 @@ pub(crate) fn get<'py>(event_loop: &Object<'py>) -> PyResult<Option<Object<'py>>
 }
 
 #[cfg(not(Py_3_14))]
+static TASKS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+
+#[cfg(not(Py_3_14))]
+#[inline]
 fn tasks(py: Python<'_>) -> PyResult<&Bound<'_, PyDict>> {
-    Ok(compat::current_tasks(py)?.cast::<PyDict>()?)
+    match TASKS.get(py) {
+        Some(tasks) => Ok(tasks.bind(py)),
+        None => find_tasks(py),
+    }
+}
+
+#[cfg(not(Py_3_14))]
+#[cold]
+fn find_tasks(py: Python<'_>) -> PyResult<&Bound<'_, PyDict>> {
+    let found = compat::current_tasks(py)?.cast::<PyDict>()?;
+    Ok(TASKS.get_or_init(py, || found.clone().unbind()).bind(py))
+}
+
+#[cfg(not(Py_3_14))]
+#[cold]
+fn fetched(py: Python<'_>) -> PyErr {
+    PyErr::fetch(py)
 }
 
 /// Makes `task` the running task of `event_loop`.

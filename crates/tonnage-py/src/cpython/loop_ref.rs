@@ -1,7 +1,7 @@
-//! `LoopRef`: the loop of a future and two marks of the future, in one word.
+//! `LoopRef`: the loop of a future and marks of the future, in one word.
 //!
 //! Bit 0 says that the loop is one of ours, so that scheduling needs no call through Python, and no
-//! check of the type. Bits 1 and 2 are marks, which in a field of their own would cost each future and
+//! check of the type. Bits 1 to 3 are marks, which in a field of their own would cost each future and
 //! task 16 bytes. Objects are aligned to 16 bytes, so the bits are free. The collector sees the address
 //! without them (`traverse`).
 
@@ -17,7 +17,7 @@ use super::visit::Visit;
 use crate::event_loop::EventLoop;
 
 const NATIVE: usize = 1;
-const BITS: usize = 0b111;
+const BITS: usize = 0b1111;
 
 /// The class of the loops that programs use, the first that was met: it tells them without a look at its bases.
 static USUAL_CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
@@ -57,6 +57,8 @@ pub(crate) enum Mark {
     Blocking = 0b010,
     /// There is an exception that nobody has looked at.
     LogTraceback = 0b100,
+    /// Its finalizer has run, which CPython calls once for each object.
+    Finalized = 0b1000,
 }
 
 /// A strong reference to a loop of any kind, or none.
@@ -111,6 +113,15 @@ impl LoopRef {
         } else {
             self.0 &= !(mark as usize);
         }
+    }
+
+    /// Puts another loop in its place. Whether the future was finalized stays as it is.
+    #[must_use]
+    pub(crate) fn replace(&mut self, other: Self) -> Self {
+        let finalized = self.has(Mark::Finalized);
+        let old = std::mem::replace(self, other);
+        self.mark(Mark::Finalized, finalized);
+        old
     }
 
     #[inline]

@@ -240,6 +240,15 @@ pub(crate) fn exact<'a, 'py, T: NativeClass>(object: &'a Bound<'py, PyAny>) -> O
     Some(unsafe { object.cast_unchecked() })
 }
 
+/// Does the collector know objects of its class? Those that it does not know refer to no others.
+#[inline]
+pub(crate) fn is_collected(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: a valid object has a type.
+    let class = unsafe { ffi::Py_TYPE(object.as_ptr()) };
+    // SAFETY: a type is valid as long as its objects.
+    unsafe { ffi::PyType_IS_GC(class) != 0 }
+}
+
 /// Were attributes set on the object itself?
 #[inline]
 pub(crate) fn has_instance_dict<T: NativeClass>(object: &Bound<'_, T>) -> bool {

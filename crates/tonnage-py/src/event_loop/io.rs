@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyInt, PyTuple};
 use tonnage_core::reactor::Fd;
 
 use super::call_args::CallArgs;
@@ -10,7 +10,7 @@ use super::sources::{Direction, Watcher};
 use super::{EventLoop, Handle, handle};
 use crate::cpython::{Native, Object, Owned};
 use crate::future::Future;
-use crate::transports::StreamTransport;
+use crate::transports::AnyTransport;
 use crate::{errors, names};
 
 #[pymethods]
@@ -62,7 +62,7 @@ impl EventLoop {
         py: Python<'_>,
         fd: Fd,
         direction: Direction,
-        transport: Owned<StreamTransport>,
+        transport: AnyTransport,
     ) -> PyResult<()> {
         self.watch(py, fd, direction, Watcher::Transport(transport))
     }
@@ -94,11 +94,13 @@ impl EventLoop {
 
     /// Nobody waits for the socket in this direction any more.
     pub(crate) fn unwatch(&self, py: Python<'_>, fd: Fd, direction: Direction) -> PyResult<bool> {
-        let watcher = self.sources.with(py, |sources| sources.unwatch(fd, direction));
+        let (watcher, file) =
+            self.sources.with(py, |sources| (sources.unwatch(fd, direction), sources.release_file(fd)));
         let found = watcher.is_some();
         if let Some(Watcher::Handle(handle)) = watcher {
             handle::cancel(handle.bind(py))?;
         }
+        drop(file);
         Ok(found)
     }
 
@@ -117,7 +119,15 @@ impl EventLoop {
         if self.is_closed() {
             return Ok(false);
         }
-        self.unwatch(fd.py(), to_fd(fd)?, direction)
+        let py = fd.py();
+        let number = match to_fd(fd) {
+            // A file that was closed while it was watched has no number, and is known by identity.
+            Err(error) if error.is_instance_of::<PyValueError>(py) => {
+                self.sources.with(py, |sources| sources.fd_of_file(fd)).ok_or(error)?
+            }
+            number => number?,
+        };
+        self.unwatch(py, number, direction)
     }
 }
 
@@ -132,12 +142,17 @@ fn add<'py>(
     if event_loop.is_closed() {
         return Err(errors::loop_is_closed());
     }
-    let fd = to_fd(fd)?;
+    let file = fd;
+    let fd = to_fd(file)?;
     let handle = Handle::create(slf.as_any(), callback, CallArgs::new(py, args.as_slice())?, context)?;
     if event_loop.debug() {
         handle.value().set_source_traceback(py)?;
     }
     event_loop.watch(py, fd, direction, Watcher::Handle((&handle).into()))?;
+    if !file.is_instance_of::<PyInt>() {
+        let spare = event_loop.sources.with(py, |sources| sources.keep_file(fd, file.into()));
+        drop(spare);
+    }
     Ok(handle)
 }
 

@@ -143,6 +143,12 @@ impl EventLoop {
         Some(self.turn_ns.load(Ordering::Relaxed)).filter(|turn_ns| *turn_ns > NOT_LOOKED)
     }
 
+    /// Does its run end when this turn does?
+    #[inline]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.flags.has(Flag::Stopping)
+    }
+
     #[inline]
     pub(crate) fn is_running(&self) -> bool {
         self.thread.load(Ordering::Relaxed) != 0
@@ -223,7 +229,7 @@ impl EventLoop {
     }
 
     /// Keeps a new task alive, and schedules its first step.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn start_task(&self, py: Python<'_>, task: &Bound<'_, Task>) -> KeptAt {
         let ready = Ready::Step(task.into());
         self.ready.with(py, |queue| queue.push_back(ready));
@@ -272,6 +278,11 @@ impl EventLoop {
         if known != NO_HASH {
             return Ok(known);
         }
+        self.ask_for_hash(event_loop)
+    }
+
+    #[cold]
+    fn ask_for_hash(&self, event_loop: &Object<'_>) -> PyResult<isize> {
         let hash = event_loop.hash()?;
         self.hash.store(hash, Ordering::Relaxed);
         Ok(hash)

@@ -63,12 +63,12 @@ impl Pending {
         Admission::Warn(self.warn_at)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(&mut self, task: Owned<Task>) -> u32 {
         self.tasks.insert(task)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn remove(&mut self, key: u32) -> Option<Owned<Task>> {
         let task = self.tasks.remove(key);
         if self.tasks.len() == self.rearmed_at {

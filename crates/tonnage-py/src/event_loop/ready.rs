@@ -6,7 +6,7 @@ use crate::future::Future;
 use crate::limits::Limiter;
 use crate::structured::DeadlineBlock;
 use crate::task::Task;
-use crate::transports::StreamTransport;
+use crate::transports::{AnyTransport, StreamTransport};
 
 pub(crate) enum Ready {
     /// The next step of a task.
@@ -23,10 +23,10 @@ pub(crate) enum Ready {
     Serve(Owned<Limiter>),
     /// A transport that begins to read.
     Start(Owned<StreamTransport>),
-    /// A transport whose socket has bytes.
-    Readable(Owned<StreamTransport>),
-    /// A transport whose socket takes bytes.
-    Writable(Owned<StreamTransport>),
+    /// A transport whose descriptor is readable.
+    Readable(AnyTransport),
+    /// A transport whose descriptor is writable.
+    Writable(AnyTransport),
 }
 
 /// A done callback and its argument. Boxed, so that a ready thing is two words.
@@ -48,9 +48,8 @@ impl Ready {
             Self::Wake(future) => visit.call(future),
             Self::Expire(timeout) => visit.call(timeout),
             Self::Serve(limiter) => visit.call(limiter),
-            Self::Start(transport) | Self::Readable(transport) | Self::Writable(transport) => {
-                visit.call(transport)
-            }
+            Self::Start(transport) => visit.call(transport),
+            Self::Readable(transport) | Self::Writable(transport) => transport.traverse(visit),
         }
     }
 }

@@ -233,11 +233,11 @@ impl EventLoop {
             }
             Ready::Readable(transport) => {
                 self.leave_task(slf.as_any())?;
-                StreamTransport::readable(&transport.into_bound(py))
+                transport.readable(py)
             }
             Ready::Writable(transport) => {
                 self.leave_task(slf.as_any())?;
-                StreamTransport::writable(&transport.into_bound(py))
+                transport.writable(py)
             }
         }
     }
@@ -281,9 +281,8 @@ impl EventLoop {
             Ready::Wake(future) => future.bind(py).clone().into_any(),
             Ready::Expire(timeout) => timeout.bind(py).clone().into_any(),
             Ready::Serve(limiter) => limiter.bind(py).clone().into_any(),
-            Ready::Start(transport) | Ready::Readable(transport) | Ready::Writable(transport) => {
-                transport.bind(py).clone().into_any()
-            }
+            Ready::Start(transport) => transport.bind(py).clone().into_any(),
+            Ready::Readable(transport) | Ready::Writable(transport) => transport.as_object(py),
         })
     }
 

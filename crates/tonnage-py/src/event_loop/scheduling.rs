@@ -141,7 +141,7 @@ impl EventLoop {
     pub(crate) fn call_soon<'py>(
         slf: &Bound<'py, Self>,
         callback: &Object<'py>,
-        args: &[Object<'py>],
+        args: &[&Object<'py>],
         context: Option<Object<'py>>,
     ) -> PyResult<()> {
         let py = slf.py();
@@ -149,10 +149,15 @@ impl EventLoop {
         if !native.is_plain_and_quiet() {
             let kwargs = PyDict::new(py);
             kwargs.set_item(names::context(py), context)?;
-            let args = PyTuple::new(py, std::iter::once(callback).chain(args).collect::<Vec<_>>())?;
+            let args = PyTuple::new(py, [&[callback], args].concat())?;
             return slf.call_method(names::call_soon(py), args, Some(&kwargs)).map(drop);
         }
-        let handle = Handle::create(slf.as_any(), callback.clone(), CallArgs::new(py, args)?, context)?;
+        let args = match args {
+            [] => CallArgs::None,
+            [one] => CallArgs::One((*one).into()),
+            many => CallArgs::Many(PyTuple::new(py, many)?.into()),
+        };
+        let handle = Handle::create(slf.as_any(), callback.clone(), args, context)?;
         native.schedule(py, Ready::Handle((&handle).into()))
     }
 

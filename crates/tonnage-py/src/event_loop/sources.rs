@@ -1,7 +1,8 @@
 //! The watched descriptors: who is told when one is ready.
 //!
-//! Invariant: the reactor waits for reading (writing) on a descriptor exactly while a reader (writer)
-//! is here.
+//! Invariants: the reactor waits for reading (writing) on a descriptor exactly while a reader (writer)
+//! is here. The file that a user watches is kept open by us while it is watched, as by `selectors`, and
+//! known again when it is closed and has no number left.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,12 +13,12 @@ use tonnage_core::reactor::{Fd, Interest, Registry};
 use super::handle::Handle;
 use crate::cpython::{Owned, Visit};
 use crate::future::Future;
-use crate::transports::StreamTransport;
+use crate::transports::AnyTransport;
 
 /// Who waits for a descriptor.
 pub(crate) enum Watcher {
     Handle(Owned<Handle>),
-    Transport(Owned<StreamTransport>),
+    Transport(AnyTransport),
     /// It is done when the descriptor is ready.
     Future(Owned<Future>),
 }
@@ -34,7 +35,7 @@ impl Watcher {
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         match self {
             Self::Handle(handle) => visit.call(handle),
-            Self::Transport(transport) => visit.call(transport),
+            Self::Transport(transport) => transport.traverse(visit),
             Self::Future(future) => visit.call(future),
         }
     }
@@ -82,11 +83,16 @@ impl Source {
 pub(super) struct Sources {
     registry: Registry,
     by_fd: HashMap<Fd, Source>,
+    /// The objects that `add_reader` and `add_writer` were given, where these were no numbers.
+    files: HashMap<Fd, Owned>,
 }
+
+/// What [`Sources`] forgets when it is closed, to be dropped outside of it.
+pub(super) type Forgotten = (HashMap<Fd, Source>, HashMap<Fd, Owned>);
 
 impl Sources {
     pub(super) fn new(registry: Registry) -> Self {
-        Self { registry, by_fd: HashMap::new() }
+        Self { registry, by_fd: HashMap::new(), files: HashMap::new() }
     }
 
     /// Watches `fd`; hands back the watcher that this one replaces, or the new one with the error.
@@ -100,6 +106,27 @@ impl Sources {
             return Err((error, watcher));
         }
         Ok(self.by_fd.entry(fd).or_default().place(direction).replace(watcher))
+    }
+
+    /// Keeps `file` while its `fd` is watched; hands it back if a file is kept already.
+    pub(super) fn keep_file(&mut self, fd: Fd, file: Owned) -> Option<Owned> {
+        if self.files.contains_key(&fd) {
+            return Some(file);
+        }
+        self.files.insert(fd, file)
+    }
+
+    /// The number that a watched file had, which may be closed.
+    pub(super) fn fd_of_file(&self, file: &Bound<'_, PyAny>) -> Option<Fd> {
+        self.files.iter().find(|(_, kept)| kept.is(file)).map(|(fd, _)| *fd)
+    }
+
+    /// Hands back the file of a descriptor that is watched no more.
+    pub(super) fn release_file(&mut self, fd: Fd) -> Option<Owned> {
+        if self.files.is_empty() || self.by_fd.contains_key(&fd) {
+            return None;
+        }
+        self.files.remove(&fd)
     }
 
     /// Watches `fd` no more; hands back who did.
@@ -153,9 +180,9 @@ impl Sources {
 
     /// Forgets all, and lets go of the reactor.
     #[must_use]
-    pub(super) fn close(&mut self) -> HashMap<Fd, Source> {
+    pub(super) fn close(&mut self) -> Forgotten {
         self.registry.close();
-        std::mem::take(&mut self.by_fd)
+        (std::mem::take(&mut self.by_fd), std::mem::take(&mut self.files))
     }
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
@@ -164,6 +191,7 @@ impl Sources {
             .flat_map(|source| [&source.reader, &source.writer])
             .flatten()
             .map(|watcher| watcher.traverse(visit))
+            .chain(self.files.values().map(|file| visit.call(file)))
             .find(|shown| *shown != 0)
             .unwrap_or(0)
     }

@@ -25,8 +25,16 @@ impl NativeClass for Future {
         Some(Self::empty())
     }
 
+    fn is_link(&self, py: Python<'_>) -> bool {
+        !self.has_plain_result(py)
+    }
+
     fn needs_finalizer(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.event_loop.has(Mark::LogTraceback))
+    }
+
+    fn may_be_finalized(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.event_loop.has(Mark::Finalized))
     }
 
     fn slots(slots: &mut Slots<Self>) {
@@ -83,12 +91,7 @@ impl NativeClass for Future {
                 _ => Some(std::mem::replace(&mut state.outcome, Outcome::Cancelled)),
             };
             state.event_loop.mark(Mark::LogTraceback, false);
-            (
-                outcome,
-                state.callbacks.take(),
-                state.rare.take(),
-                std::mem::replace(&mut state.event_loop, LoopRef::NONE),
-            )
+            (outcome, state.callbacks.take(), state.rare.take(), state.event_loop.replace(LoopRef::NONE))
         });
         drop(gone);
     }

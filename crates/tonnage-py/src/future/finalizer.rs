@@ -9,13 +9,13 @@ use crate::names;
 
 pub(crate) fn report_unretrieved(future: &Bound<'_, Future>) {
     let py = future.py();
-    let unseen = future.value().state.with(py, |state| match &state.outcome {
-        Outcome::Exception(exception) if state.event_loop.has(Mark::LogTraceback) => {
-            let exception = exception.get_bound(py);
-            state.event_loop.mark(Mark::LogTraceback, false);
-            Some(exception)
-        }
-        _ => None,
+    let unseen = future.value().state.with(py, |state| {
+        state.event_loop.mark(Mark::Finalized, true);
+        let Outcome::Exception(exception) = &state.outcome else { return None };
+        let exception = exception.get_bound(py);
+        let is_unseen = state.event_loop.has(Mark::LogTraceback);
+        state.event_loop.mark(Mark::LogTraceback, false);
+        is_unseen.then_some(exception)
     });
     let Some(exception) = unseen else { return };
     if let Err(error) = report(future, exception) {

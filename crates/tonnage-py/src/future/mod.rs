@@ -27,6 +27,7 @@ pub(crate) use callbacks::{
 pub(crate) use class::{CANCEL, create_native, named_repr, receiver_of_set_result, to_bool};
 pub(crate) use finalizer::{add_source_traceback, report_unretrieved};
 
+use crate::cpython::native_class::is_collected;
 use crate::cpython::{Extras, Guarded, LoopRef, Mark, Native, Object, Owned};
 use crate::event_loop::EventLoop;
 use crate::task::Task;
@@ -108,12 +109,22 @@ impl Future {
     #[inline(always)]
     pub(crate) fn awaited_by(event_loop: &Bound<'_, EventLoop>, callbacks: Callbacks) -> Self {
         let event_loop = LoopRef::native(event_loop);
-        let state = FutureState { event_loop, callbacks, ..FutureState::empty() };
+        // In full: what `empty` has would be made to be dropped.
+        let state = FutureState { event_loop, outcome: Outcome::Pending, callbacks, rare: None };
         Self { extras: Extras::new(), state: Guarded::new(state) }
     }
 
     pub(crate) fn is_pending(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.is_pending())
+    }
+
+    /// Does it keep nothing alive but its loop and, as its result, an object that refers to no other?
+    #[inline]
+    pub(crate) fn has_plain_result(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| {
+            matches!(&state.outcome, Outcome::Result(value) if !is_collected(value.bind(py)))
+                && state.rare.is_none()
+        })
     }
 
     pub(crate) fn has_failed(&self, py: Python<'_>) -> bool {
@@ -148,7 +159,8 @@ impl Future {
             if debug { Some(Owned::from(names::extract_stack(py)?.call0()?)) } else { None };
         let event_loop = LoopRef::of(&event_loop);
         self.state.with(py, |state| {
-            state.event_loop = event_loop;
+            // There was none.
+            drop(state.event_loop.replace(event_loop));
             if source_traceback.is_some() {
                 state.rare().source_traceback = source_traceback;
             }

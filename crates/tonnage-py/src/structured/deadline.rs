@@ -103,12 +103,22 @@ pub(super) fn unlink(
 /// The deadline that the children inherit which the current task starts on `event_loop`.
 #[inline]
 pub(super) fn of_creator(event_loop: &Object<'_>) -> PyResult<Option<f64>> {
-    let may_be_bounded = match EventLoop::of(event_loop) {
-        Some(native) => native.runs_bounded_task(event_loop.py()),
-        // A loop of ours with methods that are overridden may be.
-        None => EventLoop::of_any(event_loop).is_some(),
-    };
-    if may_be_bounded { effective(event_loop) } else { Ok(None) }
+    match EventLoop::bound(event_loop) {
+        Some(native) => of_creator_on(native),
+        // A loop of ours with methods that are overridden may have tasks that are bounded.
+        None if EventLoop::of_any(event_loop).is_some() => effective(event_loop),
+        None => Ok(None),
+    }
+}
+
+/// As `of_creator`, on a loop of ours whose scheduling nobody overrides.
+#[inline]
+pub(super) fn of_creator_on(event_loop: &Bound<'_, EventLoop>) -> PyResult<Option<f64>> {
+    if event_loop.get().runs_bounded_task(event_loop.py()) {
+        effective(event_loop.as_any())
+    } else {
+        Ok(None)
+    }
 }
 
 thread_local! {

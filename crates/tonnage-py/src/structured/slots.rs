@@ -17,10 +17,15 @@ impl Slots {
         Self { limit, taken: 0 }
     }
 
+    #[inline]
+    pub(super) fn is_any_free(&self) -> bool {
+        self.taken < self.limit
+    }
+
     /// Takes a slot, if one is free.
     #[must_use]
     pub(super) fn take(&mut self) -> bool {
-        let is_free = self.taken < self.limit;
+        let is_free = self.is_any_free();
         self.taken += usize::from(is_free);
         is_free
     }

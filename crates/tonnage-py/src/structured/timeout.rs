@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use pyo3::prelude::*;
 
 use super::deadline_block::{self, DeadlineBlock, Kind, seconds_or_none};
-use crate::cpython::native_class::{create, upcast};
+use crate::cpython::native_class::{create, create_with, upcast};
 use crate::cpython::{Args, Native, NativeClass, Object, Parameters, Slots, Visit, compat};
 
 #[repr(C)]
@@ -21,7 +21,8 @@ impl Timeout {
     /// A timeout that ends `delay_s` from now, for the running loop.
     #[inline(always)]
     pub(super) fn after<'py>(py: Python<'py>, delay_s: Option<f64>) -> PyResult<Bound<'py, Self>> {
-        create(py, Self::new(deadline_block::after(py, delay_s)?))
+        let when = deadline_block::after(py, delay_s)?;
+        create_with(py, || Self::new(when))
     }
 }
 

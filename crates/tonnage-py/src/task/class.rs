@@ -23,8 +23,21 @@ impl NativeClass for Task {
         Some(Self::empty())
     }
 
+    fn is_link(&self, py: Python<'_>) -> bool {
+        // A coroutine that has ended holds nothing.
+        let may_hold = |coro: &Option<Owned>| {
+            coro.as_ref().is_some_and(|coro| !coroutine::is_coroutine_object(coro.bind(py)))
+        };
+        !self.future.has_plain_result(py)
+            || self.state.with(py, |state| state.waiter.is_some() || may_hold(&state.coro))
+    }
+
     fn needs_finalizer(&self, py: Python<'_>) -> bool {
         self.future.needs_finalizer(py) || finalizer::is_lost(self, py)
+    }
+
+    fn may_be_finalized(&self, py: Python<'_>) -> bool {
+        self.future.may_be_finalized(py)
     }
 
     fn slots(slots: &mut Slots<Self>) {
@@ -213,7 +226,7 @@ fn init(task: &Bound<'_, Task>, args: Args<'_, '_>) -> PyResult<()> {
 
 /// Creates a task of one of our loops that has nothing but a coroutine, where nobody overrides or watches
 /// anything (`EventLoop::spawns_directly`). It is made in one piece: groups make tasks by the hundred thousand.
-#[inline]
+#[inline(always)]
 pub(crate) fn create_plain<'py>(
     event_loop: &Bound<'py, EventLoop>,
     coro: &Object<'py>,
@@ -236,9 +249,14 @@ pub(crate) fn create_plain<'py>(
     Ok(task)
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn check_coroutine(coro: &Object<'_>) -> PyResult<()> {
-    if coroutine::is_coroutine_object(coro) || names::is_coroutine(coro.py())?.call1((coro,))?.is_truthy()? {
+    if coroutine::is_coroutine_object(coro) { Ok(()) } else { check_other(coro) }
+}
+
+#[cold]
+fn check_other(coro: &Object<'_>) -> PyResult<()> {
+    if names::is_coroutine(coro.py())?.call1((coro,))?.is_truthy()? {
         return Ok(());
     }
     Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coro.repr()?)))

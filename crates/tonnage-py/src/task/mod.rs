@@ -21,7 +21,9 @@ use pyo3::prelude::*;
 
 pub(crate) use cancel::{cancel, cancel_any, cancel_gather, deliver_deferred};
 pub(crate) use class::{TaskOptions, check_coroutine, create_native, create_plain};
-pub(crate) use parked::{Standing, create_parked, end_parked, park, refuse_parked, start_parked};
+pub(crate) use parked::{
+    Parking, Standing, create_parked, end_parked, move_parked, refuse_parked, start_parked,
+};
 pub(crate) use shields::Deferred;
 pub(crate) use step::{call_soon as step_soon, step, step_on};
 pub(crate) use wakeup::TaskWakeup;

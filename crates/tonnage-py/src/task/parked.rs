@@ -11,7 +11,7 @@ use super::{KeptAt, Task, TaskOptions, TaskState, check_coroutine, next_number, 
 use crate::cpython::native_class::{create, create_with};
 use crate::cpython::{Guarded, Native, Object, Owned, context};
 use crate::event_loop::EventLoop;
-use crate::future::{self, Future};
+use crate::future::{self, Callback, Callbacks, Future};
 use crate::structured::{self, TaskGroup};
 use crate::{errors, names};
 
@@ -44,50 +44,87 @@ impl Task {
     }
 }
 
-/// Creates a task that is not started; `park` must follow.
+/// Where a task is parked.
+#[derive(Clone, Copy)]
+pub(crate) struct Parking<'a, 'py> {
+    pub(crate) group: &'a Bound<'py, TaskGroup>,
+    /// By which the group keeps it.
+    pub(crate) index: u32,
+    /// By which it reports to the group that it has ended.
+    pub(crate) key: u32,
+}
+
+/// Creates a task that is not started: it is about to stand in the line of its group.
 pub(crate) fn create_parked<'py>(
     event_loop: &Object<'py>,
     coro: &Object<'py>,
     options: Option<TaskOptions<'py>>,
+    parking: Parking<'_, 'py>,
 ) -> PyResult<Bound<'py, Task>> {
     let py = coro.py();
     let native = EventLoop::bound(event_loop).filter(|native| native.get().is_plain_and_quiet());
-    let Some(native) = native else {
-        let task = create(py, Task::empty())?;
-        task.value().future.initialise(py, Some(event_loop.clone()), &task.get_type())?;
-        prepare(&task, coro, options.unwrap_or_default())?;
-        return Ok(task);
+    if let Some(native) = native
+        && options.is_none()
+    {
+        return create_in_one_piece(native, coro, parking);
+    }
+    let task = match native {
+        Some(native) => create(
+            py,
+            Task { future: Future::of_native_loop(native), state: Guarded::new(TaskState::empty()) },
+        )?,
+        None => {
+            let task = create(py, Task::empty())?;
+            task.value().future.initialise(py, Some(event_loop.clone()), &task.get_type())?;
+            task
+        }
     };
-    let Some(options) = options else {
-        check_coroutine(coro)?;
-        let context = context::copy_current(py)?;
-        return create_with(py, || Task {
-            future: Future::of_native_loop(native),
-            state: Guarded::new(TaskState {
-                coro: Some(coro.into()),
-                context: Some(context.into()),
-                number: next_number(py),
-                ..TaskState::empty()
-            }),
-        });
-    };
-    let mut value = Task::empty();
-    value.future = Future::of_native_loop(native);
-    let task = create(py, value)?;
-    prepare(&task, coro, options)?;
+    prepare(&task, coro, options.unwrap_or_default())?;
+    park(&task, parking);
     Ok(task)
 }
 
-/// The task is in the line of `group`, which keeps it under this key.
-#[inline]
-pub(crate) fn park(task: &Bound<'_, Task>, group: &Bound<'_, TaskGroup>, key: u32) {
-    let group = Owned::from(group.as_any());
+/// As `create_plain`: groups with a limit park tasks by the hundred thousand.
+#[inline(always)]
+fn create_in_one_piece<'py>(
+    event_loop: &Bound<'py, EventLoop>,
+    coro: &Object<'py>,
+    Parking { group, index, key }: Parking<'_, 'py>,
+) -> PyResult<Bound<'py, Task>> {
+    let py = coro.py();
+    check_coroutine(coro)?;
+    let context = context::copy_current(py)?;
+    let report = Callback::Report { parent: group.as_any().into(), key };
+    create_with(py, || Task {
+        future: Future::awaited_by(event_loop, Callbacks::One(report)),
+        state: Guarded::new(TaskState {
+            coro: Some(coro.into()),
+            context: Some(context.into()),
+            waiter: Some(group.as_any().into()),
+            number: next_number(py),
+            kept_at: Some(KeptAt::of(index)),
+            standing: Standing::Parked,
+            ..TaskState::empty()
+        }),
+    })
+}
+
+fn park(task: &Bound<'_, Task>, Parking { group, index, key }: Parking<'_, '_>) {
+    let waiter = Owned::from(group.as_any());
     let replaced = task.value().state.with(task.py(), |state| {
         state.standing = Standing::Parked;
-        state.kept_at = Some(KeptAt::of(key));
-        state.waiter.replace(group)
+        state.kept_at = Some(KeptAt::of(index));
+        state.waiter.replace(waiter)
     });
     drop(replaced);
+    future::add_parent(Task::as_future(task), group.as_any(), key);
+}
+
+/// The group keeps it by another index than it was to.
+#[cold]
+pub(crate) fn move_parked(task: &Bound<'_, Task>, from: Parking<'_, '_>, to: Parking<'_, '_>) {
+    future::remove_parent(Task::as_future(task), from.group.as_any(), from.key);
+    park(task, to);
 }
 
 /// There is a slot: the loop keeps it, and makes its first step.

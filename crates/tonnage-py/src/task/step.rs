@@ -199,7 +199,14 @@ fn let_go(task: &Bound<'_, Task>, kept: Kept, on: On<'_, '_>) {
     if let (Some(at), Some(native)) = (kept.at, on.native) {
         drop(native.forget(task.py(), at));
     }
-    drop(kept.bounds);
+    if let Some(bounds) = kept.bounds {
+        drop_bounds(bounds);
+    }
+}
+
+#[cold]
+fn drop_bounds(bounds: Box<Bounds>) {
+    drop(bounds);
 }
 
 #[cold]

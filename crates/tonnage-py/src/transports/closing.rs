@@ -2,7 +2,6 @@
 
 use pyo3::exceptions::PyConnectionError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use super::StreamTransport;
 use super::stream::{Into, Sending};
@@ -38,26 +37,10 @@ impl StreamTransport {
     pub(super) fn fatal_error(transport: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
         let py = transport.py();
         let exception = error.value(py).clone().into_any();
-        let told = if transport.value().kind(py).expects(py, &error) {
-            Self::log_error(transport, &error, message)
-        } else {
-            Self::report(transport, message, error)
-        };
+        let is_expected = transport.value().kind(py).expects(py, &error);
+        let told = Self::teller(transport).send_fatal(message, error, is_expected);
         Self::force_close(transport, Some(exception))?;
         told
-    }
-
-    fn log_error(transport: &Bound<'_, Self>, error: &PyErr, message: &str) -> PyResult<()> {
-        let py = transport.py();
-        let Some(event_loop) = transport.value().event_loop(py).filter(|event_loop| event_loop.get().debug())
-        else {
-            return Ok(());
-        };
-        drop(event_loop);
-        let kwargs = PyDict::new(py);
-        kwargs.set_item("exc_info", error.value(py))?;
-        let args = ("%r: %s", transport, message);
-        names::asyncio_logger(py)?.call_method(names::debug(py), args, Some(&kwargs)).map(drop)
     }
 
     /// Ends the connection at once; what was not taken yet is lost.
@@ -92,7 +75,7 @@ impl StreamTransport {
         }
         let exception = exception.unwrap_or_else(|| py.None().into_bound(py));
         let callback = transport.getattr(names::_call_connection_lost(py))?;
-        Self::call_soon(transport, &callback, &[exception])
+        Self::call_soon(transport, &callback, &[&exception])
     }
 
     /// The last callback: tells the protocol, closes the descriptor, and lets go of everything.

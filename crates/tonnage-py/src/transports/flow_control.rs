@@ -8,6 +8,7 @@ use pyo3::types::PyString;
 
 use super::StreamTransport;
 use super::stream::{Sending, State};
+use super::telling::Report;
 use crate::cpython::{Native, Object};
 use crate::{errors, names};
 
@@ -25,7 +26,7 @@ impl FlowControl {
 
     /// Must the protocol be paused, with so many bytes unsent? Remembers that it is.
     #[must_use]
-    fn pauses_at(&mut self, unsent: usize) -> bool {
+    pub(super) fn pauses_at(&mut self, unsent: usize) -> bool {
         if self.paused || i64::try_from(unsent).is_ok_and(|unsent| unsent <= self.high) {
             return false;
         }
@@ -35,7 +36,7 @@ impl FlowControl {
 
     /// May the protocol go on, with so many bytes unsent? Remembers that it does.
     #[must_use]
-    fn resumes_at(&mut self, unsent: usize) -> bool {
+    pub(super) fn resumes_at(&mut self, unsent: usize) -> bool {
         if !self.paused || i64::try_from(unsent).is_ok_and(|unsent| unsent > self.low) {
             return false;
         }
@@ -45,7 +46,7 @@ impl FlowControl {
 }
 
 /// asyncio's: CPython, Lib/asyncio/transports.py, _FlowControlMixin.
-const HIGH_DEFAULT: i64 = 64 * 1024;
+pub(super) const HIGH_DEFAULT: i64 = 64 * 1024;
 
 impl State {
     /// Bytes that the socket or the pipe did not take.
@@ -62,13 +63,7 @@ impl StreamTransport {
         low: Option<Object<'_>>,
     ) -> PyResult<()> {
         let py = transport.py();
-        let high = high.as_ref().map(bytes).transpose()?;
-        let low = low.as_ref().map(bytes).transpose()?;
-        let high = high.unwrap_or_else(|| low.map_or(HIGH_DEFAULT, |low| low.saturating_mul(4)));
-        let low = low.unwrap_or(high.div_euclid(4));
-        if !(high >= low && low >= 0) {
-            return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));
-        }
+        let (high, low) = limits(high, low, HIGH_DEFAULT)?;
         transport.value().state.with(py, |state| {
             state.outgoing.flow.high = high;
             state.outgoing.flow.low = low;
@@ -86,7 +81,7 @@ impl StreamTransport {
         if !pauses {
             return Ok(());
         }
-        Self::tell_writers(transport, names::pause_writing(py), "protocol.pause_writing() failed")
+        pause_protocol(Self::teller(transport))
     }
 
     /// Calls `resume_writing` if enough was sent.
@@ -100,17 +95,46 @@ impl StreamTransport {
         if !resumes {
             return Ok(());
         }
-        Self::tell_writers(transport, names::resume_writing(py), "protocol.resume_writing() failed")
+        resume_protocol(Self::teller(transport))
     }
+}
 
-    fn tell_writers(transport: &Bound<'_, Self>, method: &Bound<'_, PyString>, failed: &str) -> PyResult<()> {
-        let py = transport.py();
-        match transport.value().protocol(py).call_method0(method) {
-            Ok(_) => Ok(()),
-            Err(error) if errors::is_exit(py, &error) => Err(error),
-            Err(error) => Self::report(transport, failed, error),
-        }
+/// `protocol.pause_writing()`; errors go to the exception handler.
+#[cold]
+pub(super) fn pause_protocol(teller: Report<'_, '_>) -> PyResult<()> {
+    let method = names::pause_writing(teller.transport.py());
+    tell_writers(teller, method, "protocol.pause_writing() failed")
+}
+
+/// `protocol.resume_writing()`; errors go to the exception handler.
+#[cold]
+pub(super) fn resume_protocol(teller: Report<'_, '_>) -> PyResult<()> {
+    let method = names::resume_writing(teller.transport.py());
+    tell_writers(teller, method, "protocol.resume_writing() failed")
+}
+
+fn tell_writers(teller: Report<'_, '_>, method: &Bound<'_, PyString>, failed: &str) -> PyResult<()> {
+    match teller.protocol.call_method0(method) {
+        Ok(_) => Ok(()),
+        Err(error) if errors::is_exit(method.py(), &error) => Err(error),
+        Err(error) => teller.send(failed, error),
     }
+}
+
+/// The limits, high and low, as `set_write_buffer_limits(high, low)` was given them.
+pub(super) fn limits(
+    high: Option<Object<'_>>,
+    low: Option<Object<'_>>,
+    high_default: i64,
+) -> PyResult<(i64, i64)> {
+    let high = high.as_ref().map(bytes).transpose()?;
+    let low = low.as_ref().map(bytes).transpose()?;
+    let high = high.unwrap_or_else(|| low.map_or(high_default, |low| low.saturating_mul(4)));
+    let low = low.unwrap_or(high.div_euclid(4));
+    if !(high >= low && low >= 0) {
+        return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));
+    }
+    Ok((high, low))
 }
 
 /// A number of bytes; asyncio takes fractions too.

@@ -1,12 +1,14 @@
 //! Transports: how bytes get from a socket or a pipe to a protocol, and back.
 //!
 //! The meaning is that of CPython 3.15, Lib/asyncio/selector_events.py and unix_events.py, on every
-//! version. One thing differs, and shows only in the number of system calls: what is written during a turn of the loop
-//! leaves at the end of that turn, in one piece.
+//! version. One thing differs, and shows only in the number of system calls: what is written to a stream
+//! during a turn of the loop leaves at the end of that turn, in one piece.
 
 mod accepted;
+mod any_kind;
 mod attributes;
 mod closing;
+mod datagram;
 mod file_waiter;
 mod flow_control;
 mod methods;
@@ -16,9 +18,14 @@ mod reading;
 mod socket;
 mod source;
 mod stream;
+mod telling;
+mod tls;
 mod writing;
 
 pub(crate) use accepted::{AcceptedSocket, accept, is_waiting};
+pub(crate) use any_kind::AnyTransport;
+pub(crate) use datagram::DatagramTransport;
 pub(crate) use pipe::{ReadPipeTransport, WritePipeTransport};
 pub(crate) use socket::SocketTransport;
 pub(crate) use stream::StreamTransport;
+pub(crate) use tls::{TLSProtocol, TLSTransport};

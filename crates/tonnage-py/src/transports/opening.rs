@@ -64,7 +64,7 @@ pub(super) fn open(transport: &Bound<'_, StreamTransport>, opening: Opening<'_>)
         server.call_method1(names::_attach(py), (transport,))?;
     }
     let made = protocol.getattr(names::connection_made(py))?;
-    StreamTransport::call_soon(transport, &made, &[transport.as_any().clone()])
+    StreamTransport::call_soon(transport, &made, &[transport.as_any()])
 }
 
 /// After `connection_made`: watches for what comes in.
@@ -85,5 +85,5 @@ pub(super) fn wake_soon(transport: &Bound<'_, StreamTransport>, waiter: Option<O
     let Some(waiter) = waiter else { return Ok(()) };
     let py = transport.py();
     let none = py.None().into_bound(py);
-    StreamTransport::call_soon(transport, names::set_result_unless_cancelled(py)?, &[waiter, none])
+    StreamTransport::call_soon(transport, names::set_result_unless_cancelled(py)?, &[&waiter, &none])
 }

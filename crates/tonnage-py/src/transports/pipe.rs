@@ -15,7 +15,7 @@ use super::source::{Kind, Source};
 use super::stream::StreamTransport;
 use super::{attributes, methods};
 use crate::cpython::native_class::upcast;
-use crate::cpython::{Args, NativeClass, Object, Parameters, Slots, Visit, context};
+use crate::cpython::{Args, Native, NativeClass, Object, Parameters, Slots, Visit, context};
 use crate::event_loop::EventLoop;
 use crate::{errors, names};
 
@@ -29,30 +29,6 @@ pub(crate) struct WritePipeTransport {
     pub(crate) stream: StreamTransport,
 }
 
-/// Takes the pipe over, and returns what it is.
-fn open<'py>(
-    transport: &Bound<'py, StreamTransport>,
-    [event_loop, pipe, protocol, extra]: [Option<Object<'py>>; 4],
-    (kind, refused): (Kind, &'static str),
-) -> PyResult<PipeKind> {
-    let py = transport.py();
-    let [Some(event_loop), Some(pipe)] = [event_loop, pipe] else {
-        return Err(PyTypeError::new_err("a pipe transport needs a loop and a pipe"));
-    };
-    let event_loop = event_loop.cast_into::<EventLoop>()?;
-    let extra = opening::extra_or_empty(py, extra)?;
-    extra.set_item(names::pipe(py), &pipe)?;
-    let fd = pipe.call_method0(names::fileno(py))?.extract()?;
-    let pipe_kind = pipe::kind(fd).map_err(errors::os_error)?;
-    let pipe_kind = pipe_kind.ok_or_else(|| PyValueError::new_err(refused))?;
-    pipe::set_nonblocking(fd).map_err(errors::os_error)?;
-    let source = Source { kind, owner: Some(pipe.into()), fd };
-    let protocol = protocol.unwrap_or_else(|| py.None().into_bound(py));
-    let context = context::copy_current(py)?;
-    opening::open(transport, Opening { event_loop, source, protocol, extra, server: None, context })?;
-    Ok(pipe_kind)
-}
-
 const fn parameters(function: &'static str) -> Parameters<5> {
     Parameters {
         function,
@@ -64,27 +40,50 @@ const fn parameters(function: &'static str) -> Parameters<5> {
 
 fn init_reader(transport: &Bound<'_, ReadPipeTransport>, args: Args<'_, '_>) -> PyResult<()> {
     const PARAMETERS: Parameters<5> = parameters("ReadPipeTransport");
-    let given = args.parse(&PARAMETERS)?.map(|value| value.filter(|value| !value.is_none()));
-    let [event_loop, pipe, protocol, waiter, extra] = given;
     let transport = upcast(transport);
-    let refused = "Pipe transport is for pipes/sockets only.";
-    open(transport, [event_loop, pipe, protocol, extra], (Kind::ReadPipe, refused))?;
+    let (_, waiter) = open(transport, args.parse(&PARAMETERS)?)?;
     opening::start_soon(transport)?;
     opening::wake_soon(transport, waiter)
 }
 
 fn init_writer(transport: &Bound<'_, WritePipeTransport>, args: Args<'_, '_>) -> PyResult<()> {
     const PARAMETERS: Parameters<5> = parameters("WritePipeTransport");
-    let given = args.parse(&PARAMETERS)?.map(|value| value.filter(|value| !value.is_none()));
-    let [event_loop, pipe, protocol, waiter, extra] = given;
     let transport = upcast(transport);
-    let refused = "Pipe transport is only for pipes, sockets and character devices";
-    let kind = open(transport, [event_loop, pipe, protocol, extra], (Kind::WritePipe, refused))?;
-    // A terminal's input is not ours to look at.
+    let (kind, waiter) = open(transport, args.parse(&PARAMETERS)?)?;
+    // That a pipe is readable means that its reader is gone. A terminal's input is not ours to look at.
     if kind != PipeKind::CharacterDevice {
         opening::start_soon(transport)?;
     }
     opening::wake_soon(transport, waiter)
+}
+
+/// Takes the pipe over. Returns what it is, and who waits for the transport.
+fn open<'py>(
+    transport: &Bound<'py, StreamTransport>,
+    given: [Option<Object<'py>>; 5],
+) -> PyResult<(PipeKind, Option<Object<'py>>)> {
+    let py = transport.py();
+    let given = given.map(|value| value.filter(|value| !value.is_none()));
+    let [Some(event_loop), Some(pipe), protocol, waiter, extra] = given else {
+        return Err(PyTypeError::new_err("a pipe transport needs a loop and a pipe"));
+    };
+    let event_loop = event_loop.cast_into::<EventLoop>()?;
+    let extra = opening::extra_or_empty(py, extra)?;
+    extra.set_item(names::pipe(py), &pipe)?;
+    let fd = pipe.call_method0(names::fileno(py))?.extract()?;
+    let kind = transport.value().kind(py);
+    let Some(pipe_kind) = pipe::kind(fd).map_err(errors::os_error)? else {
+        return Err(PyValueError::new_err(match kind {
+            Kind::WritePipe => "Pipe transport is only for pipes, sockets and character devices",
+            Kind::ReadPipe | Kind::Socket => "Pipe transport is for pipes/sockets only.",
+        }));
+    };
+    pipe::set_nonblocking(fd).map_err(errors::os_error)?;
+    let source = Source { kind, owner: Some(pipe.into()), fd };
+    let protocol = protocol.unwrap_or_else(|| py.None().into_bound(py));
+    let context = context::copy_current(py)?;
+    opening::open(transport, Opening { event_loop, source, protocol, extra, server: None, context })?;
+    Ok((pipe_kind, waiter))
 }
 
 impl NativeClass for ReadPipeTransport {

@@ -11,11 +11,11 @@ use pyo3::exceptions::{PyBrokenPipeError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::StreamTransport;
 use super::source::{Descriptor, Kind};
 use super::stream::Into;
+use super::{StreamTransport, TLSProtocol};
 use crate::cpython::buffer::{Lent, filled};
-use crate::cpython::{Native, Object, Owned};
+use crate::cpython::{Native, Object};
 use crate::event_loop::Direction;
 use crate::{errors, names};
 
@@ -46,7 +46,7 @@ fn receive(py: Python<'_>, from: Descriptor, into: Into) -> PyResult<io::Result<
     }))
 }
 
-fn is_not_ready(error: &io::Error) -> bool {
+pub(super) fn is_not_ready(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
@@ -93,8 +93,13 @@ impl StreamTransport {
         if into != next {
             transport.value().state.with(py, |state| state.reading.into = next);
         }
-        match transport.value().protocol(py).call_method1(names::data_received(py), (data,)) {
-            Ok(_) => Ok(()),
+        let protocol = transport.value().protocol(py);
+        let received = match TLSProtocol::of(&protocol) {
+            Some(tls) => TLSProtocol::received(tls, data.as_any()),
+            None => protocol.call_method1(names::data_received(py), (data,)).map(drop),
+        };
+        match received {
+            Ok(()) => Ok(()),
             Err(error) => {
                 Self::protocol_failed(transport, error, "Fatal error: protocol.data_received() call failed.")
             }
@@ -208,11 +213,13 @@ impl StreamTransport {
         });
         let Some(fd) = starts else { return Ok(()) };
         let event_loop = transport.value().open_loop(py)?;
-        match event_loop.get().watch_transport(py, fd, Direction::Read, Owned::from(transport)) {
+        match event_loop.get().watch_transport(py, fd, Direction::Read, transport.into()) {
             Ok(()) => {
                 transport.value().state.with(py, |state| state.reading.watched = true);
                 Ok(())
             }
+            // A pipe to write into is watched only for the end of its reader, which a write is told as well.
+            Err(_) if transport.value().kind(py) == Kind::WritePipe => Ok(()),
             // Nothing would ever arrive.
             Err(error) => Self::read_failed(transport, error),
         }
@@ -260,7 +267,9 @@ impl StreamTransport {
 
     pub(super) fn set_protocol(transport: &Bound<'_, Self>, protocol: &Object<'_>) -> PyResult<()> {
         let py = transport.py();
-        let lends = protocol.is_instance(names::buffered_protocol(py)?)?;
+        // TLS of ours takes bytes as they are.
+        let lends =
+            TLSProtocol::of(protocol).is_none() && protocol.is_instance(names::buffered_protocol(py)?)?;
         let protocol = protocol.clone().into();
         let old = transport.value().state.with(py, |state| {
             state.reading.into = match state.source.kind {

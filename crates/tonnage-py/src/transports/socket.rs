@@ -52,7 +52,7 @@ fn init(transport: &Bound<'_, SocketTransport>, args: Args<'_, '_>) -> PyResult<
 }
 
 /// What `get_extra_info` tells; returns the descriptor.
-fn fill_extra(extra: &Bound<'_, PyDict>, sock: &Object<'_>) -> PyResult<Fd> {
+pub(super) fn fill_extra(extra: &Bound<'_, PyDict>, sock: &Object<'_>) -> PyResult<Fd> {
     let py = extra.py();
     extra.set_item(names::socket(py), names::transport_socket(py)?.call1((sock,))?)?;
     extra.set_item(names::sockname(py), name_of(sock, names::getsockname(py))?)?;

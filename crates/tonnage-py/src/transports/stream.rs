@@ -8,7 +8,7 @@
 
 use std::ffi::CStr;
 
-use pyo3::exceptions::{PyResourceWarning, PyRuntimeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyDict, PyString};
@@ -16,6 +16,7 @@ use tonnage_core::write_queue::WriteQueue;
 
 use super::flow_control::FlowControl;
 use super::source::{Kind, Source};
+use super::telling::{self, Report};
 use super::{attributes, methods};
 use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, context};
 use crate::event_loop::EventLoop;
@@ -92,6 +93,22 @@ pub(super) struct Ending {
     pub(super) late_writes: u32,
 }
 
+impl Ending {
+    pub(super) const fn new() -> Self {
+        Self { closing: false, lost: false, late_writes: 0 }
+    }
+
+    /// Counts a write that comes too late; is it one of those that are logged?
+    #[must_use]
+    pub(super) fn note_late_write(&mut self) -> bool {
+        self.late_writes = self.late_writes.saturating_add(1);
+        self.late_writes >= LATE_WRITES_MAX
+    }
+}
+
+/// asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
+const LATE_WRITES_MAX: u32 = 5;
+
 impl State {
     const fn empty(kind: Kind) -> Self {
         Self {
@@ -110,7 +127,7 @@ impl State {
                 eof: false,
                 empty_waiter: None,
             },
-            ending: Ending { closing: false, lost: false, late_writes: 0 },
+            ending: Ending::new(),
         }
     }
 
@@ -197,7 +214,7 @@ impl StreamTransport {
     pub(super) fn call_soon(
         transport: &Bound<'_, Self>,
         callback: &Object<'_>,
-        args: &[Object<'_>],
+        args: &[&Object<'_>],
     ) -> PyResult<()> {
         let py = transport.py();
         let (event_loop, in_context) = transport.value().state.with(py, |state| {
@@ -205,7 +222,7 @@ impl StreamTransport {
             (event_loop, state.context.as_ref().map(|in_context| in_context.get_bound(py)))
         });
         let Some(event_loop) = event_loop else { return Ok(()) };
-        EventLoop::call_soon(&event_loop, callback, args, in_context)
+        telling::call_soon(&event_loop, in_context.as_ref(), callback, args)
     }
 
     /// Runs `work` as a callback of the loop would run: in the transport's context, and with errors told
@@ -232,17 +249,14 @@ impl StreamTransport {
     /// Tells the loop's exception handler.
     #[cold]
     pub(super) fn report(transport: &Bound<'_, Self>, message: &str, error: PyErr) -> PyResult<()> {
+        Self::teller(transport).send(message, error)
+    }
+
+    /// Whom errors are told to.
+    pub(super) fn teller<'a, 'py>(transport: &'a Bound<'py, Self>) -> Report<'a, 'py> {
         let py = transport.py();
-        let Some(event_loop) = transport.value().event_loop(py) else {
-            error.write_unraisable(py, Some(transport));
-            return Ok(());
-        };
-        let details = PyDict::new(py);
-        details.set_item("message", message)?;
-        details.set_item("exception", error.into_value(py))?;
-        details.set_item("transport", transport)?;
-        details.set_item("protocol", transport.value().protocol(py))?;
-        event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
+        let event_loop = transport.value().event_loop(py);
+        Report { transport: transport.as_any(), event_loop, protocol: transport.value().protocol(py) }
     }
 
     /// In debug mode: `logger.debug(format, transport)`, or another level.
@@ -252,11 +266,7 @@ impl StreamTransport {
         level: &Bound<'_, PyString>,
         format: &str,
     ) -> PyResult<()> {
-        let py = transport.py();
-        if !transport.value().open_loop(py)?.get().debug() {
-            return Ok(());
-        }
-        names::asyncio_logger(py)?.call_method1(level, (format, transport)).map(drop)
+        telling::log(transport.as_any(), &transport.value().open_loop(transport.py())?, level, format)
     }
 }
 
@@ -268,7 +278,7 @@ fn finalize(transport: &Bound<'_, StreamTransport>) {
         .state
         .with(py, |state| state.source.owner.as_ref().map(|owner| owner.get_bound(py)));
     let Some(owner) = owner else { return };
-    let warned = warn_unclosed(transport);
+    let warned = telling::warn_unclosed(transport.as_any());
     let closed = owner.call_method0(names::close(py)).map(drop);
     let gone = transport.value().state.with(py, |state| (state.source.owner.take(), state.server.take()));
     let (owner, server) = gone;
@@ -282,13 +292,4 @@ fn finalize(transport: &Bound<'_, StreamTransport>) {
             error.write_unraisable(py, Some(transport));
         }
     }
-}
-
-fn warn_unclosed(transport: &Bound<'_, StreamTransport>) -> PyResult<()> {
-    let py = transport.py();
-    let text = format!("unclosed transport {}", transport.repr()?);
-    let kwargs = PyDict::new(py);
-    kwargs.set_item("source", transport)?;
-    let category = py.get_type::<PyResourceWarning>();
-    names::warn(py)?.call((text, category), Some(&kwargs)).map(drop)
 }

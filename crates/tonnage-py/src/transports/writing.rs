@@ -15,10 +15,10 @@ use tonnage_core::write_queue::WriteQueue;
 use super::file_waiter::wake;
 use super::source::{Descriptor, Kind};
 use super::stream::Sending;
-use super::{AcceptedSocket, StreamTransport};
+use super::{AcceptedSocket, StreamTransport, TLSProtocol, telling};
 use crate::cpython::buffer::snapshot;
 use crate::cpython::{Native, Object, Owned};
-use crate::event_loop::Direction;
+use crate::event_loop::{Direction, EventLoop};
 use crate::{errors, names};
 
 /// So much waits for the end of the turn, and not more: asyncio's high-water mark, and about what a
@@ -27,9 +27,6 @@ const HELD_MAX: usize = 64 * 1024;
 
 /// Until a write that the kernel had no memory for is tried again: a few packets' time, and no busy loop.
 const SEND_AGAIN_S: f64 = 0.02;
-
-/// asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
-const LATE_WRITES_MAX: u32 = 5;
 
 /// What came of an attempt to send all that is queued.
 enum Sent {
@@ -111,13 +108,10 @@ impl StreamTransport {
         let (late, kind) = transport.value().state.with(py, |state| {
             let ending = &mut state.ending;
             let is_late = ending.lost || (ending.closing && state.source.kind == Kind::WritePipe);
-            if is_late {
-                ending.late_writes = ending.late_writes.saturating_add(1);
-            }
-            (is_late.then_some(ending.late_writes), state.source.kind)
+            (is_late.then(|| ending.note_late_write()), state.source.kind)
         });
-        if late.is_some_and(|late| late >= LATE_WRITES_MAX) {
-            names::asyncio_logger(py)?.call_method1(names::warning(py), (kind.wrote_late(),))?;
+        if late == Some(true) {
+            telling::warn(py, kind.wrote_late())?;
         }
         Ok(late.is_none())
     }
@@ -137,10 +131,41 @@ impl StreamTransport {
             return Self::send(transport);
         }
         if sending == Sending::Idle {
-            transport.value().state.with(py, |state| state.outgoing.sending = Sending::AtEndOfTurn);
-            event_loop.get().flush_later(py, Owned::from(transport));
+            Self::hold(transport, &event_loop);
         }
         Ok(())
+    }
+
+    /// Sends when the turn ends.
+    fn hold(transport: &Bound<'_, Self>, event_loop: &Bound<'_, EventLoop>) {
+        let py = transport.py();
+        transport.value().state.with(py, |state| state.outgoing.sending = Sending::AtEndOfTurn);
+        event_loop.get().flush_later(py, Owned::from(transport));
+    }
+
+    /// TLS has something to send: will it be asked for that when the turn ends?
+    pub(super) fn asks_at_end_of_turn(transport: &Bound<'_, Self>) -> bool {
+        let py = transport.py();
+        let sending =
+            transport.value().state.with(py, |state| (!state.ending.lost).then_some(state.outgoing.sending));
+        match (sending, transport.value().event_loop(py)) {
+            (Some(Sending::AtEndOfTurn), _) => true,
+            (Some(Sending::Idle), Some(event_loop)) if event_loop.get().is_own_thread() => {
+                Self::hold(transport, &event_loop);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// TLS that waits for the end of the turn, if that is what the transport waits for.
+    fn waiting_tls<'py>(transport: &Bound<'py, Self>) -> Option<Bound<'py, TLSProtocol>> {
+        let py = transport.py();
+        let protocol = transport.value().state.with(py, |state| {
+            let protocol = state.protocol.as_ref().filter(|_| state.outgoing.sending == Sending::AtEndOfTurn);
+            protocol.map(|protocol| protocol.get_bound(py))
+        });
+        protocol.and_then(|protocol| TLSProtocol::of(&protocol).cloned())
     }
 
     /// The turn in which it was written to is over. Only what must leave the loop comes back as an error.
@@ -183,6 +208,9 @@ impl StreamTransport {
 
     fn try_send(transport: &Bound<'_, Self>) -> PyResult<Sent> {
         let py = transport.py();
+        if let Some(tls) = Self::waiting_tls(transport) {
+            TLSProtocol::hand_over(&tls)?;
+        }
         let state = &transport.value().state;
         let into = transport.value().descriptor(py)?;
         let sent = state.with(py, |state| send_queue(into, &mut state.outgoing.queue));
@@ -205,6 +233,9 @@ impl StreamTransport {
     /// In a forked child: drops what only waits for the end of the turn, because the parent sends it.
     pub(crate) fn forget_held(transport: &Bound<'_, Self>) {
         let py = transport.py();
+        if let Some(tls) = Self::waiting_tls(transport) {
+            TLSProtocol::forget_backlog(&tls);
+        }
         let held = transport.value().state.with(py, |state| {
             let is_held = state.outgoing.sending == Sending::AtEndOfTurn;
             is_held.then(|| {
@@ -250,7 +281,7 @@ impl StreamTransport {
             Self::resume_writers(transport)?;
         } else {
             let event_loop = transport.value().open_loop(py)?;
-            let watched = event_loop.get().watch_transport(py, fd, Direction::Write, Owned::from(transport));
+            let watched = event_loop.get().watch_transport(py, fd, Direction::Write, transport.into());
             if let Err(error) = watched {
                 // Nothing would ever leave.
                 return Self::write_failed(transport, error);

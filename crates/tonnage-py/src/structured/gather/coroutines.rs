@@ -19,7 +19,7 @@ pub(super) fn gather<'py>(
     mut gathering: Gathering,
 ) -> PyResult<Bound<'py, GatheringFuture>> {
     let py = event_loop.py();
-    let deadline = deadline::of_creator(event_loop.as_any())?;
+    let deadline = deadline::of_creator_on(event_loop)?;
     gathering.unfinished = coros.len();
     gathering.children.reserve(coros.len());
     let outer = GatheringFuture::create(event_loop.as_any(), gathering)?;

@@ -405,6 +405,10 @@ impl NativeClass for GatheringFuture {
         self.future.needs_finalizer(py)
     }
 
+    fn may_be_finalized(&self, py: Python<'_>) -> bool {
+        self.future.may_be_finalized(py)
+    }
+
     fn slots(slots: &mut Slots<Self>) {
         slots.with_args(c"cancel", c"Cancel all children that are not done.", |outer, args| {
             let [message] = args.parse(&future::CANCEL)?;

@@ -171,6 +171,12 @@ impl Bounded {
         }
     }
 
+    /// May the first of the line begin?
+    #[inline]
+    fn may_admit(&self) -> bool {
+        self.permits.is_some() || (!self.line.is_empty() && self.slots.is_any_free())
+    }
+
     /// The first of the line, if there is a slot, which is its own then.
     pub(super) fn next(&mut self) -> Option<Waiting> {
         if self.line.is_empty() || !self.slots.take() {
@@ -293,7 +299,13 @@ impl State {
 }
 
 /// Gives free slots to the first of the line.
+#[inline]
 pub(super) fn admit(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
+    let may_admit = |state: &mut State| state.bounded.as_ref().is_some_and(|bounded| bounded.may_admit());
+    if group.value().state.with(group.py(), may_admit) { admit_first(group) } else { Ok(()) }
+}
+
+fn admit_first(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
     enum First<'py> {
         Slot(Waiting, Option<Object<'py>>),
         AskLimiters,

@@ -45,23 +45,29 @@ pub(super) fn create_child<'py>(
     coro: &Object<'py>,
     options: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Object<'py>> {
-    let (event_loop, next) = place_for(group, coro)?;
-    match ask(group) {
-        None => make_child(group, &event_loop, (coro, options), next).map(|(task, _)| task),
-        Some(Answer::Slot) => start_child(group, &event_loop, (coro, options)).or_else(|error| {
+    let place = place_for(group, coro)?;
+    if place.is_bounded {
+        return bounded_child(group, &place.event_loop, (coro, options));
+    }
+    make_child(group, &place.event_loop, (coro, options), place.next).map(|(task, _)| task)
+}
+
+/// A child of a group with a limit.
+#[inline(never)]
+fn bounded_child<'py>(
+    group: &Bound<'py, TaskGroup>,
+    event_loop: &Object<'py>,
+    what: (&Object<'py>, Option<&Bound<'py, PyDict>>),
+) -> PyResult<Object<'py>> {
+    match group.value().state.with(group.py(), |state| state.slots().ask()) {
+        Answer::Slot => start_child(group, event_loop, what).or_else(|error| {
             bounded::slot_unused(group)?;
             Err(error)
         }),
-        Some(Answer::Try) => try_child(group, &event_loop, (coro, options)),
-        Some(Answer::Line) => park::park(group, &event_loop, (coro, options)),
-        Some(Answer::Full { running, waiting }) => Err(overloaded(group, coro, (running, waiting))?),
+        Answer::Try => try_child(group, event_loop, what),
+        Answer::Line => park::park(group, event_loop, what),
+        Answer::Full { running, waiting } => Err(overloaded(group, what.0, (running, waiting))?),
     }
-}
-
-/// Nothing, if the group has no limit.
-#[inline]
-fn ask(group: &Bound<'_, TaskGroup>) -> Option<Answer> {
-    group.value().state.with(group.py(), |state| state.bounded.as_mut().map(|bounded| bounded.ask()))
 }
 
 /// A child of a group whose limiters are to be asked, and which nobody is before.
@@ -99,7 +105,7 @@ pub(super) fn start_child<'py>(
 }
 
 /// A task of the loop, which is a child under the index that comes with it: most likely the `expected` one.
-#[inline]
+#[inline(always)]
 fn make_child<'py>(
     group: &Bound<'py, TaskGroup>,
     event_loop: &Object<'py>,
@@ -143,13 +149,14 @@ fn overloaded(
 }
 
 /// A task of a loop of ours, which is made as a child: the group is to know it by the `expected` index.
+#[inline(always)]
 fn create_plain_child<'py>(
     group: &Bound<'py, TaskGroup>,
     event_loop: &Bound<'py, EventLoop>,
     (coro, expected): (&Object<'py>, u32),
 ) -> PyResult<(Object<'py>, u32)> {
     let py = group.py();
-    let deadline = deadline::of_creator(event_loop.as_any())?;
+    let deadline = deadline::of_creator_on(event_loop)?;
     let key = Key { index: expected, daemon: false }.pack();
     let report = Callback::Report { parent: group.as_any().into(), key };
     let task = task::create_plain(event_loop, coro, Callbacks::One(report))?;
@@ -160,14 +167,22 @@ fn create_plain_child<'py>(
     let (index, aborting) =
         group.value().state.with(py, |state| (state.children.insert(child), state.abort != Abort::No));
     if index != expected || aborting {
-        // Making the task made the collector run, and a finalizer used the group.
-        future::remove_parent(Task::as_future(&task), group.as_any(), key);
-        watch(task.as_any(), group.as_any(), Key { index, daemon: false }.pack())?;
-        if aborting {
-            task::cancel_any(task.as_any(), None)?;
-        }
+        was_used_meanwhile(group, &task, (key, index), aborting)?;
     }
     Ok((task.into_any(), index))
+}
+
+/// Making the task made the collector run, and a finalizer used the group.
+#[cold]
+fn was_used_meanwhile<'py>(
+    group: &Bound<'py, TaskGroup>,
+    task: &Bound<'py, Task>,
+    (key, index): (u32, u32),
+    aborting: bool,
+) -> PyResult<()> {
+    future::remove_parent(Task::as_future(task), group.as_any(), key);
+    watch(task.as_any(), group.as_any(), Key { index, daemon: false }.pack())?;
+    if aborting { task::cancel_any(task.as_any(), None).map(drop) } else { Ok(()) }
 }
 
 /// The loop of the group, if it takes children; else `coro` is closed.
@@ -175,24 +190,34 @@ pub(super) fn event_loop_for<'py>(
     group: &Bound<'py, TaskGroup>,
     coro: &Object<'py>,
 ) -> PyResult<Object<'py>> {
-    place_for(group, coro).map(|(event_loop, _)| event_loop)
+    place_for(group, coro).map(|place| place.event_loop)
 }
 
-/// As `event_loop_for`, and the index of the next child.
-#[inline]
-fn place_for<'py>(group: &Bound<'py, TaskGroup>, coro: &Object<'py>) -> PyResult<(Object<'py>, u32)> {
+/// Where the next child of a group is made.
+struct Place<'py> {
+    event_loop: Object<'py>,
+    /// Its index.
+    next: u32,
+    /// Has the group a limit?
+    is_bounded: bool,
+}
+
+/// As `event_loop_for`, and what else is to be known of the group.
+#[inline(always)]
+fn place_for<'py>(group: &Bound<'py, TaskGroup>, coro: &Object<'py>) -> PyResult<Place<'py>> {
     let py = group.py();
-    let open = group.value().state.with(py, |state| {
+    let place = group.value().state.with(py, |state| {
         let is_open = match state.phase {
             Phase::Entered => true,
             Phase::Exiting => state.members() > 0,
             Phase::Created | Phase::CancelledEarly | Phase::Clearing | Phase::Left => false,
         };
         let event_loop = state.event_loop.as_ref().filter(|_| is_open && state.abort == Abort::No)?;
-        Some((event_loop.get_bound(py), state.children.next_key()))
+        let (next, is_bounded) = (state.children.next_key(), state.bounded.is_some());
+        Some(Place { event_loop: event_loop.get_bound(py), next, is_bounded })
     });
-    match open {
-        Some(open) => Ok(open),
+    match place {
+        Some(place) => Ok(place),
         None => Err(refuse(group, coro)?),
     }
 }

@@ -8,6 +8,7 @@ use crate::cpython::{Mark, Native, Object, compat};
 use crate::future::{self, Future, Outcome};
 use crate::limits::Loans;
 use crate::task::Task;
+use crate::waiter::Waiter;
 use crate::{errors, names};
 
 /// Tells the group that the child with this key is done.
@@ -37,6 +38,33 @@ pub(crate) fn child_done(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<
 /// As `child_done`, of a task of ours that has not failed.
 #[inline]
 pub(crate) fn child_ended(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<'_>) -> PyResult<()> {
+    let py = group.py();
+    let (index, daemon) = (Key::unpack(key).index, Key::unpack(key).daemon);
+    // Of most groups by far: nobody waits for anything but the end of all children.
+    let left = group.value().state.with(py, |state| {
+        if daemon || state.bounded.is_some() || !state.starting.is_empty() {
+            return None;
+        }
+        let gone = state.children.remove(index);
+        let waiter = if gone.is_some() && state.is_quiet() { state.waiter.take() } else { None };
+        Some((gone, waiter))
+    });
+    let Some((gone, waiter)) = left else { return leave(group, key, child) };
+    drop(gone);
+    match waiter {
+        None => Ok(()),
+        Some(waiter) => wake_parent(&waiter, py),
+    }
+}
+
+#[inline(never)]
+fn wake_parent(waiter: &Waiter, py: Python<'_>) -> PyResult<()> {
+    waiter.wake(&py.None().into_bound(py)).map(drop)
+}
+
+/// As `child_ended`, of any child.
+#[inline(never)]
+fn leave(group: &Bound<'_, TaskGroup>, key: u32, child: &Object<'_>) -> PyResult<()> {
     let Some(left) = let_go(group, key)? else { return Ok(()) };
     let told = left.starting.map_or(Ok(()), |starting| starting.wake(group.py()));
     match left.of_bounded {
@@ -78,7 +106,7 @@ fn let_go(group: &Bound<'_, TaskGroup>, key: u32) -> PyResult<Option<Left>> {
     }
     drop((gone, left_line));
     if let Some(waiter) = waiter {
-        waiter.wake(&py.None().into_bound(py))?;
+        wake_parent(&waiter, py)?;
     }
     Ok(Some(left))
 }

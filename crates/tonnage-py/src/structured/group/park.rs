@@ -10,11 +10,11 @@ use super::postponed::Postponed;
 use super::{Abort, Key, TaskGroup};
 use crate::cpython::{Native, Object, Owned};
 use crate::event_loop::EventLoop;
+use crate::names;
 use crate::structured::deadline;
 use crate::structured::ensure_future::{spawn_child, spawn_child_with};
-use crate::task::{self, Standing, Task, TaskOptions};
+use crate::task::{self, Parking, Standing, Task, TaskOptions};
 use crate::waiter::Waiter;
-use crate::{future, names};
 
 /// A child in the line.
 pub(super) fn park<'py>(
@@ -28,7 +28,9 @@ pub(super) fn park<'py>(
     let py = group.py();
     let options = options.map(read).transpose()?;
     let deadline = deadline::of_creator(event_loop)?;
-    let task = task::create_parked(event_loop, coro, options)?;
+    let parking = |index| Parking { group, index, key: Key { index, daemon: false }.pack() };
+    let expected = group.value().state.with(py, |state| state.children.next_key());
+    let task = task::create_parked(event_loop, coro, options, parking(expected))?;
     if let Some(deadline) = deadline {
         task.value().inherit(py, deadline);
     }
@@ -38,8 +40,10 @@ pub(super) fn park<'py>(
         state.slots().stand(index, Waiting::Parked(index));
         (index, state.abort != Abort::No)
     });
-    task::park(&task, group, index);
-    future::add_parent(Task::as_future(&task), group.as_any(), Key { index, daemon: false }.pack());
+    if index != expected {
+        // Making the task made the collector run, and a finalizer used the group.
+        task::move_parked(&task, parking(expected), parking(index));
+    }
     settle(group, task.as_any(), aborting)?;
     Ok(task.into_any())
 }

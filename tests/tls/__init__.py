@@ -1,0 +1,1 @@
+"""TLS: the same tests on asyncio's own implementation and on ours."""
