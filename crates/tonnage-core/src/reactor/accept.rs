@@ -105,7 +105,7 @@ mod tests {
         set_nodelay(accepted.as_raw_fd()).expect("TCP");
         let accepted = TcpStream::from(accepted);
         assert!(accepted.nodelay().expect("TCP"));
-        let error = std::io::Read::read(&mut &accepted, &mut [0]).expect_err("nothing was sent");
+        let error = io::Read::read(&mut &accepted, &mut [0]).expect_err("nothing was sent");
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 
