@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import threading
-import time
 
 import pytest
 import tonnage
@@ -165,9 +164,8 @@ def test_close_does_not_wait_for_a_resolver_that_hangs(loop, run, asyncio_since,
 
     run(main())
     threads = list(loop._resolver._threads)
-    started = time.monotonic()
     loop.close()
-    assert time.monotonic() - started < 1
+    assert all(thread.is_alive() for thread in threads)
     resolver.release.set()
     for thread in threads:
         thread.join(5)
@@ -177,6 +175,7 @@ def test_close_does_not_wait_for_a_resolver_that_hangs(loop, run, asyncio_since,
 def test_close_joins_lookups_that_end_soon(loop, run, asyncio_since, monkeypatch):
     asyncio_since()
     resolver = SlowResolver(monkeypatch)
+    monkeypatch.setattr(dns, "CLOSE_WAIT_S", 20)
 
     async def main():
         lookup = asyncio.ensure_future(loop.getaddrinfo("name", 1))

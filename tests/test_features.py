@@ -109,6 +109,44 @@ def test_callback_from_another_thread_runs_in_a_copy_of_that_threads_context(loo
     assert variable.get() == "unset"
 
 
+def test_parameters_of_scheduling_may_be_named(loop):
+    seen = []
+    loop.call_soon(callback=lambda: seen.append("soon"))
+    loop.call_soon_threadsafe(callback=lambda: seen.append("threadsafe"))
+    loop.call_later(delay=0.001, callback=lambda: seen.append("later"))
+    context = contextvars.copy_context()
+    loop.call_later(0.002, callback=lambda: seen.append("position and name"), context=context)
+    loop.call_at(when=loop.time() + 0.004, callback=loop.stop)
+    loop.run_forever()
+    assert seen == ["soon", "threadsafe", "later", "position and name"]
+    for call, options in (
+        (loop.call_soon, {}),
+        (loop.call_soon, {"context": context}),
+        (loop.call_later, {"delay": 1}),
+        (loop.call_later, {"callback": int}),
+        (loop.call_at, {"when": 1, "callback": int, "other": 2}),
+    ):
+        with pytest.raises(TypeError):
+            call(**options)
+    with pytest.raises(TypeError):
+        loop.call_soon(int, callback=int)
+
+
+def test_method_of_a_subclass_may_name_the_parameters(loop):
+    class Counting(type(loop)):
+        count = 0
+
+        def call_soon(self, callback, *args, context=None):
+            self.count += 1
+            return super().call_soon(callback=callback, context=context)
+
+    counting = Counting()
+    counting.call_soon(callback=counting.stop)
+    counting.run_forever()
+    counting.close()
+    assert counting.count == 1
+
+
 @pytest.mark.parametrize(
     "method", ["call_soon", "call_soon_threadsafe", "call_later", "call_at", "create_task"]
 )

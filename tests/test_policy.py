@@ -128,6 +128,16 @@ def test_task_beyond_max_tasks_is_refused_and_its_coroutine_closed():
     bounded(main, max_tasks=4)
 
 
+def test_server_whose_lookups_are_refused_leaves_none_of_them():
+    async def main():
+        loop = asyncio.get_running_loop()
+        with pytest.raises(tonnage.Overloaded):
+            await loop.create_server(asyncio.Protocol, ["127.0.0.1", "127.0.0.2"], 0)
+        assert len(asyncio.all_tasks()) == 1
+
+    bounded(main, max_tasks=2)
+
+
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("options", [{}, {"name": "x"}, {"eager_start": True}, {"context": None}])
 def test_every_way_to_make_a_task_is_bounded(options, debug):

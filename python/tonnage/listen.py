@@ -205,16 +205,19 @@ class Listening(Accepting):
             hosts = list(host)
         # A closed loop refuses tasks, and would leave a coroutine that nobody awaits.
         self._check_closed()
-        lookups = [
-            self.create_task(self._create_server_getaddrinfo(name, port, family, flags)) for name in hosts
-        ]
+        lookups: list[asyncio.Task[list[Any]]] = []
         try:
+            for name in hosts:
+                lookup = self._create_server_getaddrinfo(name, port, family, flags)
+                # Refused by a loop that has as many tasks as its Policy allows.
+                lookups.append(self.create_task(lookup))
             found = await asyncio.gather(*lookups)
         except BaseException:
             # The first failure is the caller's; nobody waits for the other names.
-            for lookup in lookups:
-                lookup.cancel()
-            await asyncio.wait(lookups)
+            for started in lookups:
+                started.cancel()
+            if lookups:
+                await asyncio.wait(lookups)
             raise
         # Hosts can share addresses; each is bound once.
         return list(dict.fromkeys(itertools.chain.from_iterable(found)))

@@ -26,6 +26,7 @@ class Piping(InheritedLoop):
         waiter: asyncio.Future[None] | None = None,
         extra: dict[str, Any] | None = None,
     ) -> asyncio.ReadTransport:
+        self._check_closed()
         return _tonnage.ReadPipeTransport(self, pipe, protocol, waiter, extra)
 
     def _make_write_pipe_transport(
@@ -35,4 +36,5 @@ class Piping(InheritedLoop):
         waiter: asyncio.Future[None] | None = None,
         extra: dict[str, Any] | None = None,
     ) -> asyncio.WriteTransport:
+        self._check_closed()
         return _tonnage.WritePipeTransport(self, pipe, protocol, waiter, extra)

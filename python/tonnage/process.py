@@ -292,6 +292,7 @@ class Spawning(InheritedLoop):
         extra: dict[str, Any] | None = None,
         **options: Any,
     ) -> SubprocessTransport:
+        self._check_closed()
         child = start_child(
             args, bufsize=bufsize, shell=shell, stdin=stdin, stdout=stdout, stderr=stderr, **options
         )

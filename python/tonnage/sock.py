@@ -9,6 +9,7 @@ and their texts are those of CPython 3.15, Lib/asyncio/selector_events.py, on ev
 
 from __future__ import annotations
 
+import errno
 import socket
 from ssl import SSLSocket
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,10 @@ class SocketOperations(InheritedLoop):
             address = infos[0][4]
         try:
             sock.connect(address)
-        except _NOT_READY:
+        except _NOT_READY as refused:
+            if refused.errno == errno.EAGAIN:
+                # The backlog of a Unix server is full, and nothing goes on: asyncio takes it for connected.
+                raise
             # An interrupted connect goes on in the background, too.
             await self._until_writable(sock)
         else:

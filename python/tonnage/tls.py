@@ -42,6 +42,9 @@ class Encrypting(InheritedLoop):
             raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
         if not getattr(transport, "_start_tls_compatible", False):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+        if transport.is_closing():
+            # Who has lost its connection already would never hear of it.
+            raise ConnectionResetError("Connection lost")
 
         waiter: asyncio.Future[None] = self.create_future()
         tls = _tonnage.TLSProtocol(
@@ -55,6 +58,8 @@ class Encrypting(InheritedLoop):
             ssl_shutdown_timeout=ssl_shutdown_timeout,
             call_connection_made=False,
         )
+        # The protocol lets go of it when the connection ends, which may be in the turn of the handshake.
+        upgraded = tls._app_transport
         # No data may arrive before tls.connection_made().
         plain = cast("asyncio.Transport", transport)
         plain.pause_reading()
@@ -78,7 +83,7 @@ class Encrypting(InheritedLoop):
         finally:
             # An exception in the future would keep this frame alive.
             del waiter
-        return tls._app_transport
+        return upgraded
 
     def _make_ssl_transport(
         self,

@@ -1,7 +1,8 @@
 """What a loop watches, in the shape of asyncio's selector.
 
-asyncio's own transports for UDP and pipes ask `loop._selector` which events they wait for, to say it in
-their repr. There is no Python selector to ask; this answers from the reactor, and changes nothing.
+What is written for asyncio's selector loop asks `loop._selector` which events are waited for: transports of
+asyncio's, in their repr, and CPython's own tests. There is no Python selector to ask; this answers from the
+reactor, and changes nothing.
 """
 
 from __future__ import annotations

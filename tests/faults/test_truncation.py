@@ -182,7 +182,7 @@ def test_server_survives_all_kinds_of_handshakes_that_fail(run, loop, contexts, 
             protocols.append(Recorder())
             return protocols[-1]
 
-        server = await loop.create_server(factory, "127.0.0.1", 0, ssl=contexts[0], ssl_handshake_timeout=0.2)
+        server = await loop.create_server(factory, "127.0.0.1", 0, ssl=contexts[0], ssl_handshake_timeout=1)
         address = server.sockets[0].getsockname()
         for first_words in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", bytes(10_000)):
             with socket.create_connection(address) as stranger:

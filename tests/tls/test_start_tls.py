@@ -249,3 +249,33 @@ def test_what_cannot_be_upgraded_is_refused(loop, run, contexts):
             await loop.start_tls(None, None, contexts.client)
 
     run(main())
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_connection_that_has_ended_is_not_upgraded(loop, run, plain, contexts, is_lost, asyncio_since):
+    asyncio_since()  # asyncio's waits for ever, or returns None.
+
+    async def main():
+        transport, protocol, _ = await plain()
+        transport.close()
+        if is_lost:
+            await end(protocol)
+        with pytest.raises(ConnectionResetError, match="^Connection lost$"):
+            await loop.start_tls(transport, protocol, contexts.client, server_hostname="localhost")
+
+    run(main())
+
+
+def test_connection_that_ends_in_the_handshake_returns_a_closed_transport(
+    loop, run, plain, contexts, asyncio_since
+):
+    asyncio_since()  # asyncio's returns None.
+
+    async def main():
+        transport, protocol, _ = await plain()
+        loop.call_soon(transport.close)
+        secure = await loop.start_tls(transport, protocol, contexts.client, server_hostname="localhost")
+        assert isinstance(secure, asyncio.Transport)
+        assert secure.is_closing()
+
+    run(main())

@@ -75,6 +75,9 @@ impl EventLoop {
         direction: Direction,
         future: Owned<Future>,
     ) -> PyResult<()> {
+        if self.is_closed() {
+            return Err(errors::loop_is_closed());
+        }
         self.watch(py, fd, direction, Watcher::Future(future))
     }
 

@@ -22,8 +22,11 @@ use crate::{errors, future, names};
 
 pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
     methods.with_args(c"call_soon", c"Run a callback in the loop's next turn.", |event_loop, args| {
+        let Some(call) = args.positional().split_first() else {
+            return by_name(event_loop, &args, "call_soon", &["callback"]);
+        };
         event_loop.get().check_scheduling(None)?;
-        let handle = new_handle(event_loop, &args, "call_soon")?;
+        let handle = new_handle(event_loop, &args, call, "call_soon")?;
         event_loop.get().ready.with(args.py(), |queue| queue.push_back(Ready::Handle((&handle).into())));
         Ok(handle.into_any())
     });
@@ -31,25 +34,33 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
         c"call_soon_threadsafe",
         c"Run a callback in the loop's next turn, and wake the loop; any thread may call it.",
         |event_loop, args| {
-            let handle = new_handle(event_loop, &args, "call_soon_threadsafe")?;
+            let Some(call) = args.positional().split_first() else {
+                return by_name(event_loop, &args, "call_soon_threadsafe", &["callback"]);
+            };
+            let handle = new_handle(event_loop, &args, call, "call_soon_threadsafe")?;
             handle.value().make_thread_safe(args.py());
             event_loop.get().schedule_threadsafe(args.py(), Ready::Handle((&handle).into()))?;
             Ok(handle.into_any())
         },
     );
     methods.with_args(c"call_later", c"Run a callback after a delay.", |event_loop, args| {
-        let Some(delay) = args.positional().first().filter(|delay| !delay.is_none()) else {
-            return Err(PyTypeError::new_err("delay must not be None"));
+        let [delay, callback, rest @ ..] = args.positional() else {
+            return by_name(event_loop, &args, "call_later", &["delay", "callback"]);
         };
-        let delay = number::seconds(delay)?;
-        schedule_at(event_loop, &args, (clock::to_seconds(clock::now_ns()) + delay, "call_later"))
+        if delay.is_none() {
+            return Err(PyTypeError::new_err("delay must not be None"));
+        }
+        let when = clock::to_seconds(clock::now_ns()) + number::seconds(delay)?;
+        schedule_at(event_loop, &args, (callback, rest), (when, "call_later"))
     });
     methods.with_args(c"call_at", c"Run a callback at a time of the loop's clock.", |event_loop, args| {
-        let Some(when) = args.positional().first().filter(|when| !when.is_none()) else {
-            return Err(PyTypeError::new_err("when cannot be None"));
+        let [when, callback, rest @ ..] = args.positional() else {
+            return by_name(event_loop, &args, "call_at", &["when", "callback"]);
         };
-        let when = number::seconds(when)?;
-        schedule_at(event_loop, &args, (when, "call_at"))
+        if when.is_none() {
+            return Err(PyTypeError::new_err("when cannot be None"));
+        }
+        schedule_at(event_loop, &args, (callback, rest), (number::seconds(when)?, "call_at"))
     });
     methods.no_args(
         c"time",
@@ -86,14 +97,17 @@ fn search_deadline_ns(mut deadline: u64, when: f64) -> u64 {
     }
     deadline
 }
-/// A handle for the callback that follows `skipped` leading arguments.
+
+/// A callback and its arguments.
+type Call<'a, 'py> = (&'a Object<'py>, &'a [Object<'py>]);
+
 #[inline(always)]
 fn new_handle<'py>(
     event_loop: &Bound<'py, EventLoop>,
     args: &Args<'_, 'py>,
+    (callback, rest): Call<'_, 'py>,
     method: &'static str,
 ) -> PyResult<Bound<'py, Handle>> {
-    let Some((callback, rest)) = args.positional().split_first() else { return Err(no_callback(method)) };
     event_loop.get().check_scheduling(Some((callback, method)))?;
     let context = args.only_keyword(method, "context")?;
     let handle =
@@ -104,20 +118,37 @@ fn new_handle<'py>(
     Ok(handle)
 }
 
+/// The call of a method again, with the parameters `names` by position: they were not all given so.
 #[cold]
-fn no_callback(method: &str) -> PyErr {
-    PyTypeError::new_err(format!("{method}() missing 1 required positional argument: 'callback'"))
+fn by_name<'py>(
+    event_loop: &Bound<'py, EventLoop>,
+    args: &Args<'_, 'py>,
+    method: &'static str,
+    names: &[&'static str],
+) -> PyResult<Object<'py>> {
+    let py = args.py();
+    let keywords = args.keywords()?;
+    let mut values = vec![event_loop.clone().into_any()];
+    values.extend_from_slice(args.positional());
+    for name in &names[args.positional().len()..] {
+        let Some(value) = keywords.get_item(name)? else {
+            let text = format!("{method}() missing 1 required positional argument: '{name}'");
+            return Err(PyTypeError::new_err(text));
+        };
+        keywords.del_item(name)?;
+        values.push(value);
+    }
+    // Not the loop's own attribute: a subclass may have a method that calls this one.
+    py.get_type::<EventLoop>().getattr(method)?.call(PyTuple::new(py, values)?, Some(&keywords))
 }
 
 fn schedule_at<'py>(
     event_loop: &Bound<'py, EventLoop>,
     args: &Args<'_, 'py>,
+    (callback, rest): Call<'_, 'py>,
     (when, method): (f64, &'static str),
 ) -> PyResult<Object<'py>> {
     let py = args.py();
-    let Some((callback, rest)) = args.positional()[1..].split_first() else {
-        return Err(no_callback(method));
-    };
     let native = event_loop.get();
     native.check_scheduling(None)?;
     if when.is_nan() {
