@@ -6,6 +6,7 @@
 
 mod any_kind;
 mod attributes;
+mod chunks;
 mod closing;
 mod datagram;
 mod file_waiter;
