@@ -542,3 +542,10 @@ def test_nothing_is_left_of_operations(pair):
 
     for _ in all_let_go():
         tonnage.run(main())
+
+
+@pytest.mark.parametrize("count", [2**63, 2**64 - 1, 2**64])
+def test_count_that_is_no_size_is_refused(loop, pair, run, count):
+    ours, _ = pair
+    with pytest.raises(OverflowError, match="Python int too large to convert to C ssize_t"):
+        run(loop.sock_recv(ours, count))

@@ -80,6 +80,18 @@ def test_largest_datagram_of_udp_goes_both_ways(run, datagram_pair, loop):
     run(main())
 
 
+def test_socket_that_others_made_blocking_does_not_stop_the_loop(run, datagram_pair):
+    async def main():
+        transport, protocol, peer = await datagram_pair()
+        with transport.get_extra_info("socket").dup() as shared:
+            shared.setblocking(True)
+        peer.send(b"one")
+        await until(lambda: protocol.received)
+        assert protocol.payloads() == [b"one"]
+
+    run(main())
+
+
 def test_unix_datagram_may_be_larger_than_one_of_udp(run, datagram_pair):
     payload = bytes(150_000)
 

@@ -10,7 +10,7 @@ import threading
 import pytest
 import tonnage
 
-from .peer import BIG, receive, until
+from .peer import BIG, Recorder, receive, until
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda data: memoryview(bytearray(data))])
@@ -283,5 +283,29 @@ def test_protocol_may_write_when_it_is_resumed(run, connect, loop):
         protocol.resume_writing = lambda: transport.write(b"more")
         transport.write(BIG)
         assert await receive(loop, peer, len(BIG) + 4) == BIG + b"more"
+
+    run(main())
+
+
+def test_what_a_paused_protocol_writes_elsewhere_leaves_before_the_loop_waits(run, connect, loop):
+    async def main():
+        other, _, other_peer = await connect()
+
+        class Telling(Recorder):
+            def pause_writing(self):
+                other.write(b"paused")
+
+        transport, _, peer = await connect(Telling)
+        transport.write(b"x")
+        assert await receive(loop, peer, 1) == b"x"
+        transport.set_write_buffer_limits(high=0)
+        ours = transport.get_extra_info("socket")
+        duplicate = ours.dup()
+        with duplicate, pytest.raises(BlockingIOError):
+            while True:
+                duplicate.send(BIG)
+        # It is not taken at the end of the turn.
+        transport.write(b"y")
+        assert await receive(loop, other_peer, 6) == b"paused"
 
     run(main())

@@ -1,4 +1,5 @@
-//! The system calls of a datagram transport, beside those of `socket.rs`.
+//! The system calls of a datagram transport, beside those of `socket.rs`. None waits, either: whoever shares
+//! the socket may have made it blocking.
 //!
 //! Addresses come as the kernel wrote them, and are read here, because a peer chooses them: a Unix
 //! socket may be bound to a path that fills `sun_path`, whose end the kernel puts behind it.
@@ -14,10 +15,10 @@ use std::slice;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::addr::SocketAddrArg;
-use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketAddrUnix};
+use rustix::net::{self, AddressFamily, RecvFlags, SocketAddrAny, SocketAddrUnix};
 
 use super::Fd;
-use super::socket::borrow;
+use super::socket::{SEND_FLAGS, borrow};
 
 /// Linux, include/uapi/asm-generic/socket.h; libc lacks it.
 const SO_MEMINFO: c_int = 55;
@@ -122,7 +123,7 @@ const SUN_PATH_LEN: usize = size_of::<libc::sockaddr_un>() - offset_of!(libc::so
 pub fn recv_from(fd: Fd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<(&mut [u8], Sender)> {
     let fd = borrow(fd)?;
     let (count, sender) = retry_on_intr(|| {
-        let (_, count, sender) = net::recvfrom(fd, &mut *buffer, RecvFlags::empty())?;
+        let (_, count, sender) = net::recvfrom(fd, &mut *buffer, RecvFlags::DONTWAIT)?;
         Ok((count, sender))
     })?;
     // SAFETY: the kernel wrote the first `count` bytes.
@@ -140,7 +141,7 @@ pub fn send_to(fd: Fd, bytes: &[u8], destination: &Destination) -> io::Result<()
 
 fn send_to_address(fd: Fd, bytes: &[u8], address: &impl SocketAddrArg) -> io::Result<()> {
     let fd = borrow(fd)?;
-    retry_on_intr(|| net::sendto(fd, bytes, SendFlags::NOSIGNAL, address))?;
+    retry_on_intr(|| net::sendto(fd, bytes, SEND_FLAGS, address))?;
     Ok(())
 }
 
@@ -196,6 +197,14 @@ mod tests {
             receiver.set_nonblocking(true).expect("nonblocking");
             assert_eq!(receive(&receiver).err().expect("none").kind(), io::ErrorKind::WouldBlock);
         }
+    }
+
+    #[test]
+    fn blocking_socket_is_not_waited_for() {
+        let (receiver, sender) = UnixDatagram::pair().expect("socketpair");
+        let error = receive(&receiver).err().expect("nothing was sent");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        drop(sender);
     }
 
     #[test]

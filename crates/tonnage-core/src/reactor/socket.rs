@@ -15,7 +15,7 @@ use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags};
 
 use super::Fd;
 
-const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+pub(super) const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 /// The most slices that Linux takes in one call (`UIO_MAXIOV`).
 pub const SLICES_MAX: usize = 1024;

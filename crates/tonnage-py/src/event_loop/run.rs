@@ -296,17 +296,23 @@ impl EventLoop {
         }
     }
 
+    /// A protocol that is told of something meanwhile may write to others: these are flushed as well, because
+    /// nothing else would wake the loop for them.
     fn flush_all(&self, slf: &Object<'_>) -> PyResult<()> {
         let py = slf.py();
         self.leave_task(slf)?;
-        let transports = self.unflushed.with(py, std::mem::take);
         let mut flushed = Ok(());
-        for transport in &transports {
-            // Each is flushed, whatever becomes of the others.
-            let outcome = StreamTransport::flush(transport.bind(py));
-            flushed = flushed.and(outcome);
+        loop {
+            let transports = self.unflushed.with(py, std::mem::take);
+            if transports.is_empty() {
+                return flushed;
+            }
+            for transport in &transports {
+                // Each is flushed, whatever becomes of the others.
+                let outcome = StreamTransport::flush(transport.bind(py));
+                flushed = flushed.and(outcome);
+            }
         }
-        flushed
     }
 }
 

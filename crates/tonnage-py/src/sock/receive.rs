@@ -108,8 +108,8 @@ impl<const INTO: bool> Receive<INTO> {
             let count = lent.fill(|memory| socket::recv_uninit(fd, memory).map(|bytes| bytes.len()));
             count.map(|count| count.into_pyobject(py).map(Bound::into_any))
         } else {
-            match argument.extract::<usize>() {
-                Ok(n @ 1..) => receive_bytes(py, fd, n)?.map(|bytes| Ok(bytes.into_any())),
+            match argument.extract::<isize>() {
+                Ok(n @ 1..) => receive_bytes(py, fd, n.cast_unsigned())?.map(|bytes| Ok(bytes.into_any())),
                 _ => return by_method::<INTO>(sock, argument),
             }
         };

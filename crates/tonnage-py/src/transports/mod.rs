@@ -7,6 +7,7 @@
 mod accepted;
 mod any_kind;
 mod attributes;
+mod chunks;
 mod closing;
 mod datagram;
 mod file_waiter;

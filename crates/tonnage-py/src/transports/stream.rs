@@ -107,7 +107,7 @@ impl Ending {
 }
 
 /// asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
-const LATE_WRITES_MAX: u32 = 5;
+pub(super) const LATE_WRITES_MAX: u32 = 5;
 
 impl State {
     const fn empty(kind: Kind) -> Self {

@@ -8,14 +8,13 @@ use std::io::{self, IoSlice};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use tonnage_core::reactor::socket;
 use tonnage_core::write_queue::WriteQueue;
 
 use super::file_waiter::wake;
 use super::source::{Descriptor, Kind};
 use super::stream::Sending;
-use super::{AcceptedSocket, StreamTransport, TLSProtocol, telling};
+use super::{AcceptedSocket, StreamTransport, TLSProtocol, chunks, telling};
 use crate::cpython::buffer::snapshot;
 use crate::cpython::{Native, Object, Owned};
 use crate::event_loop::{Direction, EventLoop};
@@ -40,10 +39,7 @@ enum Sent {
 
 impl StreamTransport {
     pub(super) fn write(transport: &Bound<'_, Self>, data: &Object<'_>) -> PyResult<()> {
-        let is_data = data.is_instance_of::<PyBytes>()
-            || data.is_instance_of::<PyByteArray>()
-            || data.is_instance_of::<PyMemoryView>();
-        if !is_data {
+        if !chunks::is_data(data) {
             return Err(PyTypeError::new_err(format!(
                 "data argument must be a bytes, bytearray, or memoryview object, not {}",
                 data.get_type().name()?.repr()?
@@ -65,17 +61,7 @@ impl StreamTransport {
         if !lines.is_truthy()? {
             return Ok(());
         }
-        let mut chunks = vec![];
-        for line in lines.try_iter()? {
-            let line = line?;
-            let chunk = match line.cast_into::<PyBytes>() {
-                Ok(bytes) => bytes,
-                Err(other) => snapshot(PyMemoryView::from(&other.into_inner())?.as_any())?,
-            };
-            if !chunk.as_bytes().is_empty() {
-                chunks.push(PyBackedBytes::from(chunk));
-            }
-        }
+        let chunks = chunks::of_lines(lines)?;
         if !Self::is_in_time(transport)? || chunks.is_empty() {
             return Ok(());
         }

@@ -5,7 +5,7 @@
 
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use pyo3::types::PyBytes;
 use tonnage_core::reactor::datagram::{self, Destination, Family};
 use tonnage_core::reactor::socket;
 
@@ -15,6 +15,7 @@ use super::class::{Datagram, Peer};
 use crate::cpython::buffer::snapshot;
 use crate::cpython::{Native, Object, context};
 use crate::event_loop::Direction;
+use crate::transports::chunks;
 use crate::transports::flow_control::{pause_protocol, resume_protocol};
 use crate::transports::telling::warn;
 use crate::{errors, names};
@@ -36,10 +37,7 @@ impl DatagramTransport {
         data: &Object<'_>,
         address: Option<Object<'_>>,
     ) -> PyResult<()> {
-        let is_data = data.is_instance_of::<PyBytes>()
-            || data.is_instance_of::<PyByteArray>()
-            || data.is_instance_of::<PyMemoryView>();
-        if !is_data {
+        if !chunks::is_data(data) {
             let class = data.get_type().name()?;
             return Err(PyTypeError::new_err(format!(
                 "data argument must be a bytes-like object, not {}",

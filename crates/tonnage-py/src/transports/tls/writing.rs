@@ -9,10 +9,11 @@ use std::io::IoSlice;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PySlice};
+use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 use tonnage_core::write_queue::WriteQueue;
 
-use super::super::telling;
+use super::super::stream::LATE_WRITES_MAX;
+use super::super::{chunks, telling};
 use super::TLSProtocol;
 use super::engine::{Engine, RECORD_MAX, Step};
 use super::protocol::{Encrypting, Phase};
@@ -28,9 +29,6 @@ const HELD_MAX: usize = 64 * 1024;
 /// The most writes that share a record.
 const JOINED_MAX: usize = 64;
 
-/// asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
-const LATE_WRITES_MAX: u32 = 5;
-
 /// What is encrypted next.
 enum Piece<'py> {
     /// A write, from some byte on.
@@ -41,10 +39,7 @@ enum Piece<'py> {
 
 impl TLSProtocol {
     pub(super) fn write(protocol: &Bound<'_, Self>, data: &Object<'_>) -> PyResult<()> {
-        let is_data = data.is_instance_of::<PyBytes>()
-            || data.is_instance_of::<PyByteArray>()
-            || data.is_instance_of::<PyMemoryView>();
-        if !is_data {
+        if !chunks::is_data(data) {
             let name = data.get_type().name()?;
             let text = format!("data: expecting a bytes-like instance, got {name}");
             return Err(PyTypeError::new_err(text));
@@ -59,17 +54,7 @@ impl TLSProtocol {
     }
 
     pub(super) fn writelines(protocol: &Bound<'_, Self>, lines: &Object<'_>) -> PyResult<()> {
-        let mut chunks = vec![];
-        for line in lines.try_iter()? {
-            let line = line?;
-            let chunk = match line.cast_into::<PyBytes>() {
-                Ok(bytes) => bytes,
-                Err(other) => snapshot(PyMemoryView::from(&other.into_inner())?.as_any())?,
-            };
-            if !chunk.as_bytes().is_empty() {
-                chunks.push(PyBackedBytes::from(chunk));
-            }
-        }
+        let chunks = chunks::of_lines(lines)?;
         if !Self::is_in_time(protocol)? || chunks.is_empty() {
             return Ok(());
         }
