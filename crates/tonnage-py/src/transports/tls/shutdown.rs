@@ -54,7 +54,7 @@ impl TLSProtocol {
             return Ok(());
         }
         let Some(lower) = protocol.value().lower(py) else { return Ok(()) };
-        let error = names::asyncio_timeout_error(py)?.call1(("SSL shutdown timed out",))?;
+        let error = names::timeout_error(py)?.call1(("SSL shutdown timed out",))?;
         lower.force_close(py, Some(&error))
     }
 
