@@ -919,6 +919,15 @@ class WritePipeTransport(StreamTransport, asyncio.WriteTransport):
         Buffered data is lost. The protocol's `connection_lost(None)` comes in the loop's next turn.
         """
 
+    def is_reading(self) -> bool:
+        """Raise NotImplementedError: this transport does not read."""
+
+    def pause_reading(self) -> None:
+        """Raise NotImplementedError: this transport does not read."""
+
+    def resume_reading(self) -> None:
+        """Raise NotImplementedError: this transport does not read."""
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Set the high- and low-water limits for write flow control.
 
@@ -1186,6 +1195,18 @@ class DatagramTransport(asyncio.DatagramTransport):
             TypeError: `data` is no bytes-like object.
             ValueError: The endpoint has another `remote_addr`.
         """
+
+    def write(self, data: object, /) -> None:
+        """Raise NotImplementedError: use sendto()."""
+
+    def writelines(self, list_of_data: object, /) -> None:
+        """Raise NotImplementedError: use sendto()."""
+
+    def write_eof(self) -> None:
+        """Raise NotImplementedError: datagrams have no end."""
+
+    def can_write_eof(self) -> bool:
+        """Raise NotImplementedError: datagrams have no end."""
 
     def close(self) -> None:
         """Close the transport when buffered data is flushed.

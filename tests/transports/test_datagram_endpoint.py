@@ -469,3 +469,16 @@ def test_loop_closed_under_an_endpoint_is_no_error():
     del transport
     with pytest.warns(ResourceWarning, match="unclosed transport"):
         made.clear()
+
+
+@pytest.mark.parametrize(
+    ("method", "args"),
+    [("write", [b"x"]), ("writelines", [[b"x"]]), ("write_eof", []), ("can_write_eof", [])],
+)
+def test_endpoint_refuses_to_be_a_stream(run, endpoint, method, args):
+    async def main():
+        transport, _ = await endpoint()
+        with pytest.raises(NotImplementedError):
+            getattr(transport, method)(*args)
+
+    run(main())

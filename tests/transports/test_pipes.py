@@ -611,3 +611,16 @@ def test_pipe_transport_needs_a_loop_and_a_pipe(loop, asyncio_since, ends):
         await lost(protocol)
 
     loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("method", ["is_reading", "pause_reading", "resume_reading"])
+def test_transport_that_writes_refuses_to_read(run, connect, method):
+    async def main():
+        (_, read_protocol), (writer, _) = await connect()
+        assert isinstance(writer, asyncio.Transport)
+        with pytest.raises(NotImplementedError):
+            getattr(writer, method)()
+        writer.close()
+        await lost(read_protocol)
+
+    run(main())

@@ -13,6 +13,7 @@ mod future;
 mod limits;
 mod names;
 mod running;
+mod scratch;
 mod sock;
 mod structured;
 mod sync;

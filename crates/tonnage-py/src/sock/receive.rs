@@ -14,18 +14,14 @@ use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::buffer::{Lent, filled};
 use crate::cpython::{Object, Owned, Visit};
 use crate::event_loop::{Direction, EventLoop};
+use crate::scratch::{self, SCRATCH_LEN};
 use crate::{errors, names};
-
-/// Larger reads are into an object of their own. asyncio's streams and most programs read 64 or 256 KiB.
-const SCRATCH: usize = 256 * 1024;
 
 /// After a read of so much, the next one is into an object of its own: a copy would cost more than to
 /// shorten the object.
 const LARGE: usize = 32 * 1024;
 
 thread_local! {
-    /// Taken while it is filled, which runs no Python code.
-    static BUFFER: Cell<Option<Box<[MaybeUninit<u8>]>>> = const { Cell::new(None) };
     static WAS_LARGE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -133,15 +129,10 @@ fn by_method<'py, const INTO: bool>(
 
 fn receive_bytes(py: Python<'_>, fd: Fd, n: usize) -> PyResult<io::Result<Bound<'_, PyBytes>>> {
     let read = |memory: &mut [MaybeUninit<u8>]| socket::recv_uninit(fd, memory).map(|bytes| bytes.len());
-    let received = if n > SCRATCH || (n > LARGE && WAS_LARGE.get()) {
+    let received = if n > SCRATCH_LEN || (n > LARGE && WAS_LARGE.get()) {
         filled(py, n, read)?
     } else {
-        BUFFER.with(|scratch| {
-            let mut buffer = scratch.take().unwrap_or_else(|| Box::new_uninit_slice(SCRATCH));
-            let received = socket::recv_uninit(fd, &mut buffer[..n]).map(|bytes| PyBytes::new(py, bytes));
-            scratch.set(Some(buffer));
-            received
-        })
+        scratch::lend(n, |memory| socket::recv_uninit(fd, memory).map(|bytes| PyBytes::new(py, bytes)))
     };
     if let Ok(bytes) = &received {
         WAS_LARGE.set(bytes.as_bytes().len() >= LARGE);

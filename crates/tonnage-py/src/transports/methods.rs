@@ -1,9 +1,10 @@
 //! The methods of a transport that Python calls.
 
+use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 
 use super::stream::{State, StreamTransport};
-use super::{SocketTransport, socket};
+use super::{SocketTransport, WritePipeTransport, socket};
 use crate::cpython::native_class::{Extends, upcast};
 use crate::cpython::{Args, Native, Object, Parameters, Slots};
 use crate::future::to_bool;
@@ -84,6 +85,17 @@ pub(super) fn add_writing<T: Extends<StreamTransport>>(slots: &mut Slots<T>) {
         let size = upcast(transport).value().state.with(py, |state| state.outgoing.queue.len_bytes());
         Ok(size.into_pyobject(py)?.into_any())
     });
+}
+
+/// Those of a transport that only writes, though it passes for one that does both, as asyncio's does.
+pub(super) fn refuse_reading(slots: &mut Slots<WritePipeTransport>) {
+    slots.no_args(c"is_reading", c"Raise NotImplementedError: this transport does not read.", refused);
+    slots.no_args(c"pause_reading", c"Raise NotImplementedError: this transport does not read.", refused);
+    slots.no_args(c"resume_reading", c"Raise NotImplementedError: this transport does not read.", refused);
+}
+
+fn refused<'py>(_: &Bound<'py, WritePipeTransport>) -> PyResult<Object<'py>> {
+    Err(PyNotImplementedError::new_err(()))
 }
 
 /// What half-closes a connection, and what sendfile and TLS call.

@@ -137,6 +137,7 @@ impl NativeClass for WritePipeTransport {
         attributes::add_writing(slots);
         attributes::add_of_pipe(slots);
         methods::add_writing(slots);
+        methods::refuse_reading(slots);
         slots.no_args(c"write_eof", c"Close the pipe after flushing buffered data.", |transport| {
             methods::done(upcast(transport), StreamTransport::close(upcast(transport)))
         });

@@ -3,9 +3,7 @@
 //! Bytes for `data_received` are read into a scratch buffer of the thread, so that the object is as
 //! large as what arrived. A BufferedProtocol lends its own memory.
 
-use std::cell::Cell;
 use std::io;
-use std::mem::MaybeUninit;
 
 use pyo3::exceptions::{PyBrokenPipeError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -17,7 +15,7 @@ use super::{StreamTransport, TLSProtocol};
 use crate::cpython::buffer::{Lent, filled};
 use crate::cpython::{Native, Object};
 use crate::event_loop::Direction;
-use crate::{errors, names};
+use crate::{errors, names, scratch};
 
 /// The most that one read returns. Larger objects would be mappings of their own, until the program has
 /// freed a large one. Measured in a fresh process: an echo of 100 KiB costs 10 µs, with asyncio's 256 KiB
@@ -28,22 +26,12 @@ const READ_MAX: usize = 128 * 1024 - 64;
 /// Measured: a copy of 100 KiB costs 15 % of an echo.
 const LARGE: usize = 32 * 1024;
 
-thread_local! {
-    /// Taken while it is filled, which runs no Python code.
-    static SCRATCH: Cell<Option<Box<[MaybeUninit<u8>]>>> = const { Cell::new(None) };
-}
-
 /// Reads what there is; no bytes are the end of the stream.
 fn receive(py: Python<'_>, from: Descriptor, into: Into) -> PyResult<io::Result<Bound<'_, PyBytes>>> {
     if into == Into::Object {
         return filled(py, READ_MAX, |memory| from.read(memory).map(|bytes| bytes.len()));
     }
-    Ok(SCRATCH.with(|scratch| {
-        let mut buffer = scratch.take().unwrap_or_else(|| Box::new_uninit_slice(READ_MAX));
-        let received = from.read(&mut buffer).map(|bytes| PyBytes::new(py, bytes));
-        scratch.set(Some(buffer));
-        received
-    }))
+    Ok(scratch::lend(READ_MAX, |memory| from.read(memory).map(|bytes| PyBytes::new(py, bytes))))
 }
 
 pub(super) fn is_not_ready(error: &io::Error) -> bool {

@@ -1,5 +1,6 @@
 //! The methods of a datagram transport that Python calls.
 
+use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tonnage_core::reactor::datagram;
@@ -61,7 +62,20 @@ pub(super) fn add(slots: &mut Slots<DatagramTransport>) {
         let size = transport.value().state.with(py, |state| state.outgoing.bytes);
         Ok(size.into_pyobject(py)?.into_any())
     });
+    refuse_streams(slots);
     internal(slots);
+}
+
+/// Those of a stream, which it passes for, as asyncio's does.
+fn refuse_streams(slots: &mut Slots<DatagramTransport>) {
+    slots.one_arg(c"write", c"Raise NotImplementedError: use sendto().", |_, _| refused());
+    slots.one_arg(c"writelines", c"Raise NotImplementedError: use sendto().", |_, _| refused());
+    slots.no_args(c"write_eof", c"Raise NotImplementedError: datagrams have no end.", |_| refused());
+    slots.no_args(c"can_write_eof", c"Raise NotImplementedError: datagrams have no end.", |_| refused());
+}
+
+fn refused<'py>() -> PyResult<Object<'py>> {
+    Err(PyNotImplementedError::new_err(()))
 }
 
 /// What our callbacks and asyncio's own modules call.

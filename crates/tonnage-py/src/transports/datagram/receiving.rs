@@ -4,9 +4,7 @@
 //! their turn. The protocol's methods are called one after another, in the order of arrival, and none is
 //! called any more once the protocol has closed or paused the transport, or stops the loop.
 
-use std::cell::Cell;
 use std::io;
-use std::mem::MaybeUninit;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
@@ -19,10 +17,10 @@ use crate::cpython::{Native, Object, Owned, context};
 use crate::event_loop::{Direction, EventLoop};
 use crate::transports::reading::is_not_ready;
 use crate::transports::telling::log;
-use crate::{errors, names};
+use crate::{errors, names, scratch};
 
 /// The most of a datagram that is taken: asyncio's `max_size`. UDP has at most 65,527 bytes, a Unix socket more.
-const DATAGRAM_MAX: usize = 256 * 1024;
+const DATAGRAM_MAX: usize = scratch::SCRATCH_LEN;
 
 /// So many datagrams are taken in one go. (`recvmmsg` does not pay: its headers cost more than the calls that it
 /// spares, 15 % for one datagram of 1 KiB, and 7 % for each of ten.)
@@ -33,11 +31,6 @@ const BURST_MAX: usize = 32;
 const ALONE_MAX: u8 = 4;
 
 const RECEIVE_FAILED: &str = "Fatal read error on datagram transport";
-
-thread_local! {
-    /// Taken while it is filled, which runs no Python code. Memory that no datagram reaches is never touched.
-    static SCRATCH: Cell<Option<Box<[MaybeUninit<u8>]>>> = const { Cell::new(None) };
-}
 
 /// What came of a look at the socket.
 enum Received<'py> {
@@ -118,12 +111,9 @@ impl DatagramTransport {
             Ok(fd) => fd,
             Err(error) => return sort(py, error),
         };
-        let received = SCRATCH.with(|scratch| {
-            let mut buffer = scratch.take().unwrap_or_else(|| Box::new_uninit_slice(DATAGRAM_MAX));
-            let received = datagram::recv_from(fd, &mut buffer)
-                .map(|(bytes, sender)| (PyBytes::new(py, bytes).into_any(), sender));
-            scratch.set(Some(buffer));
-            received
+        let received = scratch::lend(DATAGRAM_MAX, |memory| {
+            datagram::recv_from(fd, memory)
+                .map(|(bytes, sender)| (PyBytes::new(py, bytes).into_any(), sender))
         });
         match received {
             Ok((data, sender)) => Ok(Received::Datagram(data, Self::sender(transport, sender.address())?)),
