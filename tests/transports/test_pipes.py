@@ -624,3 +624,22 @@ def test_transport_that_writes_refuses_to_read(run, connect, method):
         await lost(read_protocol)
 
     run(main())
+
+
+def test_pipe_that_others_made_blocking_does_not_stop_the_loop(run, connect, loop, asyncio_since):
+    asyncio_since()
+
+    async def main():
+        source, (writer, _) = await connect(read=None)
+        duplicate = os.dup(writer._fileno)
+        os.set_blocking(duplicate, True)
+        os.close(duplicate)
+        writer.write(BIG)
+        # asyncio's loop waits for the reader in here.
+        await asyncio.sleep(0)
+        received = 0
+        while received < len(BIG):
+            received += len(await loop.run_in_executor(None, source.read, len(BIG)))
+        writer.close()
+
+    run(main())

@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 
 use rustix::fs::{self, FileType};
-use rustix::io::{self as calls, retry_on_intr};
+use rustix::io::{self as calls, Errno, ReadWriteFlags, retry_on_intr};
 
 use super::Fd;
 use super::socket::{SLICES_MAX, borrow};
@@ -54,17 +54,27 @@ pub fn read_uninit(fd: Fd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<&mut [u
 /// the program ignores it, as Python does.
 #[inline]
 pub fn write(fd: Fd, bytes: &[u8]) -> io::Result<usize> {
-    let fd = borrow(fd)?;
-    Ok(retry_on_intr(|| calls::write(fd, bytes))?)
+    write_vectored(fd, &[IoSlice::new(bytes)])
 }
 
 /// As [`write`], from many slices; those beyond [`SLICES_MAX`] are left for the next call.
+///
+/// Whoever shares the open file may have made it blocking: a pipe is not waited for even so.
 #[inline]
 pub fn write_vectored(fd: Fd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     let fd = borrow(fd)?;
     let slices = &slices[..slices.len().min(SLICES_MAX)];
-    Ok(retry_on_intr(|| calls::writev(fd, slices))?)
+    match retry_on_intr(|| calls::pwritev2(fd, slices, HERE, ReadWriteFlags::NOWAIT)) {
+        // A terminal, or an old kernel.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::SPIPE) => {
+            Ok(retry_on_intr(|| calls::writev(fd, slices))?)
+        }
+        outcome => Ok(outcome?),
+    }
 }
+
+/// The offset that stands for where the file is: a pipe knows no other.
+const HERE: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -91,6 +101,15 @@ mod tests {
         set_nonblocking(reader.as_raw_fd()).expect("nonblocking");
         let mut buffer = [MaybeUninit::uninit(); 16];
         let error = read_uninit(reader.as_raw_fd(), &mut buffer).expect_err("nothing was written");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn full_pipe_that_blocks_is_not_waited_for() {
+        let (_reader, writer) = rustix::pipe::pipe().expect("pipe");
+        let bytes = vec![0; 1 << 20];
+        assert!(write(writer.as_raw_fd(), &bytes).expect("there is room for some") < bytes.len());
+        let error = write(writer.as_raw_fd(), &bytes).expect_err("it is full");
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 
