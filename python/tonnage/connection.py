@@ -16,7 +16,7 @@ import sys
 from asyncio.log import logger
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import ref
 
 from . import _tonnage
@@ -359,7 +359,7 @@ class Connecting(Encrypting):
         fd = sock.fileno()
         # The dictionary's own methods cost more than the transport. An entry stays until its number is used
         # again, as asyncio's check allows for: its transport is gone or closing.
-        transports = self._transports.data
+        transports: dict[int, Any] = cast("Any", self._transports).data  # typeshed has no `data`
         known = transports.get(fd)
         if known is not None and known() is not None:
             self._ensure_fd_no_transport(fd)
