@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import ssl
 
 import pytest
+import tonnage
 
 from .peer import Recorder
 
@@ -107,6 +109,30 @@ def test_certificate_that_does_not_fit_is_refused(loop, run, connect, contexts, 
             await connect(factory, ssl=client, server_hostname=hostname)
         assert made[0].events == []
 
+    run(main())
+
+
+def test_refused_certificate_leaves_no_cycle(loop, run, connect):
+    async def attempt():
+        with contextlib.suppress(ssl.SSLCertVerificationError):
+            await connect(Recorder, ssl=ssl.create_default_context(), server_hostname="localhost")
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    async def main():
+        await attempt()
+        gc.collect()
+        alive = tonnage._tonnage._live_objects()
+        gc.disable()
+        try:
+            await attempt()
+            left = tonnage._tonnage._live_objects()
+        finally:
+            gc.enable()
+        assert left == alive
+
+    if not isinstance(loop, tonnage.EventLoop):
+        pytest.skip("counts objects of ours")
     run(main())
 
 
