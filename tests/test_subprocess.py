@@ -52,6 +52,9 @@ def loop(loop, way_to_wait):
         loop.close()
         pytest.skip("asyncio decides at import time")
     else:
+        if not isinstance(loop, tonnage.EventLoop) and sys.version_info < (3, 14):
+            # It is chosen once for the process, and a test may have had no pidfd to offer.
+            asyncio.get_event_loop_policy()._watcher = None
         yield loop
 
 

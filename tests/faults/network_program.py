@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import gc
 import json
 import os
@@ -39,6 +40,9 @@ async def talk(port: int, echoes: int) -> None:
         await writer.wait_closed()
     finally:
         writer.transport.abort()
+        # How the connection ended is no news by then, but has to be asked for.
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 async def fate(port: int, arguments: dict[str, Any]) -> str:
