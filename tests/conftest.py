@@ -33,6 +33,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def collections_look_at_one_module() -> None:
+    """Leave out of them what pytest keeps of the tests before: a few objects for each."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(params=list(FACTORIES))
 def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
     """What makes a new event loop: asyncio's, then ours."""
