@@ -61,8 +61,8 @@ class Reporter(unittest.TestResult):
 
     def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802
         super().startTest(test)
-        if self._outcome[0] in ("fail", "error"):
-            # What a failed test left open is no warning of the next one.
+        if self._outcome[0] in ("fail", "error") or job["file"] == "test_subprocess":
+            # What a test left open is no warning of the next one: a failed one, and test_kill_issue43884.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 gc.collect()
