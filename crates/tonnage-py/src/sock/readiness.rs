@@ -1,45 +1,70 @@
-//! Readiness: a coroutine's wait until a socket can be read or written.
+//! Readiness: a coroutine's wait until its socket can be read or written.
 //!
-//! Invariant: the loop watches the socket for it from `begin` to `end`, unless another watcher has taken its
-//! place meanwhile, which goes on when this one ends.
+//! Invariant: the loop watches the socket for it from `wait` to `has_waited`, unless another watcher has taken
+//! its place meanwhile, which goes on when this wait ends.
 
 use pyo3::prelude::*;
 use tonnage_core::reactor::Fd;
 
+use super::check;
 use crate::coroutine::Next;
 use crate::cpython::{Object, Owned, Visit};
 use crate::event_loop::{Direction, EventLoop};
 use crate::future::{self, Future};
 use crate::names;
 
+/// What an operation works on, and its wait for that.
 pub(super) struct Readiness {
+    event_loop: Owned<EventLoop>,
+    sock: Owned,
+    wait: Option<Wait>,
+}
+
+struct Wait {
     fd: Fd,
     direction: Direction,
     future: Owned<Future>,
 }
 
 impl Readiness {
+    pub(super) fn of(event_loop: &Bound<'_, EventLoop>, sock: &Object<'_>) -> Self {
+        Self { event_loop: event_loop.into(), sock: sock.into(), wait: None }
+    }
+
+    pub(super) fn sock<'a, 'py>(&'a self, py: Python<'py>) -> &'a Object<'py> {
+        self.sock.bind(py)
+    }
+
+    /// The checks that come before the first attempt.
+    pub(super) fn check(&self, py: Python<'_>) -> PyResult<()> {
+        check(self.event_loop.bind(py), self.sock.bind(py))
+    }
+
     /// Watches the socket, and tells what to await.
-    pub(super) fn begin<'py>(
-        event_loop: &Bound<'py, EventLoop>,
-        sock: &Object<'py>,
-        direction: Direction,
-    ) -> PyResult<(Self, Next<'py>)> {
-        let py = sock.py();
-        let fd: Fd = sock.call_method0(names::fileno(py))?.extract()?;
+    pub(super) fn wait<'py>(&mut self, py: Python<'py>, direction: Direction) -> PyResult<Next<'py>> {
+        let event_loop = self.event_loop.bind(py);
+        let fd: Fd = self.sock.bind(py).call_method0(names::fileno(py))?.extract()?;
         event_loop.call_method1(names::_ensure_fd_no_transport(py), (fd,))?;
         let future = future::create_native(event_loop)?;
         event_loop.get().watch_future(py, fd, direction, (&future).into())?;
-        let wait = Self { fd, direction, future: (&future).into() };
-        Ok((wait, Next::Await(future.into_any())))
+        self.wait = Some(Wait { fd, direction, future: (&future).into() });
+        Ok(Next::Await(future.into_any()))
     }
 
-    pub(super) fn end(self, event_loop: &Bound<'_, EventLoop>) -> PyResult<()> {
-        let py = event_loop.py();
-        event_loop.get().unwatch_future(py, self.fd, self.direction, self.future.bind(py))
+    /// Ends the wait, if there is one, with what was awaited.
+    pub(super) fn has_waited(&mut self, py: Python<'_>, awaited: PyResult<Object<'_>>) -> PyResult<bool> {
+        let Some(wait) = self.wait.take() else { return Ok(false) };
+        let event_loop = self.event_loop.bind(py);
+        let ended = event_loop.get().unwatch_future(py, wait.fd, wait.direction, wait.future.bind(py));
+        awaited?;
+        ended.map(|()| true)
     }
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        visit.call(&self.future)
+        let mut shown = self.wait.as_ref().map_or(0, |wait| visit.call(&wait.future));
+        if shown == 0 {
+            shown = visit.call(&self.sock);
+        }
+        if shown == 0 { visit.call(&self.event_loop) } else { shown }
     }
 }

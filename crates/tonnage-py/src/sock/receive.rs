@@ -9,7 +9,7 @@ use pyo3::types::PyBytes;
 use tonnage_core::reactor::{Fd, socket};
 
 use super::readiness::Readiness;
-use super::{check, descriptor, unless_not_ready};
+use super::{descriptor, unless_not_ready};
 use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::buffer::{Lent, filled};
 use crate::cpython::{Object, Owned, Visit};
@@ -30,11 +30,9 @@ pub(crate) type ReceiveIntoCoroutine = Coroutine<Receive<true>>;
 
 /// Receives bytes, or `INTO` memory that the user lends.
 pub(crate) struct Receive<const INTO: bool> {
-    event_loop: Owned<EventLoop>,
-    sock: Owned,
+    readiness: Readiness,
     /// How many bytes, or the memory.
     argument: Owned,
-    wait: Option<Readiness>,
 }
 
 pub(super) fn to_bytes<'py>(
@@ -42,8 +40,7 @@ pub(super) fn to_bytes<'py>(
     sock: &Object<'py>,
     n: &Object<'py>,
 ) -> PyResult<Object<'py>> {
-    let body =
-        Receive::<false> { event_loop: event_loop.into(), sock: sock.into(), argument: n.into(), wait: None };
+    let body = Receive::<false> { readiness: Readiness::of(event_loop, sock), argument: n.into() };
     Coroutine::create(event_loop.py(), body)
 }
 
@@ -52,12 +49,7 @@ pub(super) fn into_buffer<'py>(
     sock: &Object<'py>,
     buffer: &Object<'py>,
 ) -> PyResult<Object<'py>> {
-    let body = Receive::<true> {
-        event_loop: event_loop.into(),
-        sock: sock.into(),
-        argument: buffer.into(),
-        wait: None,
-    };
+    let body = Receive::<true> { readiness: Readiness::of(event_loop, sock), argument: buffer.into() };
     Coroutine::create(event_loop.py(), body)
 }
 
@@ -65,39 +57,29 @@ impl<const INTO: bool> Body for Receive<INTO> {
     const QUALNAME: &'static str = if INTO { "EventLoop.sock_recv_into" } else { "EventLoop.sock_recv" };
 
     fn at_once<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
-        check(self.event_loop.bind(py), self.sock.bind(py))?;
+        self.readiness.check(py)?;
         self.attempt(py)
     }
 
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
-        if let Some(wait) = self.wait.take() {
-            let ended = wait.end(self.event_loop.bind(py));
-            awaited?;
-            ended?;
-            if let Some(received) = self.attempt(py)? {
-                return Ok(Next::Return(received));
-            }
+        if self.readiness.has_waited(py, awaited)?
+            && let Some(received) = self.attempt(py)?
+        {
+            return Ok(Next::Return(received));
         }
-        let (wait, next) = Readiness::begin(self.event_loop.bind(py), self.sock.bind(py), Direction::Read)?;
-        self.wait = Some(wait);
-        Ok(next)
+        self.readiness.wait(py, Direction::Read)
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        let wait = self.wait.as_ref().map_or(0, |wait| wait.traverse(visit));
-        if wait != 0 {
-            return wait;
-        }
-        let all = [&self.sock, &self.argument];
-        let shown = all.into_iter().map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0);
-        if shown == 0 { visit.call(&self.event_loop) } else { shown }
+        let shown = self.readiness.traverse(visit);
+        if shown == 0 { visit.call(&self.argument) } else { shown }
     }
 }
 
 impl<const INTO: bool> Receive<INTO> {
     /// Receives; nothing: the socket is not ready.
     fn attempt<'py>(&self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
-        let (sock, argument) = (self.sock.bind(py), self.argument.bind(py));
+        let (sock, argument) = (self.readiness.sock(py), self.argument.bind(py));
         let Some(fd) = descriptor(sock)? else { return by_method::<INTO>(sock, argument) };
         let received = if INTO {
             let Ok(mut lent) = Lent::by(argument) else { return by_method::<INTO>(sock, argument) };
