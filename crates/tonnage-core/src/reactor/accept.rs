@@ -3,7 +3,7 @@
 //! As thin as those of [`super::socket`].
 
 use std::io;
-use std::net::{SocketAddrV4, SocketAddrV6};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use rustix::event::{self, PollFd, PollFlags, Timespec};
@@ -12,6 +12,7 @@ use rustix::net::sockopt;
 use rustix::net::{self, AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags};
 
 use super::Fd;
+use super::datagram::Address;
 use super::socket::borrow;
 
 /// The protocol number of TCP, which no other sockets have.
@@ -26,12 +27,22 @@ pub const NEVER_WAITS: i32 = libc::SOCK_NONBLOCK;
 /// What an end of a connection is called, in the families whose connections we accept ourselves.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Name {
-    V4(SocketAddrV4),
-    V6(SocketAddrV6),
+    Inet(SocketAddr),
     /// A path of a Unix socket; it is empty for one that was never bound.
     Path(Vec<u8>),
     /// The name of a Unix socket that has no path: with the zero byte that begins it.
     Abstract(Vec<u8>),
+}
+
+impl Name {
+    #[must_use]
+    pub fn address(&self) -> Address<'_> {
+        match self {
+            Self::Inet(address) => Address::Inet(*address),
+            Self::Path(path) => Address::Path(path),
+            Self::Abstract(name) => Address::Abstract(name),
+        }
+    }
 }
 
 /// Takes the next connection; its socket never waits, and is closed in programs that this one starts.
@@ -63,8 +74,7 @@ pub fn set_nodelay(socket: Fd) -> io::Result<()> {
 
 fn name(address: SocketAddrAny) -> Option<Name> {
     match address.address_family() {
-        AddressFamily::INET => SocketAddrV4::try_from(address).ok().map(Name::V4),
-        AddressFamily::INET6 => SocketAddrV6::try_from(address).ok().map(Name::V6),
+        AddressFamily::INET | AddressFamily::INET6 => SocketAddr::try_from(address).ok().map(Name::Inet),
         // Of one that was never bound, the kernel tells the family only. rustix would make it an empty name.
         AddressFamily::UNIX if address.addr_len() as usize <= size_of::<libc::sa_family_t>() => {
             Some(Name::Path(vec![]))
@@ -95,10 +105,7 @@ mod tests {
         assert!(is_waiting(listener.as_raw_fd()).expect("open"));
         let (accepted, peer) = accept(listener.as_raw_fd()).expect("one waits");
         assert!(!is_waiting(listener.as_raw_fd()).expect("open"));
-        let name_of = |address| match address {
-            std::net::SocketAddr::V4(address) => Some(Name::V4(address)),
-            std::net::SocketAddr::V6(address) => Some(Name::V6(address)),
-        };
+        let name_of = |address| Some(Name::Inet(address));
         assert_eq!(peer, name_of(client.local_addr().expect("connected")));
         let own = own_name(accepted.as_raw_fd()).expect("open");
         assert_eq!(own, name_of(client.peer_addr().expect("connected")));

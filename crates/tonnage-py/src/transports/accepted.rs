@@ -4,16 +4,16 @@
 //! Invariant: the descriptor has one owner. That is this object until `as_socket()` hands it over to a socket
 //! object for good; from then on this one only passes on what it is asked.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
-use std::os::unix::prelude::OsStrExt;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 use tonnage_core::reactor::Fd;
 use tonnage_core::reactor::accept::{self, Name};
+use tonnage_core::reactor::datagram::Address;
 
+use super::datagram::address_object;
 use crate::cpython::native_class::{create, exact};
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit};
 use crate::future::to_bool;
@@ -201,26 +201,7 @@ impl NativeClass for AcceptedSocket {
     }
 }
 
-/// An address as Python's sockets have it: CPython, Modules/socketmodule.c, makesockaddr.
+/// A name as Python's sockets have it; nothing is one of a family that is not ours.
 fn name_object(py: Python<'_>, name: Option<Name>) -> PyResult<Object<'_>> {
-    Ok(match name {
-        Some(Name::V4(name)) => (name.ip().to_string(), name.port()).into_pyobject(py)?.into_any(),
-        Some(Name::V6(name)) => {
-            let segments = name.ip().segments();
-            // The C library shows the last 32 bits of these as an address of IPv4.
-            let text = match segments {
-                [0, 0, 0, 0, 0, 0, high, _] if high != 0 => {
-                    format!(
-                        "::{}",
-                        std::net::Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(segments[7]))
-                    )
-                }
-                _ => name.ip().to_string(),
-            };
-            (text, name.port(), name.flowinfo(), name.scope_id()).into_pyobject(py)?.into_any()
-        }
-        Some(Name::Path(path)) => OsStr::from_bytes(&path).into_pyobject(py)?.into_any(),
-        Some(Name::Abstract(name)) => PyBytes::new(py, &name).into_any(),
-        None => py.None().into_bound(py),
-    })
+    address_object(py, name.as_ref().map_or(Address::Unknown, Name::address))
 }

@@ -88,7 +88,10 @@ fn number<'py, N: for<'a> FromPyObject<'a, 'py>>(object: &Object<'py>) -> Option
 }
 
 /// The address as Python's sockets give it.
-pub(super) fn to_python<'py>(py: Python<'py>, address: Address<'_>) -> PyResult<Object<'py>> {
+pub(in crate::transports) fn address_object<'py>(
+    py: Python<'py>,
+    address: Address<'_>,
+) -> PyResult<Object<'py>> {
     Ok(match address {
         Address::Inet(SocketAddr::V4(address)) => {
             (host(py, address.ip()), address.port()).into_pyobject(py)?.into_any()

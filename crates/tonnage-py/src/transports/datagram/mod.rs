@@ -13,4 +13,5 @@ mod receiving;
 mod senders;
 mod sending;
 
+pub(super) use addresses::address_object;
 pub(crate) use class::DatagramTransport;

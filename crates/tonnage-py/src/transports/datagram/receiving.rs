@@ -126,12 +126,12 @@ impl DatagramTransport {
     #[inline]
     fn sender<'py>(transport: &Bound<'py, Self>, address: Address<'_>) -> PyResult<Object<'py>> {
         let py = transport.py();
-        let Address::Inet(inet) = address else { return addresses::to_python(py, address) };
+        let Address::Inet(inet) = address else { return addresses::address_object(py, address) };
         let state = &transport.value().state;
         if let Some(known) = state.with(py, |state| state.receiving.senders.find(py, &inet)) {
             return Ok(known);
         }
-        let object = addresses::to_python(py, address)?;
+        let object = addresses::address_object(py, address)?;
         drop(state.with(py, |state| state.receiving.senders.remember(inet, &object)));
         Ok(object)
     }
