@@ -7,7 +7,7 @@ use super::source::Kind;
 use super::stream::{Sending, State, StreamTransport};
 use super::{AcceptedSocket, SocketTransport, socket};
 use crate::cpython::native_class::{Extends, upcast};
-use crate::cpython::{Native, Object, Owned, Slots};
+use crate::cpython::{Guarded, Native, NativeClass, Object, Owned, Slots};
 use crate::future::to_bool;
 use crate::names;
 
@@ -80,23 +80,35 @@ pub(super) fn add_of_pipe<T: Extends<StreamTransport>>(slots: &mut Slots<T>) {
     slots.getter(c"_fileno", |transport| number(upcast(transport), |state| state.source.fd.into()));
 }
 
-fn part<'py>(
-    transport: &Transport<'py>,
-    part: impl FnOnce(&State) -> Option<&Py<PyAny>>,
+/// A class of transports, whose objects keep all that changes in one state.
+pub(super) trait Stateful: NativeClass {
+    type State;
+    fn state(&self) -> &Guarded<Self::State>;
+}
+
+pub(super) fn part<'py, T: Stateful>(
+    transport: &Bound<'py, T>,
+    part: impl FnOnce(&T::State) -> Option<&Py<PyAny>>,
 ) -> PyResult<Object<'py>> {
     let py = transport.py();
-    let found = transport.value().state.with(py, |state| part(state).map(|object| object.bind(py).clone()));
+    let found = transport.value().state().with(py, |state| part(state).map(|object| object.bind(py).clone()));
     Ok(found.unwrap_or_else(|| py.None().into_bound(py)))
 }
 
-fn flag<'py>(transport: &Transport<'py>, test: impl FnOnce(&State) -> bool) -> PyResult<Object<'py>> {
+pub(super) fn flag<'py, T: Stateful>(
+    transport: &Bound<'py, T>,
+    test: impl FnOnce(&T::State) -> bool,
+) -> PyResult<Object<'py>> {
     let py = transport.py();
-    Ok(to_bool(py, transport.value().state.with(py, |state| test(state))))
+    Ok(to_bool(py, transport.value().state().with(py, |state| test(state))))
 }
 
-fn number<'py>(transport: &Transport<'py>, read: impl FnOnce(&State) -> i64) -> PyResult<Object<'py>> {
+pub(super) fn number<'py, T: Stateful>(
+    transport: &Bound<'py, T>,
+    read: impl FnOnce(&T::State) -> i64,
+) -> PyResult<Object<'py>> {
     let py = transport.py();
-    Ok(transport.value().state.with(py, |state| read(state)).into_pyobject(py)?.into_any())
+    Ok(transport.value().state().with(py, |state| read(state)).into_pyobject(py)?.into_any())
 }
 
 /// The chunks that are not sent in full, copied: for those who look, as CPython's tests do.

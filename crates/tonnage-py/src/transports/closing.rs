@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 use super::StreamTransport;
 use super::stream::{Into, Sending};
+use super::telling::tell_of_end;
 use crate::cpython::{Native, Object};
 use crate::names;
 
@@ -80,13 +81,7 @@ impl StreamTransport {
 
     /// The last callback: tells the protocol, closes the descriptor, and lets go of everything.
     pub(super) fn call_connection_lost(transport: &Bound<'_, Self>, exception: &Object<'_>) -> PyResult<()> {
-        let py = transport.py();
-        let protocol = transport.value().protocol(py);
-        let told = if protocol.is_none() {
-            Ok(())
-        } else {
-            protocol.call_method1(names::connection_lost(py), (exception,)).map(drop)
-        };
+        let told = tell_of_end(&transport.value().protocol(transport.py()), exception);
         // All of this happens, and the first error is the one that is raised.
         told.and(Self::release(transport))
     }

@@ -14,6 +14,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyDict, PyString};
 use tonnage_core::write_queue::WriteQueue;
 
+use super::attributes::Stateful;
 use super::flow_control::FlowControl;
 use super::source::{Kind, Source};
 use super::telling::{self, Report};
@@ -133,6 +134,14 @@ impl State {
 
     pub(super) fn is_reading(&self) -> bool {
         !self.ending.closing && !self.reading.paused
+    }
+}
+
+impl Stateful for StreamTransport {
+    type State = State;
+
+    fn state(&self) -> &Guarded<State> {
+        &self.state
     }
 }
 

@@ -18,6 +18,14 @@ pub(super) fn call_soon<'py>(
     EventLoop::call_soon(event_loop, callback, args, in_context.cloned())
 }
 
+/// `protocol.connection_lost(exception)`, if there is a protocol.
+pub(super) fn tell_of_end(protocol: &Object<'_>, exception: &Object<'_>) -> PyResult<()> {
+    if protocol.is_none() {
+        return Ok(());
+    }
+    protocol.call_method1(names::connection_lost(protocol.py()), (exception,)).map(drop)
+}
+
 /// Whom an error of a transport is told to, and what about.
 pub(super) struct Report<'a, 'py> {
     pub(super) transport: &'a Object<'py>,

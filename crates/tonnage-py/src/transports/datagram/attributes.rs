@@ -4,9 +4,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::DatagramTransport;
-use super::class::State;
 use crate::cpython::{Native, Object, Slots};
-use crate::future::to_bool;
+use crate::transports::attributes::{flag, number, part};
 
 type Transport<'py> = Bound<'py, DatagramTransport>;
 
@@ -30,25 +29,6 @@ pub(super) fn add(slots: &mut Slots<DatagramTransport>) {
     slots.getter(c"_paused", |transport| flag(transport, |state| state.receiving.paused));
     slots.getter(c"_protocol_paused", |transport| flag(transport, |state| state.outgoing.flow.paused));
     slots.getter(c"_protocol_connected", |transport| flag(transport, |state| state.protocol.is_some()));
-}
-
-fn part<'py>(
-    transport: &Transport<'py>,
-    part: impl FnOnce(&State) -> Option<&Py<PyAny>>,
-) -> PyResult<Object<'py>> {
-    let py = transport.py();
-    let found = transport.value().state.with(py, |state| part(state).map(|object| object.bind(py).clone()));
-    Ok(found.unwrap_or_else(|| py.None().into_bound(py)))
-}
-
-fn flag<'py>(transport: &Transport<'py>, test: impl FnOnce(&State) -> bool) -> PyResult<Object<'py>> {
-    let py = transport.py();
-    Ok(to_bool(py, transport.value().state.with(py, |state| test(state))))
-}
-
-fn number<'py>(transport: &Transport<'py>, read: impl FnOnce(&State) -> i64) -> PyResult<Object<'py>> {
-    let py = transport.py();
-    Ok(transport.value().state.with(py, |state| read(state)).into_pyobject(py)?.into_any())
 }
 
 pub(super) fn repr<'py>(transport: &Transport<'py>) -> PyResult<Object<'py>> {

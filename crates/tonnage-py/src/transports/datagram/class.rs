@@ -17,6 +17,7 @@ use super::senders::Senders;
 use super::{attributes, closing, methods, opening};
 use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, call, context};
 use crate::event_loop::EventLoop;
+use crate::transports::attributes::Stateful;
 use crate::transports::flow_control::FlowControl;
 use crate::transports::stream::Ending;
 use crate::transports::telling::Report;
@@ -27,7 +28,7 @@ pub(crate) struct DatagramTransport {
     pub(super) state: Guarded<State>,
 }
 
-pub(super) struct State {
+pub(in crate::transports) struct State {
     /// `None` before `__init__` and after `connection_lost`, as the two that follow.
     pub(super) event_loop: Option<Owned<EventLoop>>,
     pub(super) sock: Option<Sock>,
@@ -215,6 +216,14 @@ impl NativeClass for DatagramTransport {
 
     fn clear(&self, py: Python<'_>) {
         drop(self.state.with(py, |state| std::mem::replace(state, State::empty())));
+    }
+}
+
+impl Stateful for DatagramTransport {
+    type State = State;
+
+    fn state(&self) -> &Guarded<State> {
+        &self.state
     }
 }
 

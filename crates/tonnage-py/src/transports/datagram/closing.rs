@@ -7,7 +7,7 @@ use super::DatagramTransport;
 use super::senders::Senders;
 use crate::cpython::{Native, Object};
 use crate::names;
-use crate::transports::telling::{call_soon, warn_unclosed};
+use crate::transports::telling::{call_soon, tell_of_end, warn_unclosed};
 
 impl DatagramTransport {
     /// Ends the transport when all that waits is sent.
@@ -70,13 +70,7 @@ impl DatagramTransport {
 
     /// The last callback: tells the protocol, closes the socket, and lets go of everything.
     pub(super) fn call_connection_lost(transport: &Bound<'_, Self>, exception: &Object<'_>) -> PyResult<()> {
-        let py = transport.py();
-        let protocol = transport.value().protocol(py);
-        let told = if protocol.is_none() {
-            Ok(())
-        } else {
-            protocol.call_method1(names::connection_lost(py), (exception,)).map(drop)
-        };
+        let told = tell_of_end(&transport.value().protocol(transport.py()), exception);
         // All of this happens, and the first error is the one that is raised.
         told.and(Self::release(transport))
     }
