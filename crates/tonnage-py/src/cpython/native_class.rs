@@ -23,6 +23,7 @@ use super::methods;
 use super::owned::Owned;
 use super::slots::{Object, Slots};
 use super::trash;
+use super::unowned::Lent;
 use super::visit::Visit;
 
 /// How many dead objects of a class are kept for the next ones.
@@ -90,6 +91,17 @@ unsafe fn extras<'a, T: NativeClass>(object: *mut ffi::PyObject) -> Option<&'a E
     Some(unsafe { &*place })
 }
 
+/// The count of an object's unowned references, if its class has them.
+///
+/// # Safety
+/// The memory of the object is not freed, and of T's layout.
+#[inline]
+pub(super) unsafe fn lent<'a, T: NativeLayout>(object: *mut ffi::PyObject) -> Option<&'a Lent> {
+    let place = value_ptr::<T>(object).wrapping_byte_add(T::LENT?).cast::<Lent>();
+    // SAFETY: the caller hands in an object of this layout; the offset is that of the field (`LENT`).
+    Some(unsafe { &*place })
+}
+
 /// The type object and the free list of one native class.
 pub(crate) struct ClassCell {
     type_object: AtomicPtr<ffi::PyTypeObject>,
@@ -135,10 +147,11 @@ impl ClassCell {
 /// # Safety
 /// `cell` returns the same cell at each call and no other class's. If `base` is the type of some class
 /// `B`, then `Self` is `repr(C)` and its first field is a `B`. `EXTRAS` is the offset of an `Extras`,
-/// `VECTORCALL` that of a `Vectorcall<Self>`.
+/// `VECTORCALL` that of a `Vectorcall<Self>`, `LENT` that of a `Lent`.
 pub(crate) unsafe trait NativeLayout: Sized + Send + Sync + 'static {
     const EXTRAS: Option<usize>;
     const VECTORCALL: Option<usize> = None;
+    const LENT: Option<usize> = None;
     fn cell() -> &'static ClassCell;
     fn base(_py: Python<'_>) -> Option<*mut ffi::PyTypeObject> {
         None
@@ -453,6 +466,10 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     if extras.is_some_and(|extras| !extras.weakrefs.get().is_null()) {
         // SAFETY: the weak references are the object's, and are cleared before the value goes.
         unsafe { ffi::PyObject_ClearWeakRefs(object) };
+    }
+    // SAFETY: as above.
+    if unsafe { lent::<T>(object) }.is_some_and(Lent::is_any) {
+        return; // What refers to it would read freed memory.
     }
     let dict = extras.map_or(ptr::null_mut(), |extras| extras.dict.replace(ptr::null_mut()));
     // SAFETY: nobody can reach the object any more; the value is dropped once.
