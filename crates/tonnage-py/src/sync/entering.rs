@@ -108,20 +108,22 @@ impl Entering {
     }
 }
 
-/// Gives it the slot that it stands in the line for, unless the future has ended.
+/// Gives it the slot that it stood in the line for, unless the future has ended.
 #[inline]
 pub(super) fn grant(this: &Bound<'_, Entering>, value: &Object<'_>) -> PyResult<bool> {
     let (py, entering) = (this.py(), this.value());
-    if !entering.future.is_pending(py) {
-        return Ok(false);
-    }
     // First, as what is told of the end may resume it.
-    drop(entering.replace(py, Phase::Given));
-    future::settle(upcast(this), Outcome::Result(value.into()))
+    let stood = entering.replace(py, Phase::Given);
+    let granted = future::settle(upcast(this), Outcome::Result(value.into()));
+    if matches!(granted, Ok(false)) {
+        // It has left the line, and finds out why when it runs.
+        drop(entering.replace(py, stood));
+    }
+    granted
 }
 
 /// Resumes it.
-#[inline]
+#[inline(always)]
 fn next<'py>(this: &Bound<'py, Entering>) -> PyResult<Step<'py>> {
     let (py, entering) = (this.py(), this.value());
     let was_given = entering.phase.with(py, |phase| {

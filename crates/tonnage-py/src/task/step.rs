@@ -291,7 +291,7 @@ enum Stands {
     Itself,
 }
 
-#[inline]
+#[inline(always)]
 fn wait_for_native<'py>(
     task: &Bound<'py, Task>,
     on: On<'_, 'py>,
