@@ -533,10 +533,12 @@ unsafe extern "C" fn traverse<T: NativeClass>(
     visit: ffi::visitproc,
     arg: *mut c_void,
 ) -> c_int {
+    // SAFETY: the collector runs on an attached thread; see `slots::run`.
+    let py = unsafe { Python::assume_attached() };
     // SAFETY: the collector hands in a valid object of a heap type, which owns its type.
     let type_object = unsafe { ffi::Py_TYPE(object) };
-    // Our own type is kept for ever, so only that of a Python subclass can go with its objects.
-    if type_object != T::cell().type_object.load(Ordering::Relaxed) {
+    // Our own types live for ever (`ClassCell`): only those that inherit from them may be garbage.
+    if type_object != T::cell().type_ptr(py) {
         // SAFETY: the pair is the collector's own.
         let shown = unsafe { visit(type_object.cast(), arg) };
         if shown != 0 {
