@@ -242,16 +242,16 @@ pub(super) fn methods<T: Class>(slots: &mut Slots<T>) {
         expire(upcast(this))?;
         Ok(this.py().None().into_bound(this.py()))
     });
-    slots.no_args(c"__aenter__", c"Start to watch the clock for the current task.", |this| {
-        crate::enter::enter(this.as_any(), |this| enter(upcast(this.cast::<T>()?)))
-    });
-    slots.with_args(
-        c"__aexit__",
-        c"Stop the clock, and make something of the cancellation if it was this block's.",
-        |this, args| match exit(upcast(this), &error_of_block(&args)?)? {
-            None => Immediate::none(args.py()),
-            Some(swallowed) => Immediate::of(&to_bool(args.py(), swallowed)),
-        },
+    slots.block(
+        (c"Start to watch the clock for the current task.", |this| {
+            crate::enter::enter(this.as_any(), |this| enter(upcast(this.cast::<T>()?)))
+        }),
+        (c"Stop the clock, and make something of the cancellation if it was this block's.", |this, args| {
+            match exit(upcast(this), &error_of_block(&args)?)? {
+                None => Immediate::none(args.py()),
+                Some(swallowed) => Immediate::of(&to_bool(args.py(), swallowed)),
+            }
+        }),
     );
 }
 
