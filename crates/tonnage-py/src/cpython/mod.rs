@@ -3,6 +3,8 @@
 #![allow(unsafe_code, reason = "this is the one place for it")]
 
 mod args;
+#[cfg(not(Py_3_14))]
+mod block_methods;
 pub(crate) mod buffer;
 pub(crate) mod call;
 mod classes;

@@ -383,6 +383,8 @@ pub(super) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResul
     if T::empty().is_none() {
         flags |= ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
     }
+    #[cfg(not(Py_3_14))]
+    let block_methods = slots.take_block_methods();
     let mut table = slots.finish();
     let mut spec = ffi::PyType_Spec {
         name: T::NAME.as_ptr(),
@@ -396,6 +398,10 @@ pub(super) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResul
     let type_object = unsafe { ffi::PyType_FromSpecWithBases(&raw mut spec, base) };
     // SAFETY: a new reference, or null with an exception set.
     let type_object = unsafe { Bound::from_owned_ptr_or_err(py, type_object)? }.cast_into::<PyType>()?;
+    #[cfg(not(Py_3_14))]
+    for method in block_methods {
+        method.install(&type_object)?;
+    }
     if T::HIDES_NEXT {
         hide_next(&type_object)?;
     }

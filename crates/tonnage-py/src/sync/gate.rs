@@ -291,8 +291,7 @@ pub(super) fn methods<T: Gated + LoopBound>(
     slots.no_args(c"acquire", acquire, |this| acquire_of(this));
     slots
         .no_args(c"locked", locked, |this| Ok(future::to_bool(this.py(), this.value().is_locked(this.py()))));
-    slots.no_args(c"__aenter__", c"Acquire it.", enter);
-    slots.with_args(c"__aexit__", c"Release it.", exit);
+    slots.block((c"Acquire it.", enter), (c"Release it.", exit));
     slots.getter(c"_waiters", |this| this.value().gate().line.futures(this.py()));
     loop_attributes(slots);
 }
