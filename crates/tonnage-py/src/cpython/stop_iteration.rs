@@ -2,7 +2,8 @@
 //!
 //! The interpreter takes the value out and drops the exception at once, for each await that gives something.
 //! From CPython 3.12 on it wants an instance, which costs more than the await itself; so ours is of a subclass
-//! whose dead instance is kept for the next time, complete but for its value. Before, it takes the bare value.
+//! whose instance comes back to life for the next time when it has lost its last reference. Before, it takes the
+//! bare value.
 
 use pyo3::exceptions::{PyBaseException, PyStopIteration};
 use pyo3::ffi;
@@ -35,12 +36,13 @@ mod recycled {
     use std::ptr;
     use std::sync::atomic::{AtomicPtr, Ordering};
 
+    use super::super::native_class::_Py_NewReference;
     use super::{Object, ffi, with_value};
 
     /// The subclass, once it is made; types live for ever.
     static CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
-    /// A complete instance without a value, which the collector knows, and the one reference to it; used under the
-    /// interpreter's lock, and so without locked instructions, which cost as much as thirty others.
+    /// An instance with its `args`, an empty tuple, and the reference to it; used under the interpreter's lock, and so
+    /// without locked instructions, which cost as much as thirty others.
     static SPARE: AtomicPtr<ffi::PyStopIterationObject> = AtomicPtr::new(ptr::null_mut());
 
     /// Makes StopIteration with `value` the current exception. Its `args` are empty.
@@ -49,18 +51,32 @@ mod recycled {
             let py = value.py();
             return with_value(value).restore(py);
         };
-        let spare = SPARE.load(Ordering::Relaxed);
-        SPARE.store(ptr::null_mut(), Ordering::Relaxed);
-        let stop = if spare.is_null() { new_instance(class) } else { spare };
+        let stop = match take_spare() {
+            spare if spare.is_null() => new_instance(class),
+            spare => spare,
+        };
         if stop.is_null() {
             return; // MemoryError is set.
         }
-        // SAFETY: the instance is ours, and owns the value from here on.
-        let old = std::mem::replace(unsafe { &mut (*stop).value }, value.into_ptr());
-        // SAFETY: the reference that the field owned: null, unless a program has found the spare and set it.
-        unsafe { ffi::Py_XDECREF(old) };
+        // SAFETY: the instance is ours alone.
+        let field = unsafe { &mut (*stop).value };
+        let before = std::mem::replace(field, value.into_ptr());
+        // SAFETY: the reference that the field owned, if somebody has put one there.
+        unsafe { ffi::Py_XDECREF(before) };
         // SAFETY: gives the instance away.
         unsafe { ffi::PyErr_SetRaisedException(stop.cast()) };
+    }
+
+    /// The spare instance, unless there is none, or somebody has found it by way of the collector and keeps it.
+    #[inline]
+    fn take_spare() -> *mut ffi::PyStopIterationObject {
+        let spare = SPARE.load(Ordering::Relaxed);
+        // SAFETY: the static owns a reference.
+        if spare.is_null() || unsafe { ffi::Py_REFCNT(spare.cast()) } != 1 {
+            return ptr::null_mut();
+        }
+        SPARE.store(ptr::null_mut(), Ordering::Relaxed);
+        spare
     }
 
     fn class() -> Option<*mut ffi::PyTypeObject> {
@@ -108,18 +124,18 @@ mod recycled {
         stop
     }
 
-    /// Drops the value, and keeps the instance if there is no other spare one.
+    /// Lets the instance live on without its value, if there is no other spare one.
     unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         let stop = object.cast::<ffi::PyStopIterationObject>();
         if SPARE.load(Ordering::Relaxed).is_null() && is_plain(stop) {
             // SAFETY: the instance has no references left, so its fields are ours.
             let value = std::mem::replace(unsafe { &mut (*stop).value }, ptr::null_mut());
-            // SAFETY: a complete object, which gets the one reference of a spare.
-            unsafe { ffi::Py_INCREF(object) };
+            // SAFETY: it is complete but for its count, and nobody sees it.
+            unsafe { _Py_NewReference(object) };
+            // First, as Python code runs where the value goes, which may take it.
             SPARE.store(stop, Ordering::Relaxed);
-            // SAFETY: the reference that the field owned. Last: this may run Python code.
-            unsafe { ffi::Py_XDECREF(value) };
-            return;
+            // SAFETY: the reference that the field owned.
+            return unsafe { ffi::Py_XDECREF(value) };
         }
         // SAFETY: a valid object of a heap type, which owns a reference to its type.
         let class = unsafe { ffi::Py_TYPE(object) };
@@ -127,7 +143,7 @@ mod recycled {
         let base = unsafe { (*class).tp_base };
         // SAFETY: the base is StopIteration, which lives for ever.
         let base_dealloc = unsafe { (*base).tp_dealloc }.expect("each type has tp_dealloc");
-        // SAFETY: an object of the base's layout, with no references, which the collector knows.
+        // SAFETY: an object of the base's layout, with no references.
         unsafe { base_dealloc(object) };
         // SAFETY: the reference that the object owned.
         unsafe { ffi::Py_DECREF(class.cast()) };
