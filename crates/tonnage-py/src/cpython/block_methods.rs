@@ -88,8 +88,7 @@ impl BlockMethod {
         Self { definition, call_bound }
     }
 
-    /// Puts the method into a new class, which nobody has used yet.
-    pub(super) fn install(self, class: &Bound<'_, PyType>) -> PyResult<()> {
+    fn install(self, class: &Bound<'_, PyType>) -> PyResult<()> {
         let py = class.py();
         make_classes(py)?;
         let method = Box::leak(Box::new(self));
@@ -109,6 +108,11 @@ impl BlockMethod {
         unsafe { ffi::PyType_Modified(class.as_type_ptr()) };
         Ok(())
     }
+}
+
+/// Puts the methods into a new class, which nobody has used yet.
+pub(super) fn install(methods: Vec<BlockMethod>, class: &Bound<'_, PyType>) -> PyResult<()> {
+    methods.into_iter().try_for_each(|method| method.install(class))
 }
 
 fn make_classes(py: Python<'_>) -> PyResult<()> {
@@ -286,8 +290,10 @@ where
     if unsafe { ffi::PyVectorcall_NARGS(count_and_flag) } != 0 || !names.is_null() {
         return call_as_cpython(callable, args, count_and_flag, names);
     }
-    // SAFETY: called by CPython for a bound method of ours, whose receiver `bind` has checked.
-    unsafe { no_args::<T, F>((*callable.cast::<BoundMethod>()).receiver, ptr::null_mut()) }
+    // SAFETY: called by CPython for a bound method of ours.
+    let receiver = unsafe { (*callable.cast::<BoundMethod>()).receiver };
+    // SAFETY: `bind` has checked the class of the receiver, which the method keeps alive.
+    unsafe { no_args::<T, F>(receiver, ptr::null_mut()) }
 }
 
 unsafe extern "C" fn bound_with_args<T, F>(
@@ -302,8 +308,10 @@ where
 {
     // SAFETY: takes a bit off a number.
     let count = unsafe { ffi::PyVectorcall_NARGS(count_and_flag) };
-    // SAFETY: called by CPython for a bound method of ours, whose receiver `bind` has checked.
-    unsafe { with_args::<T, F>((*callable.cast::<BoundMethod>()).receiver, args, count, names) }
+    // SAFETY: called by CPython for a bound method of ours.
+    let receiver = unsafe { (*callable.cast::<BoundMethod>()).receiver };
+    // SAFETY: `bind` has checked the class of the receiver, which the method keeps alive.
+    unsafe { with_args::<T, F>(receiver, args, count, names) }
 }
 
 /// As CPython's own bound method does, for a call that it refuses.

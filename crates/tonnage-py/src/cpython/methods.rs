@@ -10,6 +10,8 @@ use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
 
 use super::args::{Args, borrowed};
+#[cfg(not(Py_3_14))]
+use super::block_methods::BlockMethod;
 use super::native_class::NativeClass;
 use super::slots::Object;
 use super::trampoline::{body, receiver, run};
@@ -17,12 +19,19 @@ use super::trampoline::{body, receiver, run};
 /// Methods, of a native class or of one of PyO3's.
 pub(crate) struct Methods<T> {
     table: Vec<ffi::PyMethodDef>,
+    #[cfg(not(Py_3_14))]
+    block_methods: Vec<BlockMethod>,
     class: PhantomData<T>,
 }
 
 impl<T: 'static> Methods<T> {
     pub(super) fn new() -> Self {
-        Self { table: vec![], class: PhantomData }
+        Self {
+            table: vec![],
+            #[cfg(not(Py_3_14))]
+            block_methods: vec![],
+            class: PhantomData,
+        }
     }
 
     pub(crate) fn no_args<F>(&mut self, name: &'static CStr, doc: &'static CStr, _body: F)
@@ -47,6 +56,33 @@ impl<T: 'static> Methods<T> {
     {
         let call = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: with_args::<T, F> };
         self.method(name, doc, call, ffi::METH_FASTCALL | ffi::METH_KEYWORDS);
+    }
+
+    /// `__aenter__` and `__aexit__`, each with its docstring.
+    pub(crate) fn block<E, X>(
+        &mut self,
+        (enter_doc, _enter): (&'static CStr, E),
+        (exit_doc, _exit): (&'static CStr, X),
+    ) where
+        E: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+        X: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        #[cfg(not(Py_3_14))]
+        self.block_methods.extend([
+            BlockMethod::no_args::<T, E>(c"__aenter__", enter_doc),
+            BlockMethod::with_args::<T, X>(c"__aexit__", exit_doc),
+        ]);
+        #[cfg(Py_3_14)]
+        {
+            self.no_args(c"__aenter__", enter_doc, _enter);
+            self.with_args(c"__aexit__", exit_doc, _exit);
+        }
+    }
+
+    /// Takes out what is put into the class once it is made.
+    #[cfg(not(Py_3_14))]
+    pub(super) fn take_block_methods(&mut self) -> Vec<BlockMethod> {
+        std::mem::take(&mut self.block_methods)
     }
 
     /// A method that only code sees which asks for it by name; the interpreter uses the slot.

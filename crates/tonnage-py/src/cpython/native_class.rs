@@ -399,9 +399,7 @@ pub(super) fn add_class<T: NativeClass>(module: &Bound<'_, PyModule>) -> PyResul
     // SAFETY: a new reference, or null with an exception set.
     let type_object = unsafe { Bound::from_owned_ptr_or_err(py, type_object)? }.cast_into::<PyType>()?;
     #[cfg(not(Py_3_14))]
-    for method in block_methods {
-        method.install(&type_object)?;
-    }
+    super::block_methods::install(block_methods, &type_object)?;
     if T::HIDES_NEXT {
         hide_next(&type_object)?;
     }
