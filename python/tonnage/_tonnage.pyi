@@ -685,6 +685,9 @@ class StreamTransport(asyncio.BaseTransport):
     def _start_reading(self) -> None:
         """Start to read, once connection_made() was called."""
 
+    def _start_again(self) -> None:
+        """Start to read, now that the kernel may have memory."""
+
     def _call_connection_lost(self, exc: BaseException | None, /) -> None:
         """Tell the protocol, and close the descriptor."""
 
@@ -1285,6 +1288,9 @@ class DatagramTransport(asyncio.DatagramTransport):
 
     def _start_reading(self) -> None:
         """Start to read, once connection_made() was called."""
+
+    def _start_again(self) -> None:
+        """Start to read, now that the kernel may have memory."""
 
     def _call_connection_lost(self, exc: BaseException | None, /) -> None:
         """Tell the protocol, and close the socket."""

@@ -126,6 +126,7 @@ attribute_names!(
     peername,
     _call_connection_lost,
     _send_again,
+    _start_again,
     _start_reading,
     aclose,
     deposit,

@@ -5,6 +5,7 @@
 //! during a turn of the loop leaves at the end of that turn, in one piece.
 
 mod accepted;
+mod again;
 mod any_kind;
 mod attributes;
 mod chunks;

@@ -3,7 +3,7 @@
 //! Sockets (`socket.rs`) and pipes (`pipe.rs`) inherit from it, and add what Python sees of them. The
 //! Python object in `source` is the one owner of the descriptor. Invariants: the loop watches the
 //! descriptor for reading exactly while `reading.watched`, and for writing exactly while `sending` is
-//! `Blocked` and it is not `starved`, when a timer is under way; `connection_lost` is scheduled once, when
+//! `Blocked` and it is not `starved`; while a direction is `starved`, a timer of its own is under way; `connection_lost` is scheduled once, when
 //! `ending.lost` becomes true; no Python code runs inside the guard.
 
 use std::ffi::CStr;
@@ -14,6 +14,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyDict, PyString};
 use tonnage_core::write_queue::WriteQueue;
 
+use super::again::Refusals;
 use super::attributes::Stateful;
 use super::flow_control::FlowControl;
 use super::source::{Kind, Source};
@@ -47,6 +48,9 @@ pub(super) struct Reading {
     pub(super) into: Into,
     pub(super) paused: bool,
     pub(super) watched: bool,
+    /// Is it to be watched later, when the kernel may have the memory?
+    pub(super) starved: bool,
+    pub(super) refusals: Refusals,
 }
 
 /// Where the next read puts its bytes.
@@ -68,6 +72,7 @@ pub(super) struct Outgoing {
     pub(super) sending: Sending,
     /// While `Blocked`: did the kernel lack memory, and not the descriptor room?
     pub(super) starved: bool,
+    pub(super) refusals: Refusals,
     pub(super) flow: FlowControl,
     /// Was `write_eof` called?
     pub(super) eof: bool,
@@ -119,11 +124,18 @@ impl State {
             server: None,
             extra: None,
             context: None,
-            reading: Reading { into: Into::Scratch, paused: false, watched: false },
+            reading: Reading {
+                into: Into::Scratch,
+                paused: false,
+                watched: false,
+                starved: false,
+                refusals: Refusals::none(),
+            },
             outgoing: Outgoing {
                 queue: WriteQueue::new(),
                 sending: Sending::Idle,
                 starved: false,
+                refusals: Refusals::none(),
                 flow: FlowControl::new(),
                 eof: false,
                 empty_waiter: None,
