@@ -96,7 +96,7 @@ pub(crate) fn is_starved(py: Python<'_>, error: &PyErr) -> bool {
 }
 
 /// Is it an OSError with one of these numbers?
-fn has_number(py: Python<'_>, error: &PyErr, numbers: &[i32]) -> bool {
+pub(crate) fn has_number(py: Python<'_>, error: &PyErr, numbers: &[i32]) -> bool {
     error.is_instance_of::<PyOSError>(py)
         && error
             .value(py)

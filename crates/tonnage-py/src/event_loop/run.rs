@@ -227,9 +227,17 @@ impl EventLoop {
                     served => served,
                 }
             }
+            Ready::Begin(transport) => {
+                self.leave_task(slf.as_any())?;
+                StreamTransport::begin(&transport.into_bound(py))
+            }
             Ready::Start(transport) => {
                 self.leave_task(slf.as_any())?;
                 StreamTransport::start(&transport.into_bound(py))
+            }
+            Ready::End(transport) => {
+                self.leave_task(slf.as_any())?;
+                StreamTransport::end(&transport.into_bound(py))
             }
             Ready::Readable(transport) => {
                 self.leave_task(slf.as_any())?;
@@ -281,7 +289,9 @@ impl EventLoop {
             Ready::Wake(future) => future.bind(py).clone().into_any(),
             Ready::Expire(timeout) => timeout.bind(py).clone().into_any(),
             Ready::Serve(limiter) => limiter.bind(py).clone().into_any(),
-            Ready::Start(transport) => transport.bind(py).clone().into_any(),
+            Ready::Begin(transport) | Ready::Start(transport) | Ready::End(transport) => {
+                transport.bind(py).clone().into_any()
+            }
             Ready::Readable(transport) | Ready::Writable(transport) => transport.as_object(py),
         })
     }

@@ -17,12 +17,12 @@ use tonnage_core::write_queue::WriteQueue;
 use super::again::Refusals;
 use super::attributes::Stateful;
 use super::flow_control::FlowControl;
-use super::source::{Kind, Source};
+use super::source::{self, Kind, Source};
 use super::telling::{self, Report};
-use super::{attributes, methods};
+use super::{AcceptedSocket, attributes, closing, methods};
 use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, context};
+use crate::errors;
 use crate::event_loop::EventLoop;
-use crate::{errors, names};
 
 pub(crate) struct StreamTransport {
     pub(crate) extras: Extras,
@@ -36,12 +36,20 @@ pub(super) struct State {
     pub(super) protocol: Option<Owned<PyAny>>,
     pub(super) server: Option<Owned<PyAny>>,
     /// What `get_extra_info` knows; it stays after the end.
-    pub(super) extra: Option<Owned<PyDict>>,
+    pub(super) extra: Extra,
     /// Where the protocol's methods run.
     pub(super) context: Option<Owned<PyAny>>,
     pub(super) reading: Reading,
     pub(super) outgoing: Outgoing,
     pub(super) ending: Ending,
+}
+
+pub(super) enum Extra {
+    /// Nothing: before `__init__`.
+    None,
+    Known(Owned<PyDict>),
+    /// What the accepted socket tells, once somebody asks.
+    Of(Owned<AcceptedSocket>),
 }
 
 pub(super) struct Reading {
@@ -122,7 +130,7 @@ impl State {
             event_loop: None,
             protocol: None,
             server: None,
-            extra: None,
+            extra: Extra::None,
             context: None,
             reading: Reading {
                 into: Into::Scratch,
@@ -192,7 +200,11 @@ impl NativeClass for StreamTransport {
             ];
             let mut shown = visit.option(state.event_loop.as_deref());
             if shown == 0 {
-                shown = visit.option(state.extra.as_deref());
+                shown = match &state.extra {
+                    Extra::None => 0,
+                    Extra::Known(extra) => visit.call(extra),
+                    Extra::Of(accepted) => visit.call(accepted),
+                };
             }
             for object in objects.into_iter().flatten() {
                 if shown != 0 {
@@ -300,13 +312,10 @@ fn finalize(transport: &Bound<'_, StreamTransport>) {
         .with(py, |state| state.source.owner.as_ref().map(|owner| owner.get_bound(py)));
     let Some(owner) = owner else { return };
     let warned = telling::warn_unclosed(transport.as_any());
-    let closed = owner.call_method0(names::close(py)).map(drop);
+    let closed = source::close(&owner);
     let gone = transport.value().state.with(py, |state| (state.source.owner.take(), state.server.take()));
     let (owner, server) = gone;
-    let detached = match &server {
-        Some(server) => server.bind(py).call_method1(names::_detach(py), (transport,)).map(drop),
-        None => Ok(()),
-    };
+    let detached = closing::detach(transport, server);
     drop(owner);
     for outcome in [warned, closed, detached] {
         if let Err(error) = outcome {
