@@ -40,6 +40,7 @@ struct Polled {
 }
 
 pub(super) fn run(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
+    slf.get().tell_on_demand(slf.as_any())?;
     let mut polled = Polled { passes: PASSES_MAX, at_coarse_ns: 0 };
     let ran = loop {
         let ran = pass(slf, &mut polled);
