@@ -128,8 +128,13 @@ impl StreamTransport {
         };
         let detached = detach(transport, server);
         drop(gone);
-        let error = PyConnectionError::new_err("Connection is closed by peer");
-        let waiter_failed = Self::fail_empty_waiter(transport, error.value(py).as_any());
+        let waiter_failed = if transport.value().state.with(py, |state| state.outgoing.empty_waiter.is_some())
+        {
+            let error = PyConnectionError::new_err("Connection is closed by peer");
+            Self::fail_empty_waiter(transport, error.value(py).as_any())
+        } else {
+            Ok(())
+        };
         unwatched.and(closed).and(detached).and(waiter_failed)
     }
 }

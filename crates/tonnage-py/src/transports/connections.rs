@@ -3,11 +3,11 @@
 //! `python/tonnage/server.py` inherits from it. A transport attaches when it is made, and detaches before it
 //! is gone. It is known by a weak reference only, so that one that was abandoned is collected, and warns.
 
-use std::collections::HashMap;
 use std::ffi::CStr;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
+use tonnage_core::number_map::NumberMap;
 
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
 use crate::future::to_bool;
@@ -20,7 +20,7 @@ pub(crate) struct Connections {
 #[derive(Default)]
 struct State {
     /// The open transports, by address.
-    clients: HashMap<usize, Client>,
+    clients: NumberMap<usize, Client>,
     /// How many have attached.
     attached: u64,
     /// Transports of CPython 3.12 and before do not name themselves when they attach, and count as well.
