@@ -765,7 +765,7 @@ class Intake:
 
     def __init__(
         self,
-        loop: EventLoop,
+        loop: asyncio.AbstractEventLoop,
         listener: Any,
         own_name: Any,
         transports: dict[int, Any],
