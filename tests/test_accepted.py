@@ -274,7 +274,7 @@ def test_errors_of_a_protocol_at_begin_and_end_are_those_of_callbacks(loop, run,
     assert (Unmade.received, Unmade.ended) == (1, 1)
     assert [str(context["exception"]) for context in reports] == ["connection_made", "connection_lost"]
     made, lost = (context["message"] for context in reports)
-    assert made == "Exception in callback Unmade.connection_made()"
+    assert made.startswith("Exception in callback Unmade.connection_made(")
     assert "_call_connection_lost(" in lost
     assert all(isinstance(context["handle"], asyncio.Handle) for context in reports)
 

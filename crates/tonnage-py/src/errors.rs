@@ -82,7 +82,9 @@ pub(crate) fn is_exit(py: Python<'_>, error: &PyErr) -> bool {
 
 /// Does it say that a socket would block, or that a signal came first?
 pub(crate) fn is_not_ready(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py)
+    // Of one that we make, CPython 3.11 and before choose the class when they make the instance.
+    let error = error.value(py);
+    error.is_instance_of::<PyBlockingIOError>() || error.is_instance_of::<PyInterruptedError>()
 }
 
 /// Is it an OSError with the number EIO?

@@ -17,18 +17,32 @@ const AGAIN_S: f64 = 0.02;
 const REFUSALS_MAX: u8 = 50;
 
 /// How often the kernel has refused to watch a descriptor since it did so last.
-pub(super) struct Refusals(u8);
+pub(super) struct Refusals {
+    count: u8,
+    waits: bool,
+}
 
 impl Refusals {
     pub(super) const fn none() -> Self {
-        Self(0)
+        Self { count: 0, waits: false }
     }
 
-    /// Counts a refusal; does it pass, so that another try is worth a timer?
+    /// Counts a refusal; does it pass, so that the next try is to wait for its timer?
     #[must_use]
     pub(super) fn note(&mut self, is_starved: bool) -> bool {
-        self.0 = self.0.saturating_add(1);
-        is_starved && self.0 <= REFUSALS_MAX
+        self.count = self.count.saturating_add(1);
+        self.waits = is_starved && self.count <= REFUSALS_MAX;
+        self.waits
+    }
+
+    /// Is the timer of the next try under way?
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waits
+    }
+
+    /// The time of the next try has come.
+    pub(super) fn end_wait(&mut self) {
+        self.waits = false;
     }
 }
 

@@ -197,8 +197,9 @@ impl StreamTransport {
     pub(super) fn start_reading(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let starts = transport.value().state.with(py, |state| {
-            let Reading { watched, starved, .. } = state.reading;
-            let starts = state.is_reading() && !watched && !starved && state.source.owner.is_some();
+            let Reading { watched, refusals, .. } = &state.reading;
+            let is_idle = !watched && !refusals.is_waiting() && state.source.owner.is_some();
+            let starts = state.is_reading() && is_idle;
             starts.then_some(state.source.fd)
         });
         let Some(fd) = starts else { return Ok(()) };
@@ -220,10 +221,10 @@ impl StreamTransport {
     fn not_watched_for_reading(transport: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
         let py = transport.py();
         let is_starved = errors::is_starved(py, &error);
-        let (passes, kind) = transport.value().state.with(py, |state| {
-            state.reading.starved = state.reading.refusals.note(is_starved);
-            (state.reading.starved, state.source.kind)
-        });
+        let (passes, kind) = transport
+            .value()
+            .state
+            .with(py, |state| (state.reading.refusals.note(is_starved), state.source.kind));
         if passes {
             let again = transport.getattr(names::_start_again(py))?;
             return try_again(&transport.value().open_loop(py)?, &again);
@@ -234,7 +235,7 @@ impl StreamTransport {
 
     /// The kernel may have memory again. Who paused the transport meanwhile resumes it later.
     pub(super) fn start_again(transport: &Bound<'_, Self>) -> PyResult<()> {
-        transport.value().state.with(transport.py(), |state| state.reading.starved = false);
+        transport.value().state.with(transport.py(), |state| state.reading.refusals.end_wait());
         Self::start_reading(transport)
     }
 

@@ -3,8 +3,8 @@
 //! Sockets (`socket.rs`) and pipes (`pipe.rs`) inherit from it, and add what Python sees of them. The
 //! Python object in `source` is the one owner of the descriptor. Invariants: the loop watches the
 //! descriptor for reading exactly while `reading.watched`, and for writing exactly while `sending` is
-//! `Blocked` and it is not `starved`; while a direction is `starved`, a timer of its own is under way; `connection_lost` is scheduled once, when
-//! `ending.lost` becomes true; no Python code runs inside the guard.
+//! `Blocked` and it is not `starved`; a timer is under way while it is, or `reading.refusals` waits;
+//! `connection_lost` is scheduled once, when `ending.lost` becomes true; no Python code runs inside the guard.
 
 use std::ffi::CStr;
 
@@ -56,8 +56,6 @@ pub(super) struct Reading {
     pub(super) into: Into,
     pub(super) paused: bool,
     pub(super) watched: bool,
-    /// Is it to be watched later, when the kernel may have the memory?
-    pub(super) starved: bool,
     pub(super) refusals: Refusals,
 }
 
@@ -136,7 +134,6 @@ impl State {
                 into: Into::Scratch,
                 paused: false,
                 watched: false,
-                starved: false,
                 refusals: Refusals::none(),
             },
             outgoing: Outgoing {

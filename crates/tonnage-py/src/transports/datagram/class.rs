@@ -1,9 +1,9 @@
 //! DatagramTransport: a socket whose messages keep their borders.
 //!
 //! The Python socket object is the one owner of the descriptor. Invariants: the loop watches the socket
-//! for reading exactly while `receiving.watched`, and for writing exactly while `outgoing.watched`; while
-//! `receiving.starved`, a timer is under way;
-//! `connection_lost` is scheduled once, when `lost` leaves 0; no Python code runs inside the guard.
+//! for reading exactly while `receiving.watched`, and for writing exactly while `outgoing.watched`; a timer
+//! is under way while `receiving.refusals` waits; `connection_lost` is scheduled once, when `lost` leaves 0;
+//! no Python code runs inside the guard.
 
 use std::collections::VecDeque;
 use std::ffi::CStr;
@@ -70,8 +70,6 @@ pub(super) enum Peer {
 pub(super) struct Receiving {
     pub(super) paused: bool,
     pub(super) watched: bool,
-    /// Is it to be watched later, when the kernel may have the memory?
-    pub(super) starved: bool,
     pub(super) refusals: Refusals,
     /// So many looks at the socket take one datagram each, before one tries to take more.
     pub(super) alone: u8,
@@ -149,7 +147,6 @@ impl State {
             receiving: Receiving {
                 paused: false,
                 watched: false,
-                starved: false,
                 refusals: Refusals::none(),
                 alone: 0,
                 senders: Senders::new(),

@@ -159,8 +159,9 @@ impl DatagramTransport {
     pub(super) fn start_reading(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let starts = transport.value().state.with(py, |state| {
-            let Receiving { watched, starved, .. } = state.receiving;
-            let starts = state.is_reading() && !watched && !starved && state.sock.is_some();
+            let Receiving { watched, refusals, .. } = &state.receiving;
+            let is_idle = !watched && !refusals.is_waiting() && state.sock.is_some();
+            let starts = state.is_reading() && is_idle;
             starts.then_some(state.fd)
         });
         let Some(fd) = starts else { return Ok(()) };
@@ -183,10 +184,7 @@ impl DatagramTransport {
     fn not_watched(transport: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
         let py = transport.py();
         let is_starved = errors::is_starved(py, &error);
-        let passes = transport.value().state.with(py, |state| {
-            state.receiving.starved = state.receiving.refusals.note(is_starved);
-            state.receiving.starved
-        });
+        let passes = transport.value().state.with(py, |state| state.receiving.refusals.note(is_starved));
         if !passes {
             return Self::fatal_error(transport, error, RECEIVE_FAILED);
         }
@@ -195,7 +193,7 @@ impl DatagramTransport {
 
     /// The kernel may have memory again. Who paused the transport meanwhile resumes it later.
     pub(super) fn start_again(transport: &Bound<'_, Self>) -> PyResult<()> {
-        transport.value().state.with(transport.py(), |state| state.receiving.starved = false);
+        transport.value().state.with(transport.py(), |state| state.receiving.refusals.end_wait());
         Self::start_reading(transport)
     }
 
