@@ -1,6 +1,6 @@
 //! The callbacks of a future, and how they reach the loop.
 
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -32,6 +32,7 @@ pub(crate) enum Callbacks {
 }
 
 impl Callback {
+    #[inline]
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         match self {
             Self::Wakeup(task) => visit.call(task),
@@ -77,10 +78,11 @@ impl Callbacks {
         mem::replace(self, Self::None)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, callback: Callback) {
         if matches!(self, Self::None) {
-            *self = Self::One(callback);
+            // Nothing was there to be dropped.
+            let _nothing = ManuallyDrop::new(mem::replace(self, Self::One(callback)));
         } else {
             self.push_second(callback);
         }
@@ -113,8 +115,15 @@ impl Callbacks {
         }
     }
 
+    #[inline]
     pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        self.as_slice().iter().map(|one| one.traverse(visit)).find(|shown| *shown != 0).unwrap_or(0)
+        match self {
+            Self::None => 0,
+            Self::One(one) => one.traverse(visit),
+            Self::Many(many) => {
+                many.iter().map(|one| one.traverse(visit)).find(|shown| *shown != 0).unwrap_or(0)
+            }
+        }
     }
 
     /// Copies of all entries, to be looked at while the state is not entered.

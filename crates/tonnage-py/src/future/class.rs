@@ -47,40 +47,24 @@ impl NativeClass for Future {
         attributes(slots);
     }
 
+    #[inline]
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         self.state.traverse(0, |state| {
             let outcome = match &state.outcome {
                 Outcome::Pending | Outcome::Cancelled => None,
-                Outcome::Result(object) | Outcome::Exception(object) => Some(object),
+                Outcome::Result(object) | Outcome::Exception(object) => Some(&**object),
             };
-            let shown = state.event_loop.traverse(visit);
-            if shown != 0 {
-                return shown;
+            let mut shown = state.event_loop.traverse(visit);
+            if shown == 0 {
+                shown = visit.option(outcome);
             }
-            if let Some(object) = outcome {
-                let shown = visit.call(object);
-                if shown != 0 {
-                    return shown;
-                }
+            if shown == 0 {
+                shown = state.callbacks.traverse(visit);
             }
-            if let Some(rare) = &state.rare {
-                let all = [
-                    &rare.source_traceback,
-                    &rare.cancel_message,
-                    &rare.cancelled_error,
-                    &rare.exception_traceback,
-                    &rare.awaited_by,
-                    &rare.throw_next,
-                    &rare.name,
-                ];
-                for object in all.into_iter().flatten() {
-                    let shown = visit.call(object);
-                    if shown != 0 {
-                        return shown;
-                    }
-                }
+            match (shown, &state.rare) {
+                (0, Some(rare)) => rare.traverse(visit),
+                _ => shown,
             }
-            state.callbacks.traverse(visit)
         })
     }
 
@@ -171,25 +155,7 @@ fn attributes(slots: &mut Slots<Future>) {
 
 /// Attributes that are bits of the state.
 fn marks(slots: &mut Slots<Future>) {
-    slots.attribute_pair(
-        c"_asyncio_future_blocking",
-        |future| {
-            Ok(to_bool(
-                future.py(),
-                future.value().state.with(future.py(), |state| {
-                    state.event_loop.has(Mark::Blocking) && !state.event_loop.is_none()
-                }),
-            ))
-        },
-        |future, value| {
-            let blocking = value.is_truthy()?;
-            if future.value().state.with(future.py(), |state| state.event_loop.is_none()) {
-                return Err(errors::not_initialised("Future"));
-            }
-            future.value().state.with(future.py(), |state| state.event_loop.mark(Mark::Blocking, blocking));
-            Ok(())
-        },
-    );
+    slots.attribute_pair(c"_asyncio_future_blocking", is_blocking, set_blocking);
     slots.attribute_pair(
         c"_log_traceback",
         |future| {
@@ -206,6 +172,24 @@ fn marks(slots: &mut Slots<Future>) {
             Ok(())
         },
     );
+}
+
+pub(crate) fn is_blocking<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
+    let py = future.py();
+    let blocking = future
+        .value()
+        .state
+        .with(py, |state| state.event_loop.has(Mark::Blocking) && !state.event_loop.is_none());
+    Ok(to_bool(py, blocking))
+}
+
+pub(crate) fn set_blocking(future: &Bound<'_, Future>, value: &Object<'_>) -> PyResult<()> {
+    let (py, blocking) = (future.py(), value.is_truthy()?);
+    if future.value().state.with(py, |state| state.event_loop.is_none()) {
+        return Err(errors::not_initialised("Future"));
+    }
+    future.value().state.with(py, |state| state.event_loop.mark(Mark::Blocking, blocking));
+    Ok(())
 }
 
 /// Attributes that few futures have.
@@ -273,7 +257,7 @@ fn init(future: &Bound<'_, Future>, args: Args<'_, '_>) -> PyResult<()> {
     future.value().initialise(args.py(), event_loop, &future.get_type())
 }
 
-fn repr<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
+pub(crate) fn repr<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
     let py = future.py();
     let info = names::future_repr_info(py)?.call1((future,))?;
     named_repr(future.as_any(), &info)
