@@ -7,9 +7,11 @@ import gc
 import os
 import socket
 import warnings
+import weakref
 
 import pytest
 import tonnage
+from tonnage.accept import Listener
 
 ADDRESSES = {
     "IPv4": (socket.AF_INET, ("127.0.0.1", 0)),
@@ -193,14 +195,31 @@ def test_transport_of_an_accepted_connection_that_is_dropped_warns_and_closes():
         runner.run(main())
 
 
+class Taker:
+    """An acceptor that sets nothing up, and keeps what it is given."""
+
+    def __init__(self, loop, sock):
+        listener = Listener(asyncio.Protocol, sock, None, None, 100, None, None, None)
+        self._intake = tonnage._tonnage.Intake(loop, listener, None, {}, 100, False)
+        self._taken = []
+
+    def take(self):
+        assert self._intake.accept_some(self) is False
+        return self._taken.pop() if self._taken else None
+
+    def _set_up(self, connection, peer):
+        assert peer is None
+        self._taken.append(connection)
+
+
 def test_accepted_socket_has_one_owner_at_a_time():
+    loop = tonnage.new_event_loop()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
-        kind = int(listener.family), int(listener.type), listener.proto
-        with pytest.raises(BlockingIOError):
-            tonnage._tonnage.accept(listener.fileno(), *kind)
+        taker = Taker(loop, listener)
+        assert taker.take() is None
         with socket.create_connection(listener.getsockname()) as client:
-            accepted = tonnage._tonnage.accept(listener.fileno(), *kind)
+            accepted = taker.take()
             assert accepted.peername == client.getsockname()
             fd = accepted.fileno()
             sock = accepted.as_socket()
@@ -212,6 +231,160 @@ def test_accepted_socket_has_one_owner_at_a_time():
             assert client.recv(1) == b""
         with socket.create_connection(listener.getsockname()) as client:
             client.settimeout(5)
-            accepted = tonnage._tonnage.accept(listener.fileno(), *kind)
+            accepted = taker.take()
             del accepted
             assert client.recv(1) == b""
+    loop.close()
+
+
+class Unmade(asyncio.Protocol):
+    """A protocol that the first thing it is told is too much for."""
+
+    error = ZeroDivisionError("connection_made")
+    received = ended = 0
+
+    def connection_made(self, transport):
+        self.transport = transport
+        raise self.error
+
+    def data_received(self, data):
+        Unmade.received += len(data)
+        self.transport.close()
+
+    def connection_lost(self, exc):
+        Unmade.ended += 1
+        raise ZeroDivisionError("connection_lost")
+
+
+def test_errors_of_a_protocol_at_begin_and_end_are_those_of_callbacks(loop, run, monkeypatch):
+    monkeypatch.setattr(Unmade, "received", 0)
+    monkeypatch.setattr(Unmade, "ended", 0)
+    reports = []
+    loop.set_exception_handler(lambda _, context: reports.append(context))
+
+    async def main():
+        server = await loop.create_server(Unmade, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            client.sendall(b"x")
+            await until(lambda: Unmade.ended)
+        server.close()
+        await server.wait_closed()
+
+    run(main())
+    assert (Unmade.received, Unmade.ended) == (1, 1)
+    assert [str(context["exception"]) for context in reports] == ["connection_made", "connection_lost"]
+    made, lost = (context["message"] for context in reports)
+    assert made.startswith("Exception in callback Unmade.connection_made(")
+    assert "_call_connection_lost(" in lost
+    assert all(isinstance(context["handle"], asyncio.Handle) for context in reports)
+
+
+def test_exit_in_connection_made_leaves_the_loop_and_the_connection_is_read_later(loop, run, monkeypatch):
+    monkeypatch.setattr(Unmade, "error", SystemExit(3))
+    monkeypatch.setattr(Unmade, "received", 0)
+    monkeypatch.setattr(Unmade, "ended", 0)
+    loop.set_exception_handler(lambda _, context: None)
+
+    async def serve():
+        server = await loop.create_server(Unmade, "127.0.0.1", 0)
+        return server, socket.create_connection(server.sockets[0].getsockname())
+
+    async def end(server):
+        await until(lambda: Unmade.ended)
+        server.close()
+        await server.wait_closed()
+
+    server, client = run(serve())
+    with client:
+        client.sendall(b"x")
+        ended = loop.create_task(end(server))
+        with pytest.raises(SystemExit):
+            run(ended)
+        run(ended)
+    assert (Unmade.received, Unmade.ended) == (1, 1)
+
+
+def test_class_without_connection_made_is_told_and_its_connection_closed():
+    reports = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reports.append(context))
+        server = await loop.create_server(object, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            client.setblocking(False)
+            assert await loop.sock_recv(client, 1) == b""
+        server.close()
+        await server.wait_closed()
+
+    with tonnage.Runner() as runner:
+        runner.run(main())
+    assert [context["message"] for context in reports] == [
+        "Error on transport creation for incoming connection"
+    ]
+    assert isinstance(reports[0]["exception"], AttributeError)
+
+
+def test_loop_that_makes_transports_itself_is_asked_for_those_of_a_server(listener):
+    class Loop(tonnage.EventLoop):
+        made = 0
+
+        def _make_socket_transport(self, *args, **options):
+            self.made += 1
+            return super()._make_socket_transport(*args, **options)
+
+    async def main():
+        async with Served(listener):
+            assert asyncio.get_running_loop().made == 1
+
+    with tonnage.Runner(loop_factory=Loop) as runner:
+        runner.run(main())
+
+
+def test_clients_of_a_server_are_closed_in_the_order_in_which_they_came():
+    closed = []
+
+    class Protocol(asyncio.Protocol):
+        def connection_lost(self, exc):
+            closed.append(self)
+
+    made = []
+
+    def factory():
+        made.append(Protocol())
+        return made[-1]
+
+    async def main():
+        server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        clients = [socket.create_connection(address) for _ in range(20)]
+        await until(lambda: len(made) == len(clients))
+        server.close()
+        server.close_clients()
+        await server.wait_closed()
+        for client in clients:
+            client.close()
+
+    with tonnage.Runner() as runner:
+        runner.run(main())
+    assert closed == made
+
+
+def test_cycles_through_what_accepts_and_counts_connections_die():
+    class Factory:
+        pass
+
+    class Counting(tonnage._tonnage.Connections):
+        pass
+
+    loop = tonnage.new_event_loop()
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        factory, counting = Factory(), Counting()
+        listener = Listener(factory, sock, None, counting, 100, None, None, None)
+        factory.intake = tonnage._tonnage.Intake(loop, listener, None, {}, 100, True)
+        counting.itself = counting
+        gone = [weakref.ref(factory), weakref.ref(counting)]
+        del factory, counting, listener
+        gc.collect()
+        assert [reference() for reference in gone] == [None, None]
+    loop.close()

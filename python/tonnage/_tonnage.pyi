@@ -70,12 +70,14 @@ __all__ = [
     "Budget",
     "CapacityLimiter",
     "Condition",
+    "Connections",
     "Event",
     "EventLoop",
     "Future",
     "FutureIter",
     "Gradient",
     "Handle",
+    "Intake",
     "LifoQueue",
     "Limiter",
     "LimiterStats",
@@ -99,7 +101,6 @@ __all__ = [
     "TimerHandle",
     "WritePipeTransport",
     "__version__",
-    "accept",
     "amap",
     "as_completed",
     "create_task",
@@ -107,7 +108,6 @@ __all__ = [
     "future_add_to_awaited_by",
     "future_discard_from_awaited_by",
     "gather",
-    "is_waiting",
     "move_on_after",
     "move_on_at",
     "race",
@@ -685,6 +685,9 @@ class StreamTransport(asyncio.BaseTransport):
     def _start_reading(self) -> None:
         """Start to read, once connection_made() was called."""
 
+    def _start_again(self) -> None:
+        """Start to read, now that the kernel may have memory."""
+
     def _call_connection_lost(self, exc: BaseException | None, /) -> None:
         """Tell the protocol, and close the descriptor."""
 
@@ -712,29 +715,72 @@ class AcceptedSocket:
     def as_socket(self) -> socket:
         """Return the socket object, which owns the descriptor from then on."""
 
-def accept(listener: int, family: int, kind: int, proto: int, /) -> AcceptedSocket:
-    """Take the next connection of a listening socket.
+class Connections:
+    """The connections of a server.
 
     Args:
-        listener: The descriptor of a listening socket that does not wait.
-        family: The family of that socket: IPv4, IPv6 or Unix.
-        kind: Its type.
-        proto: Its protocol.
-
-    Raises:
-        BlockingIOError: Nobody waits.
-        OSError: As `socket.accept()`.
+        max_connections: The most that may be open; None is no bound.
     """
 
-def is_waiting(listener: int, /) -> bool:
-    """Tell whether a connection waits at a listening socket.
+    _tells: bool
+    def __init__(self, max_connections: int | None = None) -> None: ...
+    @property
+    def _clients(self) -> list[asyncio.Transport]: ...
+    @property
+    def _open(self) -> int: ...
+    @property
+    def _max_connections(self) -> int | None: ...
+    @property
+    def _peak(self) -> int: ...
+    @property
+    def _accepted(self) -> int: ...
+    @property
+    def _aborted(self) -> int: ...
+    @property
+    def _failed(self) -> int: ...
+    def _attach(self, transport: asyncio.BaseTransport | None = None) -> None:
+        """Called by a transport of this server when it is made."""
+
+    def _detach(self, transport: asyncio.BaseTransport | None = None) -> None:
+        """Called by a transport of this server when its connection is lost or it is collected."""
+
+    def _is_full(self) -> bool:
+        """Tell whether `max_connections` are open."""
+
+    def _note_failed(self) -> None:
+        """Count a connection that came to nothing."""
+
+@final
+class Intake:
+    """Takes the connections that wait at a listening socket.
 
     Args:
-        listener: Its descriptor.
-
-    Raises:
-        OSError: The descriptor cannot be asked.
+        loop: The loop of the server.
+        listener: What a connection is to become: the attributes of a `Listener`.
+        own_name: What all connections are called at this end, or None if that differs.
+        transports: The loop's weak references to its transports, by descriptor.
+        accepts_max: How many connections one call accepts.
+        is_plain: Are protocol and transport all that a connection needs?
     """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: Any,
+        own_name: Any,
+        transports: dict[int, Any],
+        accepts_max: int,
+        is_plain: bool,
+    ) -> None: ...
+    def accept_some(self, acceptor: Any, /) -> bool:
+        """Accept who waits, and tell whether the server is full.
+
+        Args:
+            acceptor: Who sets up the connections that are not plain, and reports those that fail.
+
+        Raises:
+            OSError: A connection could not be accepted.
+        """
 
 class SocketTransport(StreamTransport, asyncio.Transport):
     """A stream transport over a socket.
@@ -1285,6 +1331,9 @@ class DatagramTransport(asyncio.DatagramTransport):
 
     def _start_reading(self) -> None:
         """Start to read, once connection_made() was called."""
+
+    def _start_again(self) -> None:
+        """Start to read, now that the kernel may have memory."""
 
     def _call_connection_lost(self, exc: BaseException | None, /) -> None:
         """Tell the protocol, and close the socket."""

@@ -1,10 +1,10 @@
 """Accepts connections on listening sockets.
 
-One `Acceptor` per listening socket. It keeps four promises: a turn of the loop accepts a bounded number
-of connections; a connection that cannot be set up is reported, closed, and never stops the others; when
-the process is out of descriptors or memory, accepting pauses, with one report for the whole episode; and
-it pauses while its server has `max_connections`. A pause ends by itself, at the latest when a connection
-of the server does.
+One `Acceptor` per listening socket. Its native `Intake` accepts, and sets up what is plain; all else is
+here. Together they keep four promises: a turn of the loop accepts a bounded number of connections; a
+connection that cannot be set up is reported, closed, and never stops the others; when the process is out
+of descriptors or memory, accepting pauses, with one report for the whole episode; and it pauses while its
+server has `max_connections`. A pause ends by itself, at the latest when a connection of the server does.
 `Server` starts and stops acceptors through the loop's `_start_serving` and `_stop_serving`.
 """
 
@@ -16,8 +16,8 @@ import os
 from asyncio import constants, trsock
 from asyncio.log import logger
 from dataclasses import dataclass
-from socket import AF_INET, AF_INET6, AF_UNIX, socket
-from typing import TYPE_CHECKING, Any
+from socket import AF_UNIX, socket
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import ssl
@@ -27,33 +27,16 @@ if TYPE_CHECKING:
     from .server import PauseReason, Server
 
 from . import _tonnage
+from .connection import Connecting
 from .inherited import InheritedLoop
 
 __all__ = ("Accepting", "Acceptor")
 
 ACCEPTS_PER_TURN_MAX = 64
 """A storm of connections must not hold the loop: the listening socket stays readable, so the rest
-is accepted in the next turns. 64 set-ups take about 2 ms."""
-
-NATIVE_FAMILIES = frozenset({AF_INET, AF_INET6, AF_UNIX})
+is accepted in the next turns. 64 set-ups take less than 1 ms."""
 
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC})
-
-CONNECTION_IS_GONE = frozenset(
-    {
-        errno.ECONNABORTED,
-        errno.ECONNRESET,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.ENETDOWN,
-        errno.ENETUNREACH,
-        errno.EPERM,
-        errno.EPROTO,
-        errno.ETIMEDOUT,
-    }
-)
-"""The peer gave up before its turn came, or a firewall forbids it. Linux hands on what became of one
-connection as an error of accept(), and its manual says to try again: the next in line is all right."""
 
 EPISODE_RETRIES = 10
 """An episode is over when accepting has not failed for so many retry delays."""
@@ -79,14 +62,20 @@ class Acceptor:
     def __init__(self, loop: Accepting, listener: Listener) -> None:
         self._loop = loop
         self._listener = listener
-        # asyncio's limit, which also lets a backlog of 0 accept one connection.
-        self._accepts_max = min(listener.backlog + 1, ACCEPTS_PER_TURN_MAX)
-        self._kind = listener.sock.family, listener.sock.type, listener.sock.proto
-        # Whoever overrides how a socket accepts is asked.
-        self._is_native = type(listener.sock) is socket and listener.sock.family in NATIVE_FAMILIES
+        sock = listener.sock
         # All connections of a Unix socket have its name: the kernel hands it on to each.
-        is_named = self._is_native and listener.sock.family == AF_UNIX
-        self._sockname = listener.sock.getsockname() if is_named else None
+        is_named = sock.family == AF_UNIX and type(sock) is socket
+        make = getattr(loop._make_socket_transport, "__func__", None)
+        self._intake = _tonnage.Intake(
+            loop,
+            listener,
+            sock.getsockname() if is_named else None,
+            cast("Any", loop._transports).data,  # typeshed has no `data`
+            # asyncio's limit, which also lets a backlog of 0 accept one connection.
+            min(listener.backlog + 1, ACCEPTS_PER_TURN_MAX),
+            # Whoever overrides how a transport is made is asked.
+            listener.ssl_context is None and make is Connecting._make_socket_transport,
+        )
         self._retry: asyncio.TimerHandle | None = None
         # The loop's time until which a failure is no news.
         self._reported_until = 0.0
@@ -111,42 +100,18 @@ class Acceptor:
             self._loop._remove_reader(fd)
 
     def _accept_ready(self) -> None:
-        server = self._listener.server
-        for number in range(self._accepts_max):
-            if server is not None and server._is_full():
-                # The others wait in the backlog. A connection that ends resumes this.
+        try:
+            if self._intake.accept_some(self):
+                # A connection that ends resumes this.
                 self._pause("full")
-                return
-            try:
-                # An accept() that finds nobody makes a socket first and costs 4 µs, a poll() 0.5. Connections
-                # come alone or in numbers: where there were two, the rest is accepted until nobody is left.
-                if number == 1 and not _tonnage.is_waiting(self._listener.sock.fileno()):
-                    return
-                connection, peer = self._accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                if error.errno not in CONNECTION_IS_GONE:
-                    self._pause_for(error)
-                    return
-                if server is not None:
-                    server._counts.aborted += 1
-                continue
-            if server is not None:
-                server._counts.accepted += 1
-            self._set_up(connection, peer)
-            if self._listener.sock.fileno() == -1:
-                # The protocol factory closed the server.
-                return
+        except OSError as error:
+            self._pause_for(error)
 
-    def _accept(self) -> tuple[socket | _tonnage.AcceptedSocket, object]:
-        if self._is_native:
-            family, kind, proto = self._kind
-            # It knows its peer.
-            return _tonnage.accept(self._listener.sock.fileno(), family, kind, proto), None
+    def _accept(self) -> tuple[socket, object]:
         # As socket.accept(), which finds out family and type for each connection again.
-        fd, peer = self._listener.sock._accept()  # type: ignore[attr-defined]
-        connection = socket(*self._kind, fileno=fd)
+        listener = self._listener.sock
+        fd, peer = listener._accept()  # type: ignore[attr-defined]
+        connection = socket(listener.family, listener.type, listener.proto, fileno=fd)
         connection.setblocking(False)
         return connection, peer
 
@@ -180,12 +145,12 @@ class Acceptor:
             self._retry.cancel()
             self._retry = None
         if self._listener.server is not None:
-            self._listener.server._paused.discard(self)
+            self._listener.server._unpause(self)
 
     def _set_up(self, connection: Any, peer: object) -> None:
         if self._loop._debug:
             shown = connection
-            if self._is_native:
+            if isinstance(connection, _tonnage.AcceptedSocket):
                 shown, peer = connection.as_socket(), connection.peername
             logger.debug("%r got a new connection from %r: %r", self._listener.server, peer, shown)
         is_plain = self._listener.ssl_context is None
@@ -203,18 +168,17 @@ class Acceptor:
         try:
             protocol = listener.protocol_factory()
             self._loop._make_socket_transport(
-                connection, protocol, extra=self._extra(peer), server=listener.server, context=context
+                connection,
+                protocol,
+                extra=extra_of(connection, peer),
+                server=listener.server,
+                context=context,
             )
         except BaseException as error:
             connection.close()
             if is_exit(error):
                 raise
             self._failed(error, protocol)
-
-    def _extra(self, peer: object) -> dict[str, object] | None:
-        if not self._is_native:
-            return {"peername": peer}
-        return None if self._sockname is None else {"sockname": self._sockname}
 
     def _make_tls_transport(self, connection: Any, peer: object, context: Context | None) -> None:
         listener = self._listener
@@ -228,7 +192,7 @@ class Acceptor:
                 listener.ssl_context,
                 waiter,
                 server_side=True,
-                extra=self._extra(peer),
+                extra=extra_of(connection, peer),
                 server=listener.server,
                 ssl_handshake_timeout=listener.ssl_handshake_timeout,
                 ssl_shutdown_timeout=listener.ssl_shutdown_timeout,
@@ -279,7 +243,7 @@ class Acceptor:
         is_news: bool = True,
     ) -> None:
         if self._listener.server is not None:
-            self._listener.server._counts.failed += 1
+            self._listener.server._note_failed()
         if not is_news:
             return
         context: dict[str, Any] = {
@@ -291,6 +255,12 @@ class Acceptor:
         if transport is not None:
             context["transport"] = transport
         self._loop.call_exception_handler(context)
+
+
+def extra_of(connection: socket | _tonnage.AcceptedSocket, peer: object) -> dict[str, object] | None:
+    """Return what a transport of `connection` could not find out."""
+    # An accepted socket of ours knows its peer.
+    return None if isinstance(connection, _tonnage.AcceptedSocket) else {"peername": peer}
 
 
 def is_exit(error: BaseException) -> bool:

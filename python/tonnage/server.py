@@ -1,7 +1,7 @@
 """The object that `create_server` returns.
 
-One `Server` owns its listening sockets until `close()`. It knows its open connections through weak
-references only, so that an abandoned transport can still be collected and warn. The semantics are those
+One `Server` owns its listening sockets until `close()`. Its native base knows its open connections, through
+weak references only, so that an abandoned transport can still be collected and warn. The semantics are those
 of CPython 3.13 and later on every version: `close()` never touches connections, `wait_closed()` waits
 for them, `close_clients()` and `abort_clients()` end them. With `max_connections`, it has its acceptors
 pause while so many are open, and the others wait in the kernel's backlog.
@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from asyncio import base_events, trsock
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
-from weakref import ref
 
+from . import _tonnage
 from .policy import checked_count
 
 if TYPE_CHECKING:
@@ -63,24 +63,13 @@ class ServerStats:
     paused: Mapping[PauseReason, int]
 
 
-@dataclass
-class Counts:
-    """What a server has seen so far."""
-
-    peak: int = 0
-    accepted: int = 0
-    aborted: int = 0
-    failed: int = 0
-    paused: dict[PauseReason, int] = field(default_factory=lambda: {"full": 0, "resources": 0, "error": 0})
-
-
 def check_max_connections(max_connections: int | None) -> None:
     """Raise TypeError or ValueError unless it is a number of connections, or None for no bound."""
     if max_connections is not None:
         checked_count("max_connections", max_connections)
 
 
-class Server(base_events.Server):
+class Server(_tonnage.Connections, base_events.Server):
     """Accept connections on a number of listening sockets."""
 
     def __init__(  # noqa: PLR0917
@@ -95,17 +84,13 @@ class Server(base_events.Server):
         *,
         max_connections: int | None = None,
     ) -> None:
+        _tonnage.Connections.__init__(self, max_connections)
         self._loop = loop
-        self._max_connections = max_connections
-        self._counts = Counts()
+        self._pauses: dict[PauseReason, int] = {"full": 0, "resources": 0, "error": 0}
         # The acceptors that wait for the end of a connection, or of a time.
         self._paused: set[Acceptor] = set()
         # None once `close()` was called.
         self._sockets: list[socket] | None = sockets
-        # By id(). Who attaches detaches before it is gone.
-        self._clients: dict[int, ref[asyncio.Transport]] = {}
-        # Transports of CPython 3.12 and before do not name themselves when they attach, and count as well.
-        self._open = 0
         # None once the server is closed and its last connection is gone.
         self._waiters: list[asyncio.Future[None]] | None = []
         self._protocol_factory = protocol_factory
@@ -138,16 +123,15 @@ class Server(base_events.Server):
 
     def stats(self) -> ServerStats:
         """Return how many connections are open, and what became of those that came."""
-        counts = self._counts
         return ServerStats(
             connections=self._open,
             max_connections=self._max_connections,
-            peak=counts.peak,
+            peak=self._peak,
             accepting=self._serving and not self._paused,
-            accepted=counts.accepted,
-            aborted=counts.aborted,
-            failed=counts.failed,
-            paused=dict(counts.paused),
+            accepted=self._accepted,
+            aborted=self._aborted,
+            failed=self._failed,
+            paused=dict(self._pauses),
         )
 
     async def start_serving(self) -> None:
@@ -181,6 +165,7 @@ class Server(base_events.Server):
         sockets, self._sockets = self._sockets, None
         if sockets is None:
             return
+        self._tells = True
         for sock in sockets:
             self._loop._stop_serving(sock)
         self._serving = False
@@ -193,12 +178,12 @@ class Server(base_events.Server):
 
     def close_clients(self) -> None:
         """Close every open connection, once its buffered data has been sent."""
-        for transport in self._open_clients():
+        for transport in self._clients:
             transport.close()
 
     def abort_clients(self) -> None:
         """Drop every open connection at once."""
-        for transport in self._open_clients():
+        for transport in self._clients:
             transport.abort()
 
     async def wait_closed(self) -> None:
@@ -232,23 +217,8 @@ class Server(base_events.Server):
                 context=self._context,
             )
 
-    def _open_clients(self) -> list[asyncio.Transport]:
-        found = [reference() for reference in self._clients.values()]
-        return [transport for transport in found if transport is not None]
-
-    def _attach(self, transport: asyncio.Transport | None = None) -> None:
-        """Called by a transport of this server when it is made."""
-        if transport is not None:
-            self._clients[id(transport)] = ref(transport)
-        self._open += 1
-        counts = self._counts
-        counts.peak = max(counts.peak, self._open)
-
-    def _detach(self, transport: asyncio.Transport | None = None) -> None:
-        """Called by a transport of this server when its connection is lost or it is collected."""
-        if transport is not None:
-            self._clients.pop(id(transport), None)
-        self._open -= 1
+    def _connection_ended(self) -> None:
+        """Called at the end of a connection, while `_tells`."""
         if self._paused and not self._is_full() and not self._loop.is_closed():
             # There is room, and a descriptor is free.
             for acceptor in list(self._paused):
@@ -258,11 +228,14 @@ class Server(base_events.Server):
 
     def _pause(self, acceptor: Acceptor, reason: PauseReason) -> None:
         """Called by an acceptor that stops accepting until it is resumed."""
-        self._counts.paused[reason] += 1
+        self._pauses[reason] += 1
         self._paused.add(acceptor)
+        self._tells = True
 
-    def _is_full(self) -> bool:
-        return self._max_connections is not None and self._open >= self._max_connections
+    def _unpause(self, acceptor: Acceptor) -> None:
+        """Called by an acceptor that is resumed or stopped."""
+        self._paused.discard(acceptor)
+        self._tells = bool(self._paused) or self._sockets is None
 
     def _wakeup(self) -> None:
         waiters, self._waiters = self._waiters, None

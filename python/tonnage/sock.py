@@ -9,6 +9,7 @@ and their texts are those of CPython 3.15, Lib/asyncio/selector_events.py, on ev
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from ssl import SSLSocket
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from .inherited import InheritedLoop
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable
 
     from typing_extensions import Buffer
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 __all__ = ("SocketOperations",)
 
 _NOT_READY = (BlockingIOError, InterruptedError)
+# The kernel has no memory to watch one more descriptor, or watches all that the user may: it is asked for a
+# second, as by a transport.
+_STARVED = frozenset({errno.ENOMEM, errno.ENOSPC})
+_AGAIN_S = 0.02
+_CONNECT_TRIES = 50
 _INTERNET_FAMILIES = frozenset(
     getattr(socket, name) for name in ("AF_INET", "AF_INET6") if hasattr(socket, name)
 )
@@ -79,7 +84,7 @@ class SocketOperations(InheritedLoop):
                 # The backlog of a Unix server is full, and nothing goes on: asyncio takes it for connected.
                 raise
             # An interrupted connect goes on in the background, too.
-            await self._until_writable(sock)
+            await self._until_connected(sock)
         else:
             return
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -107,6 +112,18 @@ class SocketOperations(InheritedLoop):
 
     async def _until_writable(self, sock: socket.socket) -> None:
         await self._until_ready(sock, self._add_writer, self._remove_writer)
+
+    async def _until_connected(self, sock: socket.socket) -> None:
+        # Whose connect is under way cannot ask for it once more, as for what only failed to be watched.
+        for tries_left in reversed(range(_CONNECT_TRIES)):
+            try:
+                await self._until_writable(sock)
+            except OSError as error:
+                if error.errno not in _STARVED or not tries_left:
+                    raise
+            else:
+                return
+            await asyncio.sleep(_AGAIN_S)
 
     async def _until_ready(
         self,

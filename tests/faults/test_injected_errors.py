@@ -21,6 +21,8 @@ CLIENTS = 12
 NETWORK = {"clients": CLIENTS, "echoes": 4, "patience": 8, "loop": "tonnage"}
 # Each client makes so many calls of a kind, on both sides together, if nothing fails.
 CALLS_OF_CLIENT_MAX = 20
+# What the kernel has no memory for is asked for so often, by each side.
+TRIES_MAX = 51
 
 
 @pytest.fixture(autouse=True)
@@ -58,15 +60,16 @@ TABLE = [
     # Out of descriptors or memory: accepting pauses, is reported once, and goes on.
     Row("accept4", "EMFILE", "2", "one report"),
     Row("accept4", "EINVAL", "2", "one report"),
+    # The kernel cannot watch a connection at this moment: it is asked again.
+    Row("epoll_ctl", "ENOMEM", "3+2", "unnoticed"),
+    Row("epoll_ctl", "ENOSPC", "5+6", "unnoticed"),
     # The connection fails, and who has it is told why.
-    Row("epoll_ctl", "ENOMEM", "3+7", "some fail"),
-    Row("epoll_ctl", "ENOSPC", "5+6", "some fail"),
     Row("recvfrom", "ECONNRESET", "5+9", "some fail"),
     Row("sendto", "EPIPE", "5+9", "some fail"),
     Row("connect", "ENETUNREACH", "2+5", "some fail"),
     Row("socket", "EMFILE", "3+5", "some fail"),
-    # It never gets better.
-    Row("epoll_ctl", "ENOMEM", "4+", "all fail"),
+    # It never gets better: after a second, who has the connection is told.
+    Row("epoll_ctl", "ENOMEM", "3+", "all fail"),
     # The program cannot start, and the caller is told.
     Row("epoll_ctl", "ENOMEM", "1", "no loop"),
     # The first is the selectors module's, when it is imported.
@@ -87,8 +90,8 @@ LONG_TABLE = [
     Row("accept4", "ENFILE", "2+4", "one report"),
     Row("accept4", "ENOBUFS", "2", "one report"),
     Row("accept4", "ENOMEM", "2", "one report"),
-    Row("epoll_ctl", "ENOMEM", "4+5", "some fail"),
-    Row("epoll_ctl", "ENOMEM", "6+11", "some fail"),
+    Row("epoll_ctl", "ENOMEM", "4+5", "unnoticed"),
+    Row("epoll_ctl", "ENOMEM", "6+11", "unnoticed"),
     Row("recvfrom", "ETIMEDOUT", "5+9", "some fail"),
     Row("recvfrom", "EHOSTUNREACH", "5+9", "some fail"),
     Row("recvfrom", "ENOMEM", "6+9", "some fail"),
@@ -110,7 +113,7 @@ def test_failing_system_call_has_the_outcome_of_the_table(row: Row) -> None:
     assert (ran.code, ran.err) == (0, "")
     assert ran.injected > 0
     assert ran.calls - ran.injected <= CLIENTS * CALLS_OF_CLIENT_MAX
-    assert ran.injected <= CLIENTS * CALLS_OF_CLIENT_MAX
+    assert ran.injected <= CLIENTS * (CALLS_OF_CLIENT_MAX + 2 * TRIES_MAX)
     judge(row, ran.told)
 
 
@@ -158,3 +161,28 @@ def test_error_that_does_not_end_is_waited_for_and_not_spun_on(system_call, erro
     assert (told["descriptors"], told["tasks"]) == (0, 0)
     assert len(told["reports"]) <= 1
     assert 0 < ran.injected <= calls_max
+
+
+WELL = {"lost": None, "reports": [], "gone": True, "tasks": 0, "descriptors": 0}
+ENDED = {**WELL, "received": False, "lost": os.strerror(errno.ENOMEM)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "when", "told", "refusals"),
+    [
+        ({"case": "reading"}, "2..4", {**WELL, "received": True}, 3),
+        ({"case": "reading"}, "2+", ENDED, TRIES_MAX),
+        ({"case": "reading", "datagrams": True}, "2..4", {**WELL, "received": True}, 3),
+        ({"case": "reading", "datagrams": True}, "2+", ENDED, TRIES_MAX),
+        ({"case": "writing"}, "3", {**WELL, "received": False}, 1),
+        ({"case": "blocked"}, "3..53", ENDED, TRIES_MAX),
+        ({"case": "closing"}, "2+", {**WELL, "received": False}, 1),
+        ({"case": "closing", "datagrams": True}, "2+", {**WELL, "received": False}, 1),
+        ({"case": "aborting"}, "3", {**WELL, "received": False}, 1),
+        ({"case": "pausing"}, "2", {**WELL, "received": True}, 1),
+    ],
+)
+def test_descriptor_that_is_not_watched_is_tried_again_for_a_second(arguments, when, told, refusals):
+    ran = injection.run("watching_program.py", arguments, "epoll_ctl", f"error=ENOMEM:when={when}")
+    assert (ran.code, ran.err) == (0, "")
+    assert (ran.told, ran.injected) == (told, refusals)

@@ -8,6 +8,7 @@
 
 pub mod clock;
 pub mod limits;
+pub mod number_map;
 pub mod reactor;
 pub mod slab;
 pub mod timers;

@@ -5,7 +5,7 @@ use pyo3::exceptions::{
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tonnage_core::reactor::pipe;
+use tonnage_core::reactor::{self, pipe};
 
 use crate::cpython::{Object, compat, told};
 use crate::names;
@@ -82,17 +82,29 @@ pub(crate) fn is_exit(py: Python<'_>, error: &PyErr) -> bool {
 
 /// Does it say that a socket would block, or that a signal came first?
 pub(crate) fn is_not_ready(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py)
+    // Of one that we make, CPython 3.11 and before choose the class when they make the instance.
+    let error = error.value(py);
+    error.is_instance_of::<PyBlockingIOError>() || error.is_instance_of::<PyInterruptedError>()
 }
 
 /// Is it an OSError with the number EIO?
 pub(crate) fn is_input_output(py: Python<'_>, error: &PyErr) -> bool {
+    has_number(py, error, &[pipe::GONE])
+}
+
+/// Does it say that the kernel cannot wait for one more descriptor at this moment?
+pub(crate) fn is_starved(py: Python<'_>, error: &PyErr) -> bool {
+    has_number(py, error, &reactor::STARVED)
+}
+
+/// Is it an OSError with one of these numbers?
+pub(crate) fn has_number(py: Python<'_>, error: &PyErr, numbers: &[i32]) -> bool {
     error.is_instance_of::<PyOSError>(py)
         && error
             .value(py)
             .getattr(names::errno(py))
             .and_then(|number| number.extract())
-            .is_ok_and(|number: i32| number == pipe::GONE)
+            .is_ok_and(|number: i32| numbers.contains(&number))
 }
 
 /// As `is_exit`, of an exception: it leaves a group bare, whatever else has failed.

@@ -47,18 +47,6 @@ fn _tonnage(module: &Bound<'_, PyModule>) -> PyResult<()> {
     cpython::add_methods::<event_loop::EventLoop>(module.py(), event_loop::methods)?;
     cpython::add_methods::<event_loop::EventLoop>(module.py(), sock::methods)?;
     structured::add_functions(module)?;
-    cpython::add_function(
-        module,
-        c"accept",
-        c"Take the next connection of a listening socket.",
-        transports::accept,
-    )?;
-    cpython::add_function(
-        module,
-        c"is_waiting",
-        c"Tell whether a connection waits at a listening socket.",
-        transports::is_waiting,
-    )?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("BUILD_PROFILE", if cfg!(debug_assertions) { "debug" } else { "release" })
 }

@@ -108,7 +108,14 @@ attribute_names!(
     getsockname,
     getpeername,
     shutdown,
+    _accept,
     _attach,
+    _connection_ended,
+    _failed,
+    _set_up,
+    protocol_factory,
+    server,
+    sock,
     _detach,
     warning,
     debug,
@@ -127,6 +134,7 @@ attribute_names!(
     peername,
     _call_connection_lost,
     _send_again,
+    _start_again,
     _start_reading,
     aclose,
     deposit,
@@ -168,6 +176,12 @@ attribute_names!(
     _on_time,
     _task_ended,
 );
+
+/// A keyword of Rust's, which the list cannot hold.
+#[inline]
+pub(crate) fn r#type(py: Python<'_>) -> &Bound<'_, PyString> {
+    pyo3::intern!(py, "type")
+}
 
 macro_rules! imported {
     ($($(#[$meta:meta])* $name:ident = $module:literal, $attribute:literal;)*) => {

@@ -24,6 +24,23 @@ pub const NODELAY: i32 = libc::TCP_NODELAY;
 /// In the type of a socket, that it never waits.
 pub const NEVER_WAITS: i32 = libc::SOCK_NONBLOCK;
 
+/// The families whose connections we accept ourselves.
+pub const FAMILIES: [i32; 3] = [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX];
+
+/// The errors of [`accept`] by which Linux hands on what became of one connection: its peer gave up before its
+/// turn came, or a firewall forbids it. The manual says to try again: the next in line is all right.
+pub const GONE: [i32; 9] = [
+    libc::ECONNABORTED,
+    libc::ECONNRESET,
+    libc::EHOSTDOWN,
+    libc::EHOSTUNREACH,
+    libc::ENETDOWN,
+    libc::ENETUNREACH,
+    libc::EPERM,
+    libc::EPROTO,
+    libc::ETIMEDOUT,
+];
+
 /// What an end of a connection is called, in the families whose connections we accept ourselves.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Name {

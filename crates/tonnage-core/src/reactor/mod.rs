@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 pub use event::{Event, Interest};
 pub use poller::Poller;
-pub use registry::Registry;
+pub use registry::{Registry, STARVED};
 pub use waker::Waker;
 
 #[cfg(target_os = "linux")]

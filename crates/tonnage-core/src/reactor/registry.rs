@@ -13,6 +13,10 @@ use std::sync::Arc;
 
 use super::{Backend, ChosenBackend, Fd, Interest};
 
+/// The numbers of the errors by which a kernel says that it cannot wait for one more descriptor: for want of
+/// memory, or because all that one user may watch is watched. Both pass.
+pub const STARVED: [i32; 2] = [libc::ENOMEM, libc::ENOSPC];
+
 /// Changes what the reactor waits for. Used by the loop's thread only.
 pub struct Registry {
     /// `None` after [`Registry::close`].
@@ -48,7 +52,7 @@ impl Registry {
     /// Waits for `interest` on `fd`, and for nothing else.
     ///
     /// Errors are the kernel's: `EBADF` for what is no open descriptor, `EPERM`
-    /// for a file that cannot be waited for.
+    /// for a file that cannot be waited for, [`STARVED`] for what may succeed later.
     #[inline]
     pub fn set(&mut self, fd: Fd, interest: Interest) -> io::Result<()> {
         let old = self.interest(fd);

@@ -36,8 +36,8 @@ use crate::sync::{
 };
 use crate::task::{Task, TaskWakeup};
 use crate::transports::{
-    AcceptedSocket, DatagramTransport, ReadPipeTransport, SocketTransport, StreamTransport, TLSProtocol,
-    TLSTransport, WritePipeTransport,
+    AcceptedSocket, Connections, DatagramTransport, Intake, ReadPipeTransport, SocketTransport,
+    StreamTransport, TLSProtocol, TLSTransport, WritePipeTransport,
 };
 
 macro_rules! native_class {
@@ -132,6 +132,8 @@ native_classes! {
     [Handle, extras]
     [TimerHandle: Handle, first field handle]
     [AcceptedSocket]
+    [Connections]
+    [Intake]
     [DatagramTransport, extras]
     [TLSProtocol, extras]
     [TLSTransport, extras]

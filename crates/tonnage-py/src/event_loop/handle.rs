@@ -346,7 +346,7 @@ fn report<'py>(
 
 /// Tells the loop's exception handler that a done callback of a future failed.
 #[cold]
-pub(super) fn report_callback<'py>(
+pub(crate) fn report_callback<'py>(
     event_loop: &Object<'py>,
     callback: Object<'py>,
     future: Object<'py>,

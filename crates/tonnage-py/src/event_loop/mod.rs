@@ -28,7 +28,7 @@ use pyo3::prelude::*;
 use tonnage_core::reactor::{Poller, Waker};
 use tonnage_core::timers::{TimerKey, Timers};
 
-pub(crate) use handle::Handle;
+pub(crate) use handle::{Handle, report_callback};
 pub(crate) use ready::{DoneCallback, Ready};
 pub(crate) use scheduling::methods;
 pub(crate) use sources::Direction;

@@ -21,8 +21,12 @@ pub(crate) enum Ready {
     Expire(Owned<DeadlineBlock>),
     /// A limiter for which the time has come to serve those who wait.
     Serve(Owned<Limiter>),
+    /// A transport that begins: its protocol is told of the connection.
+    Begin(Owned<StreamTransport>),
     /// A transport that begins to read.
     Start(Owned<StreamTransport>),
+    /// A transport whose connection has ended, for no reason that its protocol is told.
+    End(Owned<StreamTransport>),
     /// A transport whose descriptor is readable.
     Readable(AnyTransport),
     /// A transport whose descriptor is writable.
@@ -48,7 +52,7 @@ impl Ready {
             Self::Wake(future) => visit.call(future),
             Self::Expire(timeout) => visit.call(timeout),
             Self::Serve(limiter) => visit.call(limiter),
-            Self::Start(transport) => visit.call(transport),
+            Self::Begin(transport) | Self::Start(transport) | Self::End(transport) => visit.call(transport),
             Self::Readable(transport) | Self::Writable(transport) => transport.traverse(visit),
         }
     }

@@ -13,7 +13,7 @@ use tonnage_core::reactor::Poller;
 use super::call_args::CallArgs;
 use super::flags::Flag;
 use super::{DoneCallback, EventLoop, Handle, NOT_ASKED, Ready, handle};
-use crate::cpython::Object;
+use crate::cpython::{Object, Owned};
 use crate::event_loop::sources::Watcher;
 use crate::future::Outcome;
 use crate::task::Task;
@@ -228,10 +228,9 @@ impl EventLoop {
                     served => served,
                 }
             }
-            Ready::Start(transport) => {
-                self.leave_task(slf.as_any())?;
-                StreamTransport::start(&transport.into_bound(py))
-            }
+            Ready::Begin(transport) => self.advance(slf, transport, StreamTransport::begin),
+            Ready::Start(transport) => self.advance(slf, transport, StreamTransport::start),
+            Ready::End(transport) => self.advance(slf, transport, StreamTransport::end),
             Ready::Readable(transport) => {
                 self.leave_task(slf.as_any())?;
                 transport.readable(py)
@@ -241,6 +240,17 @@ impl EventLoop {
                 transport.writable(py)
             }
         }
+    }
+
+    /// Takes a transport one step further in its life.
+    fn advance<'py>(
+        &self,
+        slf: &Bound<'py, EventLoop>,
+        transport: Owned<StreamTransport>,
+        step: impl FnOnce(&Bound<'py, StreamTransport>) -> PyResult<()>,
+    ) -> PyResult<()> {
+        self.leave_task(slf.as_any())?;
+        step(&transport.into_bound(slf.py()))
     }
 
     /// As `execute`, in debug mode: names what took long.
@@ -282,7 +292,9 @@ impl EventLoop {
             Ready::Wake(future) => future.bind(py).clone().into_any(),
             Ready::Expire(timeout) => timeout.bind(py).clone().into_any(),
             Ready::Serve(limiter) => limiter.bind(py).clone().into_any(),
-            Ready::Start(transport) => transport.bind(py).clone().into_any(),
+            Ready::Begin(transport) | Ready::Start(transport) | Ready::End(transport) => {
+                transport.bind(py).clone().into_any()
+            }
             Ready::Readable(transport) | Ready::Writable(transport) => transport.as_object(py),
         })
     }

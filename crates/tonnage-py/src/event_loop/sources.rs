@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io;
 
 use pyo3::prelude::*;
+use tonnage_core::number_map::NumberMap;
 use tonnage_core::reactor::{Fd, Interest, Registry};
 
 use super::handle::Handle;
@@ -82,17 +83,17 @@ impl Source {
 
 pub(super) struct Sources {
     registry: Registry,
-    by_fd: HashMap<Fd, Source>,
+    by_fd: NumberMap<Fd, Source>,
     /// The objects that `add_reader` and `add_writer` were given, where these were no numbers.
     files: HashMap<Fd, Owned>,
 }
 
 /// What [`Sources`] forgets when it is closed, to be dropped outside of it.
-pub(super) type Forgotten = (HashMap<Fd, Source>, HashMap<Fd, Owned>);
+pub(super) type Forgotten = (NumberMap<Fd, Source>, HashMap<Fd, Owned>);
 
 impl Sources {
     pub(super) fn new(registry: Registry) -> Self {
-        Self { registry, by_fd: HashMap::new(), files: HashMap::new() }
+        Self { registry, by_fd: NumberMap::default(), files: HashMap::new() }
     }
 
     /// Watches `fd`; hands back the watcher that this one replaces, or the new one with the error.

@@ -7,7 +7,6 @@
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use tonnage_core::reactor::Fd;
 use tonnage_core::reactor::accept::{self, Name};
@@ -15,17 +14,18 @@ use tonnage_core::reactor::datagram::Address;
 
 use super::datagram::address_object;
 use crate::cpython::native_class::{create, exact};
-use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit};
-use crate::future::to_bool;
+use crate::cpython::{Guarded, Native, NativeClass, Object, Owned, Slots, Visit};
 use crate::{errors, names};
 
 pub(crate) struct AcceptedSocket {
     kind: Kind,
+    peer: Option<Name>,
     state: Guarded<State>,
 }
 
 /// What its listening socket is, and so it.
-struct Kind {
+#[derive(Clone, Copy)]
+pub(super) struct Kind {
     family: i32,
     r#type: i32,
     protocol: i32,
@@ -33,7 +33,15 @@ struct Kind {
 
 struct State {
     descriptor: Descriptor,
-    peer: Option<Owned>,
+    own_name: OwnName,
+}
+
+/// What this end is called: the kernel knows, for as long as there is a descriptor.
+enum OwnName {
+    NotAsked,
+    Known(Option<Box<Name>>),
+    /// As the listening socket, and all of its connections.
+    Shared(Owned),
 }
 
 enum Descriptor {
@@ -43,29 +51,33 @@ enum Descriptor {
     Closed,
 }
 
-/// `accept(listener, family, type, proto)`: the next connection of a listening socket of that kind.
-pub(crate) fn accept<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
-    let py = args.py();
-    let ([listener, family, r#type, protocol], false) = (args.positional(), args.has_keywords()) else {
-        return Err(PyTypeError::new_err("accept() takes a descriptor, a family, a type and a protocol"));
-    };
-    let kind = Kind { family: family.extract()?, r#type: r#type.extract()?, protocol: protocol.extract()? };
-    let (fd, peer) = accept::accept(listener.extract()?).map_err(errors::os_error)?;
-    let peer = Owned::from(name_object(py, peer)?);
-    let state = State { descriptor: Descriptor::Own(fd), peer: Some(peer) };
-    Ok(create(py, AcceptedSocket { kind, state: Guarded::new(state) })?.into_any())
-}
-
-/// `is_waiting(listener)`: would `accept` find a connection?
-pub(crate) fn is_waiting<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
-    let Some(listener) = args.single() else {
-        return Err(PyTypeError::new_err("is_waiting() takes a descriptor"));
-    };
-    let waits = accept::is_waiting(listener.extract()?).map_err(errors::os_error)?;
-    Ok(to_bool(args.py(), waits))
+impl Kind {
+    /// What a listening socket's connections are; `None` if it is not of a kind that we accept ourselves.
+    pub(super) fn of_listener(sock: &Object<'_>) -> PyResult<Option<Self>> {
+        let py = sock.py();
+        let family = sock.getattr(names::family(py))?.extract()?;
+        if !sock.get_type().is(names::socket_class(py)?) || !accept::FAMILIES.contains(&family) {
+            return Ok(None);
+        }
+        let part = |name| sock.getattr(name)?.extract();
+        Ok(Some(Self { family, r#type: part(names::r#type(py))?, protocol: part(names::proto(py))? }))
+    }
 }
 
 impl AcceptedSocket {
+    /// The next connection of a listening socket of that kind.
+    pub(super) fn accept<'py>(
+        py: Python<'py>,
+        listener: Fd,
+        kind: Kind,
+        own_name: Option<&Object<'py>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let (fd, peer) = accept::accept(listener).map_err(errors::os_error)?;
+        let own_name = own_name.map_or(OwnName::NotAsked, |name| OwnName::Shared(name.into()));
+        let state = State { descriptor: Descriptor::Own(fd), own_name };
+        create(py, AcceptedSocket { kind, peer, state: Guarded::new(state) })
+    }
+
     #[inline]
     pub(super) fn of<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, Self>> {
         exact::<Self>(object)
@@ -87,15 +99,28 @@ impl AcceptedSocket {
         accept::set_nodelay(self.fileno(py)?).map_err(errors::os_error)
     }
 
-    pub(super) fn peer<'py>(&self, py: Python<'py>) -> Object<'py> {
-        let peer = self.state.with(py, |state| state.peer.as_ref().map(|peer| peer.get_bound(py)));
-        peer.unwrap_or_else(|| py.None().into_bound(py))
+    pub(super) fn peer<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
+        name_object(py, self.peer.as_ref())
     }
 
-    /// As `socket.getsockname()`, or `None` if the socket does not say.
+    /// As `socket.getsockname()`, or `None` if the socket did not say.
     pub(super) fn own_name<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
-        let fd = self.fileno(py)?;
-        name_object(py, accept::own_name(fd).unwrap_or_default())
+        self.ask_own_name(py)?;
+        let known = self.state.with(py, |state| match &state.own_name {
+            OwnName::Shared(name) => Ok(name.get_bound(py)),
+            OwnName::Known(name) => Err(name.clone()),
+            OwnName::NotAsked => Err(None),
+        });
+        known.or_else(|name| name_object(py, name.as_deref()))
+    }
+
+    /// Later there may be no descriptor to ask for.
+    fn ask_own_name(&self, py: Python<'_>) -> PyResult<()> {
+        if self.state.with(py, |state| matches!(state.own_name, OwnName::NotAsked)) {
+            let name = accept::own_name(self.fileno(py)?).unwrap_or_default();
+            self.state.with(py, |state| state.own_name = OwnName::Known(name.map(Box::new)));
+        }
+        Ok(())
     }
 
     /// As `socket.fileno()`: -1 once it is closed.
@@ -109,7 +134,8 @@ impl AcceptedSocket {
         known.or_else(|socket| socket.call_method0(names::fileno(py))?.extract())
     }
 
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.ask_own_name(py)?;
         let was = self.state.with(py, |state| match &state.descriptor {
             Descriptor::Of(socket) => Descriptor::Of(socket.share(py)),
             _ => std::mem::replace(&mut state.descriptor, Descriptor::Closed),
@@ -125,6 +151,7 @@ impl AcceptedSocket {
 
     /// The socket object, which owns the descriptor from then on; a closed one once it is closed.
     pub(super) fn as_socket<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
+        self.ask_own_name(py)?;
         let was = self.state.with(py, |state| match &state.descriptor {
             Descriptor::Of(socket) => Descriptor::Of(socket.share(py)),
             _ => std::mem::replace(&mut state.descriptor, Descriptor::Closed),
@@ -161,7 +188,7 @@ impl NativeClass for AcceptedSocket {
     }
 
     fn slots(slots: &mut Slots<Self>) {
-        slots.getter(c"peername", |accepted| Ok(accepted.value().peer(accepted.py())));
+        slots.getter(c"peername", |accepted| accepted.value().peer(accepted.py()));
         slots.no_args(c"fileno", c"Return the descriptor; -1 once it is closed.", |accepted| {
             let py = accepted.py();
             Ok(accepted.value().fileno(py)?.into_pyobject(py)?.into_any())
@@ -184,8 +211,12 @@ impl NativeClass for AcceptedSocket {
                 Descriptor::Of(socket) => Some(&**socket),
                 _ => None,
             };
+            let own_name = match &state.own_name {
+                OwnName::Shared(name) => Some(&**name),
+                _ => None,
+            };
             match visit.option(socket) {
-                0 => visit.option(state.peer.as_deref()),
+                0 => visit.option(own_name),
                 shown => shown,
             }
         })
@@ -195,13 +226,13 @@ impl NativeClass for AcceptedSocket {
         let gone = self.state.with(py, |state| {
             let is_socket = matches!(state.descriptor, Descriptor::Of(_));
             let socket = is_socket.then(|| std::mem::replace(&mut state.descriptor, Descriptor::Closed));
-            (socket, state.peer.take())
+            (socket, std::mem::replace(&mut state.own_name, OwnName::Known(None)))
         });
         drop(gone);
     }
 }
 
 /// A name as Python's sockets have it; nothing is one of a family that is not ours.
-fn name_object(py: Python<'_>, name: Option<Name>) -> PyResult<Object<'_>> {
-    address_object(py, name.as_ref().map_or(Address::Unknown, Name::address))
+fn name_object<'py>(py: Python<'py>, name: Option<&Name>) -> PyResult<Object<'py>> {
+    address_object(py, name.map_or(Address::Unknown, Name::address))
 }

@@ -22,7 +22,8 @@ pub(super) fn add(slots: &mut Slots<StreamTransport>) {
     slots.getter(c"_protocol", |transport| part(transport, |state| state.protocol.as_deref()));
     slots.getter(c"_extra", |transport| {
         socket::extra_info(transport, names::socket(transport.py()).as_any())?;
-        part(transport, |state| state.extra.as_deref().map(Py::as_any))
+        let extra = socket::extra_of(transport)?;
+        Ok(extra.map_or_else(|| transport.py().None().into_bound(transport.py()), Bound::into_any))
     });
     slots.getter(c"_context", |transport| part(transport, |state| state.context.as_deref()));
     slots.getter(c"_closing", |transport| flag(transport, |state| state.ending.closing));

@@ -3,11 +3,12 @@
 use pyo3::exceptions::PyConnectionError;
 use pyo3::prelude::*;
 
-use super::StreamTransport;
 use super::stream::{Into, Sending};
 use super::telling::tell_of_end;
-use crate::cpython::{Native, Object};
-use crate::names;
+use super::{Connections, StreamTransport, opening, source};
+use crate::cpython::{Native, Object, Owned, context};
+use crate::event_loop::{Ready, report_callback};
+use crate::{errors, names};
 
 impl StreamTransport {
     /// Closes the connection when all that was written is sent.
@@ -74,9 +75,31 @@ impl StreamTransport {
         if was_lost {
             return Ok(());
         }
+        if exception.is_none()
+            && let Some(event_loop) = opening::quiet_loop(transport)
+        {
+            return event_loop.get().schedule(py, Ready::End(transport.into()));
+        }
         let exception = exception.unwrap_or_else(|| py.None().into_bound(py));
         let callback = transport.getattr(names::_call_connection_lost(py))?;
         Self::call_soon(transport, &callback, &[&exception])
+    }
+
+    /// `call_connection_lost(None)`, as a callback of the loop.
+    pub(crate) fn end(transport: &Bound<'_, Self>) -> PyResult<()> {
+        let py = transport.py();
+        let none = py.None().into_bound(py);
+        let (Some(event_loop), Some(own_context)) = opening::loop_and_context(transport) else {
+            return Ok(());
+        };
+        let ended = context::run(&own_context, || Self::call_connection_lost(transport, &none));
+        match ended {
+            Err(error) if !errors::is_exit(py, &error) => {
+                let callback = transport.getattr(names::_call_connection_lost(py))?;
+                report_callback(event_loop.as_any(), callback, none, (own_context, error))
+            }
+            ended => ended,
+        }
     }
 
     /// The last callback: tells the protocol, closes the descriptor, and lets go of everything.
@@ -100,16 +123,29 @@ impl StreamTransport {
             (state.source.owner.take(), gone, state.server.take())
         });
         let closed = match &owner {
-            Some(owner) => owner.bind(py).call_method0(names::close(py)).map(drop),
+            Some(owner) => source::close(owner.bind(py)),
             None => Ok(()),
         };
-        let detached = match &server {
-            Some(server) => server.bind(py).call_method1(names::_detach(py), (transport,)).map(drop),
-            None => Ok(()),
-        };
+        let detached = detach(transport, server);
         drop(gone);
-        let error = PyConnectionError::new_err("Connection is closed by peer");
-        let waiter_failed = Self::fail_empty_waiter(transport, error.value(py).as_any());
+        let waiter_failed = if transport.value().state.with(py, |state| state.outgoing.empty_waiter.is_some())
+        {
+            let error = PyConnectionError::new_err("Connection is closed by peer");
+            Self::fail_empty_waiter(transport, error.value(py).as_any())
+        } else {
+            Ok(())
+        };
         unwatched.and(closed).and(detached).and(waiter_failed)
+    }
+}
+
+/// The server has one connection less.
+pub(super) fn detach(transport: &Bound<'_, StreamTransport>, server: Option<Owned>) -> PyResult<()> {
+    let py = transport.py();
+    let Some(server) = server else { return Ok(()) };
+    let server = server.into_bound(py);
+    match server.cast::<Connections>() {
+        Ok(server) => Connections::detach(server, Some(transport.as_any())),
+        Err(_) => server.call_method1(names::_detach(py), (transport,)).map(drop),
     }
 }

@@ -35,6 +35,9 @@ pub(super) fn add(slots: &mut Slots<StreamTransport>) {
     slots.no_args(c"_send_again", c"Try to send, now that the kernel may have memory.", |transport| {
         done(transport, StreamTransport::send_again(transport))
     });
+    slots.no_args(c"_start_again", c"Start to read, now that the kernel may have memory.", |transport| {
+        done(transport, StreamTransport::start_again(transport))
+    });
     slots.with_args(c"_fatal_error", c"Report an error, and close the transport.", fatal_error);
 }
 

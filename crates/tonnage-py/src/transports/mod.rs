@@ -5,13 +5,16 @@
 //! during a turn of the loop leaves at the end of that turn, in one piece.
 
 mod accepted;
+mod again;
 mod any_kind;
 mod attributes;
 mod chunks;
 mod closing;
+mod connections;
 mod datagram;
 mod file_waiter;
 mod flow_control;
+mod intake;
 mod methods;
 mod opening;
 mod pipe;
@@ -23,9 +26,11 @@ mod telling;
 mod tls;
 mod writing;
 
-pub(crate) use accepted::{AcceptedSocket, accept, is_waiting};
+pub(crate) use accepted::AcceptedSocket;
 pub(crate) use any_kind::AnyTransport;
+pub(crate) use connections::Connections;
 pub(crate) use datagram::DatagramTransport;
+pub(crate) use intake::Intake;
 pub(crate) use pipe::{ReadPipeTransport, WritePipeTransport};
 pub(crate) use socket::SocketTransport;
 pub(crate) use stream::StreamTransport;

@@ -12,7 +12,7 @@ use tonnage_core::reactor::pipe::{self, PipeKind};
 
 use super::opening::{self, Opening};
 use super::source::{Kind, Source};
-use super::stream::StreamTransport;
+use super::stream::{Extra, StreamTransport};
 use super::{attributes, methods};
 use crate::cpython::native_class::upcast;
 use crate::cpython::{Args, Native, NativeClass, Object, Parameters, Slots, Visit, context};
@@ -82,6 +82,7 @@ fn open<'py>(
     let source = Source { kind, owner: Some(pipe.into()), fd };
     let protocol = protocol.unwrap_or_else(|| py.None().into_bound(py));
     let context = context::copy_current(py)?;
+    let extra = Extra::Known(extra.into());
     opening::open(transport, Opening { event_loop, source, protocol, extra, server: None, context })?;
     Ok((pipe_kind, waiter))
 }

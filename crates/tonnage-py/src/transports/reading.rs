@@ -9,8 +9,9 @@ use pyo3::exceptions::{PyBrokenPipeError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::again::{Refusals, try_again};
 use super::source::{Descriptor, Kind};
-use super::stream::Into;
+use super::stream::{Into, Reading};
 use super::{StreamTransport, TLSProtocol};
 use crate::cpython::buffer::{Lent, filled};
 use crate::cpython::{Native, Object};
@@ -196,21 +197,46 @@ impl StreamTransport {
     pub(super) fn start_reading(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let starts = transport.value().state.with(py, |state| {
-            let starts = state.is_reading() && !state.reading.watched && state.source.owner.is_some();
+            let Reading { watched, refusals, .. } = &state.reading;
+            let is_idle = !watched && !refusals.is_waiting() && state.source.owner.is_some();
+            let starts = state.is_reading() && is_idle;
             starts.then_some(state.source.fd)
         });
         let Some(fd) = starts else { return Ok(()) };
         let event_loop = transport.value().open_loop(py)?;
         match event_loop.get().watch_transport(py, fd, Direction::Read, transport.into()) {
             Ok(()) => {
-                transport.value().state.with(py, |state| state.reading.watched = true);
+                transport.value().state.with(py, |state| {
+                    state.reading.watched = true;
+                    state.reading.refusals = Refusals::none();
+                });
                 Ok(())
             }
-            // A pipe to write into is watched only for the end of its reader, which a write is told as well.
-            Err(_) if transport.value().kind(py) == Kind::WritePipe => Ok(()),
-            // Nothing would ever arrive.
-            Err(error) => Self::read_failed(transport, error),
+            Err(error) => Self::not_watched_for_reading(transport, error),
         }
+    }
+
+    /// Unless that passes, nothing would ever arrive.
+    #[cold]
+    fn not_watched_for_reading(transport: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
+        let py = transport.py();
+        let is_starved = errors::is_starved(py, &error);
+        let (passes, kind) = transport
+            .value()
+            .state
+            .with(py, |state| (state.reading.refusals.note(is_starved), state.source.kind));
+        if passes {
+            let again = transport.getattr(names::_start_again(py))?;
+            return try_again(&transport.value().open_loop(py)?, &again);
+        }
+        // A pipe to write into is watched only for the end of its reader, which a write is told as well.
+        if kind == Kind::WritePipe { Ok(()) } else { Self::read_failed(transport, error) }
+    }
+
+    /// The kernel may have memory again. Who paused the transport meanwhile resumes it later.
+    pub(super) fn start_again(transport: &Bound<'_, Self>) -> PyResult<()> {
+        transport.value().state.with(transport.py(), |state| state.reading.refusals.end_wait());
+        Self::start_reading(transport)
     }
 
     /// Watches the descriptor for reading no more.

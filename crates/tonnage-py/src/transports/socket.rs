@@ -7,13 +7,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use tonnage_core::reactor::{Fd, accept};
 
-use super::opening::{self, Opening};
+use super::opening::{self, Opening, Serving};
 use super::source::{Kind, Source};
-use super::stream::StreamTransport;
+use super::stream::{Extra, StreamTransport};
 use super::{AcceptedSocket, attributes, methods};
-use crate::cpython::native_class::upcast;
-use crate::cpython::{Args, Native, NativeClass, Object, Parameters, Slots, Visit};
-use crate::event_loop::EventLoop;
+use crate::cpython::native_class::{create, upcast};
+use crate::cpython::{Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
+use crate::event_loop::{EventLoop, Ready};
 use crate::names;
 
 #[repr(C)]
@@ -36,17 +36,25 @@ fn init(transport: &Bound<'_, SocketTransport>, args: Args<'_, '_>) -> PyResult<
         return Err(PyTypeError::new_err("SocketTransport() needs a loop and a socket"));
     };
     let event_loop = event_loop.cast_into::<EventLoop>()?;
-    let extra = opening::extra_or_empty(py, extra)?;
-    let fd = match AcceptedSocket::of(&sock) {
-        Some(accepted) => fill_extra_of_accepted(&extra, accepted)?,
-        None => fill_extra(&extra, &sock)?,
+    let (extra, fd) = match (AcceptedSocket::of(&sock), extra) {
+        (Some(accepted), None) => (Extra::Of(accepted.into()), accepted.value().fileno(py)?),
+        (Some(accepted), Some(extra)) => {
+            let extra = extra.cast_into::<PyDict>()?;
+            fill_extra_of_accepted(&extra, accepted)?;
+            (Extra::Known(extra.into()), accepted.value().fileno(py)?)
+        }
+        (None, extra) => {
+            let extra = opening::extra_or_empty(py, extra)?;
+            let fd = fill_extra(&extra, &sock)?;
+            (Extra::Known(extra.into()), fd)
+        }
     };
     let context = opening::context_or_current(py, context)?;
     let source = Source { kind: Kind::Socket, owner: Some(sock.clone().into()), fd };
     let protocol = protocol.unwrap_or_else(|| py.None().into_bound(py));
     let transport = upcast(transport);
-    opening::open(transport, Opening { event_loop, source, protocol, extra, server, context })?;
     set_nodelay(&sock)?;
+    opening::open(transport, Opening { event_loop, source, protocol, extra, server, context })?;
     opening::start_soon(transport)?;
     opening::wake_soon(transport, waiter)
 }
@@ -77,15 +85,61 @@ fn set_nodelay(sock: &Object<'_>) -> PyResult<()> {
 }
 
 /// As `fill_extra`; `extra_info` makes the socket object.
-fn fill_extra_of_accepted(extra: &Bound<'_, PyDict>, accepted: &Bound<'_, AcceptedSocket>) -> PyResult<Fd> {
+fn fill_extra_of_accepted(extra: &Bound<'_, PyDict>, accepted: &Bound<'_, AcceptedSocket>) -> PyResult<()> {
     let py = extra.py();
     let value = accepted.value();
     extra.set_item(names::socket(py), accepted)?;
     if !extra.contains(names::sockname(py))? {
         extra.set_item(names::sockname(py), value.own_name(py)?)?;
     }
-    extra.set_item(names::peername(py), value.peer(py))?;
-    value.fileno(py)
+    extra.set_item(names::peername(py), value.peer(py)?)
+}
+
+impl SocketTransport {
+    /// The transport of an accepted connection, as `__init__` makes it.
+    pub(super) fn serve(serving: Serving<'_>) -> PyResult<Bound<'_, Self>> {
+        let Serving { event_loop, accepted, protocol, server, context } = serving;
+        let py = event_loop.py();
+        let fd = accepted.value().fileno(py)?;
+        accepted.value().set_nodelay(py)?;
+        // A class that has none cannot be served, and is told before anything is open.
+        let made = protocol.getattr(names::connection_made(py))?;
+        let transport = create(py, Self { stream: StreamTransport::new(Kind::Socket) })?;
+        let stream = upcast(&transport);
+        let source = Source { kind: Kind::Socket, owner: Some(Owned::from(accepted.as_any())), fd };
+        let extra = Extra::Of(accepted.into());
+        let server = server.map(Bound::into_any);
+        opening::take_over(stream, Opening { event_loop, source, protocol, extra, server, context })?;
+        match opening::quiet_loop(stream) {
+            Some(event_loop) => event_loop.get().schedule(py, Ready::Begin(stream.into()))?,
+            None => {
+                StreamTransport::call_soon(stream, &made, &[stream.as_any()])?;
+                opening::start_soon(stream)?;
+            }
+        }
+        Ok(transport)
+    }
+}
+
+/// What `get_extra_info` knows; `None` before `__init__`.
+pub(super) fn extra_of<'py>(transport: &Bound<'py, StreamTransport>) -> PyResult<Option<Bound<'py, PyDict>>> {
+    let py = transport.py();
+    let state = &transport.value().state;
+    let found = state.with(py, |state| match &state.extra {
+        Extra::None => Ok(None),
+        Extra::Known(extra) => Ok(Some(extra.get_bound(py))),
+        Extra::Of(accepted) => Err(accepted.get_bound(py)),
+    });
+    let accepted = match found {
+        Ok(known) => return Ok(known),
+        Err(accepted) => accepted,
+    };
+    let extra = PyDict::new(py);
+    fill_extra_of_accepted(&extra, &accepted)?;
+    let known = Extra::Known((&extra).into());
+    let before = state.with(py, |state| std::mem::replace(&mut state.extra, known));
+    drop(before);
+    Ok(Some(extra))
 }
 
 /// `get_extra_info(name)`, or `None` for what nobody knows.
@@ -94,9 +148,7 @@ pub(super) fn extra_info<'py>(
     name: &Object<'py>,
 ) -> PyResult<Option<Object<'py>>> {
     let py = transport.py();
-    let extra =
-        transport.value().state.with(py, |state| state.extra.as_ref().map(|extra| extra.get_bound(py)));
-    let Some(extra) = extra else { return Ok(None) };
+    let Some(extra) = extra_of(transport)? else { return Ok(None) };
     let found = extra.get_item(name)?;
     let Some(accepted) = found.as_ref().and_then(AcceptedSocket::of) else { return Ok(found) };
     let socket = names::transport_socket(py)?.call1((accepted.value().as_socket(py)?,))?;

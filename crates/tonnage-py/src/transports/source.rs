@@ -133,6 +133,15 @@ impl StreamTransport {
     }
 }
 
+/// Closes the descriptor.
+pub(super) fn close(owner: &Object<'_>) -> PyResult<()> {
+    let py = owner.py();
+    match AcceptedSocket::of(owner) {
+        Some(accepted) => accepted.value().close(py),
+        None => owner.call_method0(names::close(py)).map(drop),
+    }
+}
+
 fn number_of(owner: &Object<'_>) -> PyResult<Fd> {
     match owner.call_method0(names::fileno(owner.py())) {
         Ok(number) => number.extract(),

@@ -3,8 +3,8 @@
 //! Sockets (`socket.rs`) and pipes (`pipe.rs`) inherit from it, and add what Python sees of them. The
 //! Python object in `source` is the one owner of the descriptor. Invariants: the loop watches the
 //! descriptor for reading exactly while `reading.watched`, and for writing exactly while `sending` is
-//! `Blocked` and it is not `starved`, when a timer is under way; `connection_lost` is scheduled once, when
-//! `ending.lost` becomes true; no Python code runs inside the guard.
+//! `Blocked` and it is not `starved`; a timer is under way while it is, or `reading.refusals` waits;
+//! `connection_lost` is scheduled once, when `ending.lost` becomes true; no Python code runs inside the guard.
 
 use std::ffi::CStr;
 
@@ -14,14 +14,15 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyDict, PyString};
 use tonnage_core::write_queue::WriteQueue;
 
+use super::again::Refusals;
 use super::attributes::Stateful;
 use super::flow_control::FlowControl;
-use super::source::{Kind, Source};
+use super::source::{self, Kind, Source};
 use super::telling::{self, Report};
-use super::{attributes, methods};
+use super::{AcceptedSocket, attributes, closing, methods};
 use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, context};
+use crate::errors;
 use crate::event_loop::EventLoop;
-use crate::{errors, names};
 
 pub(crate) struct StreamTransport {
     pub(crate) extras: Extras,
@@ -35,7 +36,7 @@ pub(super) struct State {
     pub(super) protocol: Option<Owned<PyAny>>,
     pub(super) server: Option<Owned<PyAny>>,
     /// What `get_extra_info` knows; it stays after the end.
-    pub(super) extra: Option<Owned<PyDict>>,
+    pub(super) extra: Extra,
     /// Where the protocol's methods run.
     pub(super) context: Option<Owned<PyAny>>,
     pub(super) reading: Reading,
@@ -43,10 +44,19 @@ pub(super) struct State {
     pub(super) ending: Ending,
 }
 
+pub(super) enum Extra {
+    /// Nothing: before `__init__`.
+    None,
+    Known(Owned<PyDict>),
+    /// What the accepted socket tells, once somebody asks.
+    Of(Owned<AcceptedSocket>),
+}
+
 pub(super) struct Reading {
     pub(super) into: Into,
     pub(super) paused: bool,
     pub(super) watched: bool,
+    pub(super) refusals: Refusals,
 }
 
 /// Where the next read puts its bytes.
@@ -68,6 +78,7 @@ pub(super) struct Outgoing {
     pub(super) sending: Sending,
     /// While `Blocked`: did the kernel lack memory, and not the descriptor room?
     pub(super) starved: bool,
+    pub(super) refusals: Refusals,
     pub(super) flow: FlowControl,
     /// Was `write_eof` called?
     pub(super) eof: bool,
@@ -117,13 +128,19 @@ impl State {
             event_loop: None,
             protocol: None,
             server: None,
-            extra: None,
+            extra: Extra::None,
             context: None,
-            reading: Reading { into: Into::Scratch, paused: false, watched: false },
+            reading: Reading {
+                into: Into::Scratch,
+                paused: false,
+                watched: false,
+                refusals: Refusals::none(),
+            },
             outgoing: Outgoing {
                 queue: WriteQueue::new(),
                 sending: Sending::Idle,
                 starved: false,
+                refusals: Refusals::none(),
                 flow: FlowControl::new(),
                 eof: false,
                 empty_waiter: None,
@@ -180,7 +197,11 @@ impl NativeClass for StreamTransport {
             ];
             let mut shown = visit.option(state.event_loop.as_deref());
             if shown == 0 {
-                shown = visit.option(state.extra.as_deref());
+                shown = match &state.extra {
+                    Extra::None => 0,
+                    Extra::Known(extra) => visit.call(extra),
+                    Extra::Of(accepted) => visit.call(accepted),
+                };
             }
             for object in objects.into_iter().flatten() {
                 if shown != 0 {
@@ -288,13 +309,10 @@ fn finalize(transport: &Bound<'_, StreamTransport>) {
         .with(py, |state| state.source.owner.as_ref().map(|owner| owner.get_bound(py)));
     let Some(owner) = owner else { return };
     let warned = telling::warn_unclosed(transport.as_any());
-    let closed = owner.call_method0(names::close(py)).map(drop);
+    let closed = source::close(&owner);
     let gone = transport.value().state.with(py, |state| (state.source.owner.take(), state.server.take()));
     let (owner, server) = gone;
-    let detached = match &server {
-        Some(server) => server.bind(py).call_method1(names::_detach(py), (transport,)).map(drop),
-        None => Ok(()),
-    };
+    let detached = closing::detach(transport, server);
     drop(owner);
     for outcome in [warned, closed, detached] {
         if let Err(error) = outcome {

@@ -11,6 +11,7 @@ use pyo3::pybacked::PyBackedBytes;
 use tonnage_core::reactor::socket;
 use tonnage_core::write_queue::WriteQueue;
 
+use super::again::{Refusals, try_again};
 use super::file_waiter::wake;
 use super::source::{Descriptor, Kind};
 use super::stream::Sending;
@@ -23,9 +24,6 @@ use crate::{errors, names};
 /// So much waits for the end of the turn, and not more: asyncio's high-water mark, and about what a
 /// fresh socket takes.
 const HELD_MAX: usize = 64 * 1024;
-
-/// Until a write that the kernel had no memory for is tried again: a few packets' time, and no busy loop.
-const SEND_AGAIN_S: f64 = 0.02;
 
 /// What came of an attempt to send all that is queued.
 enum Sent {
@@ -269,11 +267,23 @@ impl StreamTransport {
             let event_loop = transport.value().open_loop(py)?;
             let watched = event_loop.get().watch_transport(py, fd, Direction::Write, transport.into());
             if let Err(error) = watched {
-                // Nothing would ever leave.
-                return Self::write_failed(transport, error);
+                return Self::not_watched(transport, error);
             }
+            transport.value().state.with(py, |state| state.outgoing.refusals = Refusals::none());
         }
         Self::pause_writers(transport)
+    }
+
+    /// Unless that passes, nothing would ever leave.
+    #[cold]
+    fn not_watched(transport: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
+        let py = transport.py();
+        let is_starved = errors::is_starved(py, &error);
+        if transport.value().state.with(py, |state| state.outgoing.refusals.note(is_starved)) {
+            Self::wait_for_memory(transport)
+        } else {
+            Self::write_failed(transport, error)
+        }
     }
 
     /// Tries again later. It is not watched meanwhile: a socket counts as writable all the time.
@@ -288,10 +298,7 @@ impl StreamTransport {
         if sending == Sending::Blocked && !starved {
             event_loop.get().unwatch(py, fd, Direction::Write)?;
         }
-        let call_later = event_loop.getattr(names::call_later(py))?;
-        let again = transport.getattr(names::_send_again(py))?;
-        // By way of the loop's thread, because any thread may write.
-        event_loop.call_method1(names::call_soon_threadsafe(py), (call_later, SEND_AGAIN_S, again))?;
+        try_again(&event_loop, &transport.getattr(names::_send_again(py))?)?;
         Self::pause_writers(transport)
     }
 

@@ -1,8 +1,9 @@
 //! DatagramTransport: a socket whose messages keep their borders.
 //!
 //! The Python socket object is the one owner of the descriptor. Invariants: the loop watches the socket
-//! for reading exactly while `receiving.watched`, and for writing exactly while `outgoing.watched`;
-//! `connection_lost` is scheduled once, when `lost` leaves 0; no Python code runs inside the guard.
+//! for reading exactly while `receiving.watched`, and for writing exactly while `outgoing.watched`; a timer
+//! is under way while `receiving.refusals` waits; `connection_lost` is scheduled once, when `lost` leaves 0;
+//! no Python code runs inside the guard.
 
 use std::collections::VecDeque;
 use std::ffi::CStr;
@@ -17,6 +18,7 @@ use super::senders::Senders;
 use super::{attributes, closing, methods, opening};
 use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, call, context};
 use crate::event_loop::EventLoop;
+use crate::transports::again::Refusals;
 use crate::transports::attributes::Stateful;
 use crate::transports::flow_control::FlowControl;
 use crate::transports::stream::Ending;
@@ -68,6 +70,7 @@ pub(super) enum Peer {
 pub(super) struct Receiving {
     pub(super) paused: bool,
     pub(super) watched: bool,
+    pub(super) refusals: Refusals,
     /// So many looks at the socket take one datagram each, before one tries to take more.
     pub(super) alone: u8,
     pub(super) senders: Senders,
@@ -144,6 +147,7 @@ impl State {
             receiving: Receiving {
                 paused: false,
                 watched: false,
+                refusals: Refusals::none(),
                 alone: 0,
                 senders: Senders::new(),
                 context: None,

@@ -83,6 +83,9 @@ fn internal(slots: &mut Slots<DatagramTransport>) {
     slots.no_args(c"_start_reading", c"Start to read, once connection_made() was called.", |transport| {
         done(transport, DatagramTransport::start_reading(transport))
     });
+    slots.no_args(c"_start_again", c"Start to read, now that the kernel may have memory.", |transport| {
+        done(transport, DatagramTransport::start_again(transport))
+    });
     slots.one_arg(
         c"_call_connection_lost",
         c"Tell the protocol, and close the socket.",

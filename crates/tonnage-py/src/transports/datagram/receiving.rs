@@ -13,8 +13,10 @@ use tonnage_core::reactor::datagram::{self, Address, Family};
 
 use super::DatagramTransport;
 use super::addresses;
+use super::class::Receiving;
 use crate::cpython::{Native, Object, Owned, context};
 use crate::event_loop::{Direction, EventLoop};
+use crate::transports::again::{Refusals, try_again};
 use crate::transports::reading::is_not_ready;
 use crate::transports::telling::log;
 use crate::{errors, names, scratch};
@@ -157,19 +159,42 @@ impl DatagramTransport {
     pub(super) fn start_reading(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let starts = transport.value().state.with(py, |state| {
-            let starts = state.is_reading() && !state.receiving.watched && state.sock.is_some();
+            let Receiving { watched, refusals, .. } = &state.receiving;
+            let is_idle = !watched && !refusals.is_waiting() && state.sock.is_some();
+            let starts = state.is_reading() && is_idle;
             starts.then_some(state.fd)
         });
         let Some(fd) = starts else { return Ok(()) };
         let event_loop = transport.value().open_loop(py)?;
         let in_context = context::copy_current(py)?;
-        event_loop.get().watch_transport(py, fd, Direction::Read, transport.into())?;
+        if let Err(error) = event_loop.get().watch_transport(py, fd, Direction::Read, transport.into()) {
+            return Self::not_watched(transport, error);
+        }
         let before = transport.value().state.with(py, |state| {
             state.receiving.watched = true;
+            state.receiving.refusals = Refusals::none();
             state.receiving.context.replace(in_context.into())
         });
         drop(before);
         Ok(())
+    }
+
+    /// Unless that passes, nothing would ever arrive.
+    #[cold]
+    fn not_watched(transport: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
+        let py = transport.py();
+        let is_starved = errors::is_starved(py, &error);
+        let passes = transport.value().state.with(py, |state| state.receiving.refusals.note(is_starved));
+        if !passes {
+            return Self::fatal_error(transport, error, RECEIVE_FAILED);
+        }
+        try_again(&transport.value().open_loop(py)?, &transport.getattr(names::_start_again(py))?)
+    }
+
+    /// The kernel may have memory again. Who paused the transport meanwhile resumes it later.
+    pub(super) fn start_again(transport: &Bound<'_, Self>) -> PyResult<()> {
+        transport.value().state.with(transport.py(), |state| state.receiving.refusals.end_wait());
+        Self::start_reading(transport)
     }
 
     /// Watches the socket for reading no more.
