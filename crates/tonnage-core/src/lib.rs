@@ -11,6 +11,7 @@ pub mod limits;
 pub mod reactor;
 pub mod slab;
 pub mod timers;
+pub mod tls_records;
 pub mod turnstile;
 pub mod waiters;
 pub mod write_queue;
