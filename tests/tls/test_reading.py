@@ -8,8 +8,7 @@ import ssl
 import struct
 
 import pytest
-
-from .peer import BIG, Lending, Recorder
+from recorders import BIG, Lending, Recorder
 
 
 async def end(protocol):

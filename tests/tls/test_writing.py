@@ -6,8 +6,7 @@ import asyncio
 import tempfile
 
 import pytest
-
-from .peer import BIG, Recorder
+from recorders import BIG, Recorder
 
 
 async def end(protocol):
