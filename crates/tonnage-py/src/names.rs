@@ -117,6 +117,7 @@ attribute_names!(
     set_exception,
     create_future,
     create_task,
+    __hash__,
     coro,
     socket,
     pipe,

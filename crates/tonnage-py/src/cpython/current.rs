@@ -30,6 +30,9 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
+/// Does who asks for the running task of a loop hash the loop first?
+pub(crate) const ASKERS_HASH: bool = cfg!(not(Py_3_14));
+
 /// Makes `task` the running task of `event_loop`.
 #[cfg(not(Py_3_14))]
 #[inline]

@@ -171,6 +171,7 @@ impl LoopRef {
         Some(unsafe { &*ptr::from_ref(event_loop) })
     }
 
+    #[inline]
     pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         self.address().map_or(0, |address| visit.pointer(address))
     }

@@ -501,12 +501,17 @@ unsafe extern "C" fn traverse<T: NativeClass>(
     visit: ffi::visitproc,
     arg: *mut c_void,
 ) -> c_int {
+    // SAFETY: the collector runs on an attached thread; see `slots::run`.
+    let py = unsafe { Python::assume_attached() };
     // SAFETY: the collector hands in a valid object of a heap type, which owns its type.
     let type_object = unsafe { ffi::Py_TYPE(object) };
-    // SAFETY: the pair is the collector's own.
-    let shown = unsafe { visit(type_object.cast(), arg) };
-    if shown != 0 {
-        return shown;
+    // Our own types live for ever (`ClassCell`): only those that inherit from them may be garbage.
+    if type_object != T::cell().type_ptr(py) {
+        // SAFETY: the pair is the collector's own.
+        let shown = unsafe { visit(type_object.cast(), arg) };
+        if shown != 0 {
+            return shown;
+        }
     }
     // SAFETY: a valid object of T's layout; its dictionary is valid or null.
     let dict = unsafe { extras::<T>(object) }.map_or(ptr::null_mut(), |extras| extras.dict.get());

@@ -23,6 +23,7 @@ impl<'a> Visit<'a> {
     }
 
     /// As `call`, for a reference that the fence keeps as a pointer.
+    #[inline]
     pub(super) fn pointer(&self, object: *mut ffi::PyObject) -> c_int {
         match self {
             // SAFETY: the pair was handed to `tp_traverse`, in which we are, and `object` is alive.

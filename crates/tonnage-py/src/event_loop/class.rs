@@ -1,6 +1,6 @@
 //! The methods of the loop that Python calls.
 
-use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -9,19 +9,27 @@ use pyo3::types::{PyDict, PySet, PyString, PyTuple, PyType};
 use tonnage_core::reactor::Reactor;
 use tonnage_core::timers::Timers;
 
+use super::current_task;
 use super::flags::{Flag, Flags};
 use super::pending::Pending;
 use super::sources::Sources;
 use super::task_factory::TaskFactory;
-use super::{EventLoop, NO_HASH, NOT_ASKED, VecDeque};
+use super::{EventLoop, NOT_ASKED, VecDeque};
 use crate::cpython::{Guarded, Native, Object, Visit};
 use crate::transports::StreamTransport;
 use crate::{errors, names, running};
 
-/// The methods that we call without a look-up by name, unless they are overridden. The names are interned:
-/// CPython's cache of methods would keep each new string.
-fn called_directly(py: Python<'_>) -> [&Bound<'_, PyString>; 4] {
-    [names::call_soon(py), names::call_later(py), names::call_at(py), names::create_task(py)]
+/// The methods that we call without a look-up by name, unless they are overridden, and `__hash__`, by which we
+/// learn who asks for the current task. The names are interned: CPython's cache of methods would keep each new
+/// string.
+fn called_directly(py: Python<'_>) -> [&Bound<'_, PyString>; 5] {
+    [
+        names::call_soon(py),
+        names::call_later(py),
+        names::call_at(py),
+        names::create_task(py),
+        names::__hash__(py),
+    ]
 }
 
 /// Does it override no method whose overriding makes us schedule by name?
@@ -49,6 +57,7 @@ impl EventLoop {
         let reactor = Reactor::new().map_err(errors::os_error)?;
         let flags = Flags::none();
         flags.set(Flag::Overridden, !is_plain(class)?);
+        flags.set(Flag::TellsTask, current_task::tells_always(&flags));
         Ok(Self {
             ready: Guarded::new(VecDeque::new()),
             timers: Guarded::new(Timers::new()),
@@ -60,10 +69,14 @@ impl EventLoop {
             task_factory: Guarded::new(None),
             unflushed: Guarded::new(vec![]),
             thread: AtomicU64::new(0),
-            hash: AtomicIsize::new(NO_HASH),
             turn_ns: AtomicU64::new(NOT_ASKED),
             flags,
         })
+    }
+
+    /// Return what `object.__hash__()` returns.
+    fn __hash__(slf: &Bound<'_, Self>) -> PyResult<isize> {
+        slf.get().tell_who_asks(slf.as_any())
     }
 
     /// Set what `create_task()` makes tasks with; None is tonnage's own Task.

@@ -12,6 +12,8 @@ pub(super) enum Flag {
     Closed = 4,
     Stopping = 8,
     HasTaskFactory = 16,
+    /// asyncio is told of each task that runs (`current_task.rs`).
+    TellsTask = 32,
 }
 
 pub(super) struct Flags(AtomicU8);

@@ -7,6 +7,7 @@
 
 mod call_args;
 mod class;
+mod current_task;
 mod flags;
 mod handle;
 mod io;
@@ -20,7 +21,7 @@ mod timer;
 mod timer_handle;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -34,7 +35,7 @@ pub(crate) use sources::Direction;
 pub(crate) use timer::Timer;
 pub(crate) use timer_handle::TimerHandle;
 
-use crate::cpython::{Guarded, Native, Object, Owned, current, native_loop, thread_id};
+use crate::cpython::{Guarded, Object, Owned, native_loop, thread_id};
 use crate::errors;
 use crate::task::{KeptAt, Task};
 use crate::transports::StreamTransport;
@@ -55,21 +56,17 @@ pub(crate) struct EventLoop {
     /// Another one after a fork.
     waker: Guarded<Waker>,
     pending: Guarded<Pending>,
-    /// The task that asyncio takes for the running one; left lazily.
+    /// The task of ours that runs; left lazily.
     current: Guarded<Option<Owned<Task>>>,
     task_factory: Guarded<Option<TaskFactory>>,
     /// Transports with writes that leave at the end of this turn.
     unflushed: Guarded<Vec<Owned<StreamTransport>>>,
     /// The thread that runs the loop; 0: none.
     thread: AtomicU64,
-    hash: AtomicIsize,
     /// When the network was looked at last, if somebody asks (`time_turns`); `NOT_ASKED`, `NOT_LOOKED`.
     turn_ns: AtomicU64,
     flags: Flags,
 }
-
-/// No object has this hash.
-const NO_HASH: isize = -1;
 
 /// Nobody asks when the network was looked at last: the clock is not read.
 const NOT_ASKED: u64 = 0;
@@ -241,78 +238,6 @@ impl EventLoop {
     #[must_use]
     pub(crate) fn forget(&self, py: Python<'_>, at: KeptAt) -> Option<Owned<Task>> {
         self.pending.with(py, |pending| pending.remove(at.key()))
-    }
-
-    /// The task of ours that runs.
-    #[inline]
-    pub(crate) fn running_task<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Task>> {
-        self.current.with(py, |current| current.as_ref().map(|task| task.get_bound(py)))
-    }
-
-    /// Does a task of ours run that may be under a deadline?
-    #[inline]
-    pub(crate) fn runs_bounded_task(&self, py: Python<'_>) -> bool {
-        self.current.with(py, |current| current.as_ref().is_some_and(|task| task.value().is_bounded(py)))
-    }
-
-    /// Makes `task` the running one. It stays so until another runs, or something that is no task.
-    #[inline(always)]
-    pub(crate) fn enter_task(&self, event_loop: &Object<'_>, task: &Bound<'_, Task>) -> PyResult<()> {
-        let runs =
-            |current: &mut Option<Owned<Task>>| current.as_ref().is_some_and(|current| current.is(task));
-        if self.current.with(task.py(), runs) { Ok(()) } else { self.change_task(event_loop, task) }
-    }
-
-    #[inline(never)]
-    fn change_task(&self, event_loop: &Object<'_>, task: &Bound<'_, Task>) -> PyResult<()> {
-        current::enter_hashed(event_loop, task.as_any(), self.hash(event_loop)?)?;
-        let entered = Owned::from(task);
-        drop(self.current.with(task.py(), |current| current.replace(entered)));
-        Ok(())
-    }
-
-    /// `hash(event_loop)`, asked for once.
-    #[inline]
-    fn hash(&self, event_loop: &Object<'_>) -> PyResult<isize> {
-        let known = self.hash.load(Ordering::Relaxed);
-        if known != NO_HASH {
-            return Ok(known);
-        }
-        self.ask_for_hash(event_loop)
-    }
-
-    #[cold]
-    fn ask_for_hash(&self, event_loop: &Object<'_>) -> PyResult<isize> {
-        let hash = event_loop.hash()?;
-        self.hash.store(hash, Ordering::Relaxed);
-        Ok(hash)
-    }
-
-    /// No task runs.
-    #[inline]
-    pub(crate) fn leave_task(&self, event_loop: &Object<'_>) -> PyResult<()> {
-        let py = event_loop.py();
-        match self.current.with(py, Option::take) {
-            Some(_task) => current::leave(event_loop),
-            None => Ok(()),
-        }
-    }
-
-    /// The task that is marked as running, of whatever class.
-    pub(crate) fn current_task<'py>(&self, event_loop: &Object<'py>) -> PyResult<Option<Object<'py>>> {
-        current::get(event_loop)
-    }
-
-    /// Makes `previous` the running task again, after an eager start inside it.
-    pub(crate) fn restore_task(&self, event_loop: &Object<'_>, previous: Option<Object<'_>>) -> PyResult<()> {
-        let py = event_loop.py();
-        drop(self.current.with(py, Option::take));
-        let Some(previous) = previous else { return current::leave(event_loop) };
-        current::enter(event_loop, &previous)?;
-        if let Ok(task) = previous.cast_into::<Task>() {
-            drop(self.current.with(py, |current| current.replace(task.into())));
-        }
-        Ok(())
     }
 
     /// Lets the transport write what it holds when this turn of the loop ends.

@@ -40,6 +40,7 @@ struct Polled {
 }
 
 pub(super) fn run(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
+    slf.get().tell_on_demand(slf.as_any())?;
     let mut polled = Polled { passes: PASSES_MAX, at_coarse_ns: 0 };
     let ran = loop {
         let ran = pass(slf, &mut polled);
@@ -177,8 +178,8 @@ impl EventLoop {
             Ready::Step(task) => {
                 let task = task.into_bound(py);
                 match task::step_on(&task, slf) {
-                    Err(error) if !errors::is_exit(py, &error) => report_step(slf.as_any(), &task, error),
-                    stepped => stepped,
+                    Ok(()) => Ok(()),
+                    Err(error) => step_failed(slf.as_any(), &task, *error),
                 }
             }
             Ready::Handle(handle) => {
@@ -327,10 +328,13 @@ fn report_failure(event_loop: &Object<'_>, message: String, error: PyErr) -> PyR
 }
 
 /// Tells the exception handler of a step that failed outside the coroutine, as when what the task waits
-/// for refuses to be cancelled.
+/// for refuses to be cancelled; what must leave the loop leaves it.
 #[cold]
-fn report_step(event_loop: &Object<'_>, task: &Bound<'_, Task>, error: PyErr) -> PyResult<()> {
+fn step_failed(event_loop: &Object<'_>, task: &Bound<'_, Task>, error: PyErr) -> PyResult<()> {
     let py = event_loop.py();
+    if errors::is_exit(py, &error) {
+        return Err(error);
+    }
     let details = PyDict::new(py);
     details.set_item("message", "Exception in a step of a task")?;
     details.set_item("exception", error.into_value(py))?;

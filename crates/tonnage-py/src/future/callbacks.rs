@@ -32,6 +32,7 @@ pub(crate) enum Callbacks {
 }
 
 impl Callback {
+    #[inline]
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         match self {
             Self::Wakeup(task) => visit.call(task),
@@ -113,8 +114,15 @@ impl Callbacks {
         }
     }
 
+    #[inline]
     pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        self.as_slice().iter().map(|one| one.traverse(visit)).find(|shown| *shown != 0).unwrap_or(0)
+        match self {
+            Self::None => 0,
+            Self::One(one) => one.traverse(visit),
+            Self::Many(many) => {
+                many.iter().map(|one| one.traverse(visit)).find(|shown| *shown != 0).unwrap_or(0)
+            }
+        }
     }
 
     /// Copies of all entries, to be looked at while the state is not entered.

@@ -47,40 +47,24 @@ impl NativeClass for Future {
         attributes(slots);
     }
 
+    #[inline]
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
         self.state.traverse(0, |state| {
             let outcome = match &state.outcome {
                 Outcome::Pending | Outcome::Cancelled => None,
-                Outcome::Result(object) | Outcome::Exception(object) => Some(object),
+                Outcome::Result(object) | Outcome::Exception(object) => Some(&**object),
             };
-            let shown = state.event_loop.traverse(visit);
-            if shown != 0 {
-                return shown;
+            let mut shown = state.event_loop.traverse(visit);
+            if shown == 0 {
+                shown = visit.option(outcome);
             }
-            if let Some(object) = outcome {
-                let shown = visit.call(object);
-                if shown != 0 {
-                    return shown;
-                }
+            if shown == 0 {
+                shown = state.callbacks.traverse(visit);
             }
-            if let Some(rare) = &state.rare {
-                let all = [
-                    &rare.source_traceback,
-                    &rare.cancel_message,
-                    &rare.cancelled_error,
-                    &rare.exception_traceback,
-                    &rare.awaited_by,
-                    &rare.throw_next,
-                    &rare.name,
-                ];
-                for object in all.into_iter().flatten() {
-                    let shown = visit.call(object);
-                    if shown != 0 {
-                        return shown;
-                    }
-                }
+            match (shown, &state.rare) {
+                (0, Some(rare)) => rare.traverse(visit),
+                _ => shown,
             }
-            state.callbacks.traverse(visit)
         })
     }
 

@@ -28,7 +28,7 @@ pub(crate) use class::{CANCEL, create_native, named_repr, receiver_of_set_result
 pub(crate) use finalizer::{add_source_traceback, report_unretrieved};
 
 use crate::cpython::native_class::is_collected;
-use crate::cpython::{Extras, Guarded, LoopRef, Mark, Native, Object, Owned};
+use crate::cpython::{Extras, Guarded, LoopRef, Mark, Native, Object, Owned, Visit};
 use crate::event_loop::EventLoop;
 use crate::task::Task;
 use crate::{errors, names, structured};
@@ -68,6 +68,21 @@ pub(crate) struct Rare {
     pub(crate) throw_next: Option<Owned>,
     /// Who awaits it, for the call graph.
     pub(crate) awaited_by: Option<Owned>,
+}
+
+impl Rare {
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        let all = [
+            &self.source_traceback,
+            &self.cancel_message,
+            &self.cancelled_error,
+            &self.exception_traceback,
+            &self.awaited_by,
+            &self.throw_next,
+            &self.name,
+        ];
+        all.into_iter().flatten().map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0)
+    }
 }
 
 impl FutureState {

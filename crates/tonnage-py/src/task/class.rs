@@ -58,11 +58,16 @@ impl NativeClass for Task {
             return shown;
         }
         self.state.traverse(0, |state| {
-            let all = [&state.coro, &state.context, &state.waiter];
-            let shown = all.into_iter().flatten().map(|object| visit.call(object)).find(|shown| *shown != 0);
+            let mut shown = visit.option(state.coro.as_deref());
+            if shown == 0 {
+                shown = visit.option(state.context.as_deref());
+            }
+            if shown == 0 {
+                shown = visit.option(state.waiter.as_deref());
+            }
             match (shown, &state.bounds) {
-                (None, Some(bounds)) => bounds.traverse(visit),
-                (shown, _) => shown.unwrap_or(0),
+                (0, Some(bounds)) => bounds.traverse(visit),
+                _ => shown,
             }
         })
     }
@@ -226,7 +231,7 @@ fn init(task: &Bound<'_, Task>, args: Args<'_, '_>) -> PyResult<()> {
 
 /// Creates a task of one of our loops that has nothing but a coroutine, where nobody overrides or watches
 /// anything (`EventLoop::spawns_directly`). It is made in one piece: groups make tasks by the hundred thousand.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn create_plain<'py>(
     event_loop: &Bound<'py, EventLoop>,
     coro: &Object<'py>,
@@ -358,7 +363,7 @@ fn start_eagerly<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>) -> PyRe
         None => current::enter(event_loop, task.as_any())?,
     }
     let stepped = crate::cpython::recursion::checked(py, c" while starting a task eagerly", || {
-        step::resume::<true>(task, step::On::of(event_loop))
+        step::resume::<true>(task, step::On::of(event_loop)).map_err(|error| *error)
     });
     let restored = match (native, previous) {
         (Some(native), previous) => native.restore_task(event_loop, previous),

@@ -26,12 +26,23 @@ impl<'a, 'py> On<'a, 'py> {
     }
 }
 
-/// Runs one step of a task of `event_loop`, which is ours. Only what must leave the loop
-/// (KeyboardInterrupt, SystemExit) comes back as an error.
+/// How a step ended: an error is one that must leave the loop, as KeyboardInterrupt, or that the step could not
+/// give to the coroutine. Boxed, as a result of one word is returned in a register.
+pub(crate) type Stepped = Result<(), Box<PyErr>>;
+
+#[inline(always)]
+fn stepped<T>(outcome: PyResult<T>) -> Stepped {
+    match outcome {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Box::new(error)),
+    }
+}
+
+/// Runs one step of a task of `event_loop`, which is ours.
 #[inline]
-pub(crate) fn step_on<'py>(task: &Bound<'py, Task>, event_loop: &Bound<'py, EventLoop>) -> PyResult<()> {
+pub(crate) fn step_on<'py>(task: &Bound<'py, Task>, event_loop: &Bound<'py, EventLoop>) -> Stepped {
     let native = event_loop.get();
-    native.enter_task(event_loop.as_any(), task)?;
+    stepped(native.enter_task(event_loop.as_any(), task))?;
     resume::<true>(task, On { event_loop: event_loop.as_any(), native: Some(native) })
 }
 
@@ -42,12 +53,12 @@ pub(crate) fn step(task: &Bound<'_, Task>) -> PyResult<()> {
     let on = On::of(&event_loop);
     if let Some(native) = on.native.filter(|native| native.is_plain()) {
         native.enter_task(&event_loop, task)?;
-        return resume::<false>(task, on);
+        return resume::<false>(task, on).map_err(|error| *error);
     }
     current::enter(&event_loop, task.as_any())?;
     let stepped = resume::<false>(task, on);
     current::leave(&event_loop)?;
-    stepped
+    stepped.map_err(|error| *error)
 }
 
 /// What stands between two steps: taken at once, before Python code can run.
@@ -61,7 +72,7 @@ struct Due<'py> {
 /// Resumes the coroutine; the running task is set already. It `ENTERS` the task's context, unless that was entered
 /// already, as by the handle of a foreign loop.
 #[inline(always)]
-pub(super) fn resume<'py, const ENTERS: bool>(task: &Bound<'py, Task>, on: On<'_, 'py>) -> PyResult<()> {
+pub(super) fn resume<'py, const ENTERS: bool>(task: &Bound<'py, Task>, on: On<'_, 'py>) -> Stepped {
     let py = task.py();
     let due = task.value().state.with(py, |state| {
         let (Some(coro), Some(context)) = (&state.coro, &state.context) else { return None };
@@ -73,13 +84,13 @@ pub(super) fn resume<'py, const ENTERS: bool>(task: &Bound<'py, Task>, on: On<'_
         })
     });
     let Some(Due { coro, context, waiter, must_cancel }) = due else {
-        return Err(errors::not_initialised("Task"));
+        return Err(Box::new(errors::not_initialised("Task")));
     };
     let (pending, throws) = task.value().future.state.with(py, |state| {
         (state.is_pending(), state.rare.as_ref().is_some_and(|rare| rare.throw_next.is_some()))
     });
     if !pending {
-        return Err(already_done(task));
+        return Err(Box::new(already_done(task)));
     }
     let throw = if throws || must_cancel || waiter.as_ref().is_some_and(|waiter| may_have_failed(waiter, py))
     {
@@ -88,15 +99,15 @@ pub(super) fn resume<'py, const ENTERS: bool>(task: &Bound<'py, Task>, on: On<'_
         None
     };
     drop(waiter);
-    let entered = if ENTERS { Some(context::enter(&context)?) } else { None };
+    let entered = if ENTERS { Some(context::enter(&context).map_err(Box::new)?) } else { None };
     let came_back = match throw {
         None => coroutine::resume(&coro),
         Some(error) => coroutine::throw(&coro, &error),
     };
     let acted = match came_back {
-        Ok(Step::Yielded(value)) => yielded(task, on, &value),
-        Ok(Step::Returned(value)) => returned(task, on, value),
-        Err(error) => raised(task, on, error),
+        Ok(Step::Yielded(value)) => stepped(yielded(task, on, &value)),
+        Ok(Step::Returned(value)) => stepped(returned(task, on, value)),
+        Err(error) => stepped(raised(task, on, error)),
     };
     drop(entered);
     acted
@@ -167,7 +178,7 @@ fn error_of<'py>(waiter: &Object<'py>) -> Option<Object<'py>> {
 }
 
 #[inline(always)]
-fn returned<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -> PyResult<()> {
+fn returned<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -> PyResult<bool> {
     let (kept, must_cancel) = task
         .value()
         .state
@@ -175,7 +186,7 @@ fn returned<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -
     let_go(task, kept, on);
     // Cancelled right before the coroutine returned.
     let outcome = if must_cancel { Outcome::Cancelled } else { Outcome::Result(value.into()) };
-    future::settle(Task::as_future(task), outcome).map(drop)
+    future::settle(Task::as_future(task), outcome)
 }
 
 /// What a task that is done needs no longer.
@@ -438,7 +449,10 @@ pub(crate) fn throw_soon(task: &Bound<'_, Task>, event_loop: &Object<'_>, error:
 #[inline]
 pub(super) fn wake<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>) -> PyResult<()> {
     match on.native {
-        Some(native) if native.is_plain() => native.schedule(task.py(), Ready::Step(task.into())),
+        Some(native) if native.is_plain() => match native.schedule_step(task.py(), task.into()) {
+            Ok(()) => Ok(()),
+            Err(task_back) => native.schedule(task.py(), Ready::Step(task_back)),
+        },
         _ => call_soon(task, on.event_loop),
     }
 }
