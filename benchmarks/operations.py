@@ -250,22 +250,22 @@ async def future(names: SimpleNamespace, count: int) -> None:
 @operation("timeout", count=300)
 async def timeout(names: SimpleNamespace, count: int) -> None:
     """timeout() around sleep(0)."""
-    sleep = names.sleep
+    sleep, within = names.sleep, names.timeout
     for _ in range(count):
-        async with names.timeout(60):
+        async with within(60):
             await sleep(0)
 
 
 @operation("wait_for", count=300)
 async def wait_for(names: SimpleNamespace, count: int) -> None:
     """wait_for() around a coroutine with one sleep(0)."""
-    sleep = names.sleep
+    sleep, within = names.sleep, names.wait_for
 
     async def yield_once() -> None:
         await sleep(0)
 
     for _ in range(count):
-        await names.wait_for(yield_once(), 60)
+        await within(yield_once(), 60)
 
 
 @operation("nested", count=600)

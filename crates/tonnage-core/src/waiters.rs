@@ -5,6 +5,8 @@
 //! (`remove`), from any place. A ticket is good for one stay: it never names whoever comes later.
 //! Nothing is dropped here: what leaves is handed to the caller.
 
+use std::mem::ManuallyDrop;
+
 /// A place in the line, for as long as its owner waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
@@ -65,11 +67,13 @@ impl<W> Waiters<W> {
     ///
     /// # Panics
     /// With more than four billion waiters.
+    #[inline]
     pub fn push(&mut self, waiter: W) -> Ticket {
         let index = self.free_place();
         let last = self.last;
         let place = &mut self.places[index as usize];
-        place.waiter = Some(waiter);
+        // Nobody stood there, to be dropped.
+        let _nobody = ManuallyDrop::new(place.waiter.replace(waiter));
         place.before = last;
         place.behind = NOWHERE;
         let stay = place.stay;

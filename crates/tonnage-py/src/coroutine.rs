@@ -335,7 +335,7 @@ fn step<'py>(awaited: &Object<'py>) -> PyResult<Step<'py>> {
 }
 
 /// What is awaited may be a coroutine of ours that awaits another, and so on.
-#[inline]
+#[inline(always)]
 fn deeper<R>(py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
     recursion::checked(py, c" while resuming what is awaited", work)
 }

@@ -19,7 +19,7 @@ pub(crate) fn no_args<'py>(callable: &Object<'py>) -> PyResult<Object<'py>> {
 }
 
 /// `callable()`, of what is a function of C without arguments, or else of anything.
-#[inline]
+#[inline(always)]
 pub(crate) fn builtin<'py>(callable: &Object<'py>) -> PyResult<Object<'py>> {
     const KINDS: c_int = ffi::METH_VARARGS | ffi::METH_KEYWORDS | ffi::METH_NOARGS | ffi::METH_O;
     const OTHERS: c_int = ffi::METH_FASTCALL | ffi::METH_METHOD;

@@ -11,6 +11,7 @@ use pyo3::{PyTypeCheck, ffi};
 use super::native_class::{
     ClassCell, Extends, NativeLayout, Vectorcall, add_class, is_instance, type_object, type_ptr,
 };
+use super::unowned::Lent;
 use crate::coroutine::{CoroutineIter, Immediate};
 use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
@@ -29,9 +30,9 @@ use crate::structured::{
 };
 use crate::sync::{
     Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, BarrierWaitCoroutine, BoundedSemaphore, Condition,
-    ConditionCoroutine, ConditionForCoroutine, EnterByNameCoroutine, Event, EventCoroutine, GetCoroutine,
-    GetManyCoroutine, JoinCoroutine, LifoQueue, Lock, LockCoroutine, NextItemCoroutine, PriorityQueue,
-    PutCoroutine, Queue, QueueIterator, Semaphore, SemaphoreCoroutine,
+    ConditionCoroutine, ConditionForCoroutine, EnterByNameCoroutine, Entering, Event, EventCoroutine,
+    GetCoroutine, GetManyCoroutine, JoinCoroutine, LifoQueue, Lock, LockCoroutine, NextItemCoroutine,
+    PriorityQueue, PutCoroutine, Queue, QueueIterator, Semaphore, SemaphoreCoroutine,
 };
 use crate::task::{Task, TaskWakeup};
 use crate::transports::{
@@ -56,12 +57,13 @@ macro_rules! native_class {
     };
     // `extras`: its objects take attributes and weak references.
     ($class:ident $(, $extras:ident)?) => {
-        native_class!(@layout $class, [native_class!(@offset $class $(, $extras)?)]);
+        native_class!(@layout $class, [native_class!(@offset $class $(, $extras)?)], []);
         native_class!(@python $class);
     };
     // The base is the first field, and the class is `repr(C)`.
-    ($class:ident: $base:ident, first field $field:ident) => {
-        native_class!(@layout $class, [<$base as NativeLayout>::EXTRAS], fn base(py: Python<'_>) -> Option<*mut ffi::PyTypeObject> {
+    // `lent`: its objects have unowned references.
+    ($class:ident: $base:ident, first field $field:ident $(, $lent:ident)?) => {
+        native_class!(@layout $class, [<$base as NativeLayout>::EXTRAS], [$($lent)?], fn base(py: Python<'_>) -> Option<*mut ffi::PyTypeObject> {
             const { assert!(offset_of!($class, $field) == 0, "the base comes first") }
             Some(type_ptr::<$base>(py))
         });
@@ -71,10 +73,12 @@ macro_rules! native_class {
     };
     (@offset $class:ident) => { None };
     (@offset $class:ident, $extras:ident) => { Some(offset_of!($class, $extras)) };
-    (@layout $class:ident, [$extras:expr] $(, $base:item)?) => {
-        // SAFETY: the cell is this class's own; a base is checked to be the first field.
+    (@layout $class:ident, [$extras:expr], [$($lent:ident)?] $(, $base:item)?) => {
+        $(const _: fn(&$class) -> &Lent = |object| &object.$lent;)?
+        // SAFETY: the cell is this class's own; a base is checked to be the first field, and the type of `lent` above.
         unsafe impl NativeLayout for $class {
             const EXTRAS: Option<usize> = $extras;
+            $(const LENT: Option<usize> = Some(offset_of!($class, $lent));)?
             fn cell() -> &'static ClassCell {
                 static CELL: ClassCell = ClassCell::new();
                 &CELL
@@ -178,6 +182,7 @@ native_classes! {
     [LockCoroutine]
     [SemaphoreCoroutine]
     [EnterByNameCoroutine]
+    [Entering: Future, first field future, lent]
     [Event, extras]
     [EventCoroutine]
     [Condition, extras]

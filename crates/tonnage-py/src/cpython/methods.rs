@@ -147,7 +147,10 @@ where
     })
 }
 
-unsafe extern "C" fn no_args<T, F>(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject
+pub(super) unsafe extern "C" fn no_args<T, F>(
+    object: *mut ffi::PyObject,
+    _: *mut ffi::PyObject,
+) -> *mut ffi::PyObject
 where
     T: 'static,
     F: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
@@ -173,7 +176,7 @@ where
     })
 }
 
-unsafe extern "C" fn with_args<T, F>(
+pub(super) unsafe extern "C" fn with_args<T, F>(
     object: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     count: ffi::Py_ssize_t,

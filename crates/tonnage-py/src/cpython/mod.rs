@@ -3,6 +3,8 @@
 #![allow(unsafe_code, reason = "this is the one place for it")]
 
 mod args;
+#[cfg(not(Py_3_14))]
+mod block_methods;
 pub(crate) mod buffer;
 pub(crate) mod call;
 mod classes;
@@ -25,6 +27,7 @@ mod thread;
 pub(crate) mod thread_loop;
 mod trampoline;
 mod trash;
+mod unowned;
 mod visit;
 
 pub(crate) use args::{Args, Parameters};
@@ -38,4 +41,5 @@ pub(crate) use owned::Owned;
 pub(crate) use slots::{Object, Slots, Step};
 pub(crate) use thread::thread_id;
 pub(crate) use trampoline::told;
+pub(crate) use unowned::{Lent, Unowned};
 pub(crate) use visit::Visit;

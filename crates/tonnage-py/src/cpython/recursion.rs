@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::ffi::CStr;
+use std::ptr;
 
 use pyo3::exceptions::PyRecursionError;
 use pyo3::ffi;
@@ -18,27 +19,29 @@ thread_local! {
 }
 
 /// Runs `work` one level deeper, or raises RecursionError. `place` follows the text of the error.
-#[inline]
+#[inline(always)]
 pub(crate) fn checked<R>(
     py: Python<'_>,
     place: &'static CStr,
     work: impl FnOnce() -> PyResult<R>,
 ) -> PyResult<R> {
-    // Found once: each look at a place of the thread is a call.
-    DEPTH.with(|depth| {
-        if depth.get() >= DEPTH_MAX {
-            return Err(too_deep(place));
-        }
-        // SAFETY: `py` proves that we are attached; the text lives for ever.
-        if unsafe { ffi::Py_EnterRecursiveCall(place.as_ptr()) } != 0 {
-            return Err(PyErr::fetch(py));
-        }
-        depth.set(depth.get() + 1);
-        let leave = Leave(depth);
-        let outcome = work();
-        drop(leave);
-        outcome
-    })
+    // Found once: each look at a place of the thread is a call. Not inside of `with`, through which the outcome of
+    // `work` would be copied.
+    let depth = DEPTH.with(ptr::from_ref);
+    // SAFETY: a place of this thread that has no destructor lives as long as the thread.
+    let depth = unsafe { &*depth };
+    if depth.get() >= DEPTH_MAX {
+        return Err(too_deep(place));
+    }
+    // SAFETY: `py` proves that we are attached; the text lives for ever.
+    if unsafe { ffi::Py_EnterRecursiveCall(place.as_ptr()) } != 0 {
+        return Err(PyErr::fetch(py));
+    }
+    depth.set(depth.get() + 1);
+    let leave = Leave(depth);
+    let outcome = work();
+    drop(leave);
+    outcome
 }
 
 #[cold]

@@ -11,6 +11,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::args::Args;
+#[cfg(not(Py_3_14))]
+use super::block_methods::BlockMethod;
 use super::methods::Methods;
 use super::native_class::{NativeClass, is_exact, is_instance};
 use super::trampoline::{body, receiver, run};
@@ -22,6 +24,8 @@ pub(crate) struct Slots<T> {
     methods: Methods<T>,
     attributes: Vec<ffi::PyGetSetDef>,
     members: Vec<ffi::PyMemberDef>,
+    #[cfg(not(Py_3_14))]
+    block_methods: Vec<BlockMethod>,
     class: PhantomData<T>,
 }
 
@@ -46,6 +50,8 @@ impl<T: NativeClass> Slots<T> {
             methods: Methods::new(),
             attributes: vec![],
             members: vec![],
+            #[cfg(not(Py_3_14))]
+            block_methods: vec![],
             class: PhantomData,
         }
     }
@@ -136,6 +142,31 @@ impl<T: NativeClass> Slots<T> {
     {
         self.function(ffi::Py_am_aiter, ffi::PyObject_SelfIter as *mut c_void);
         self.function(ffi::Py_am_anext, unary::<T, F> as *mut c_void);
+    }
+
+    /// `__aenter__` and `__aexit__`, each with its docstring.
+    pub(crate) fn block<E, X>(&mut self, (enter_doc, _enter): (&'static CStr, E), exit: (&'static CStr, X))
+    where
+        E: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
+        X: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        let (exit_doc, _exit) = exit;
+        #[cfg(not(Py_3_14))]
+        self.block_methods.extend([
+            BlockMethod::no_args::<T, E>(c"__aenter__", enter_doc),
+            BlockMethod::with_args::<T, X>(c"__aexit__", exit_doc),
+        ]);
+        #[cfg(Py_3_14)]
+        {
+            self.methods.no_args(c"__aenter__", enter_doc, _enter);
+            self.methods.with_args(c"__aexit__", exit_doc, _exit);
+        }
+    }
+
+    /// Takes out what is put into the class once it is made.
+    #[cfg(not(Py_3_14))]
+    pub(super) fn take_block_methods(&mut self) -> Vec<BlockMethod> {
+        std::mem::take(&mut self.block_methods)
     }
 
     /// What `await` takes, what it resumes, and what code that calls `__iter__()` or `__await__()` by

@@ -2,7 +2,8 @@
 //!
 //! The interpreter takes the value out and drops the exception at once, for each await that gives something.
 //! From CPython 3.12 on it wants an instance, which costs more than the await itself; so ours is of a subclass
-//! whose dead instance is kept for the next time. Before, it takes the bare value.
+//! whose instance comes back to life for the next time when it has lost its last reference. Before, it takes the
+//! bare value.
 
 use pyo3::exceptions::{PyBaseException, PyStopIteration};
 use pyo3::ffi;
@@ -31,16 +32,17 @@ pub(crate) fn with_value(value: Object<'_>) -> PyErr {
 
 #[cfg(Py_3_12)]
 mod recycled {
-    use std::ffi::{c_int, c_void};
+    use std::ffi::c_void;
     use std::ptr;
     use std::sync::atomic::{AtomicPtr, Ordering};
 
+    use super::super::native_class::_Py_NewReference;
     use super::{Object, ffi, with_value};
 
     /// The subclass, once it is made; types live for ever.
     static CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
-    /// A dead instance with its `args`, an empty tuple; used under the interpreter's lock, and so without locked
-    /// instructions, which cost as much as thirty others.
+    /// An instance with its `args`, an empty tuple, and the reference to it; used under the interpreter's lock, and so
+    /// without locked instructions, which cost as much as thirty others.
     static SPARE: AtomicPtr<ffi::PyStopIterationObject> = AtomicPtr::new(ptr::null_mut());
 
     /// Makes StopIteration with `value` the current exception. Its `args` are empty.
@@ -49,22 +51,32 @@ mod recycled {
             let py = value.py();
             return with_value(value).restore(py);
         };
-        let spare = SPARE.load(Ordering::Relaxed);
-        SPARE.store(ptr::null_mut(), Ordering::Relaxed);
-        let stop = match spare {
+        let stop = match take_spare() {
             spare if spare.is_null() => new_instance(class),
-            // SAFETY: a dead instance of this class, whose memory was kept and which nobody sees.
-            spare => unsafe { ffi::PyObject_Init(spare.cast(), class) }.cast(),
+            spare => spare,
         };
         if stop.is_null() {
             return; // MemoryError is set.
         }
-        // SAFETY: the instance is ours alone and the field is null; the instance owns the value from here on.
-        unsafe { (*stop).value = value.into_ptr() };
-        // SAFETY: the instance is complete.
-        unsafe { ffi::PyObject_GC_Track(stop.cast()) };
+        // SAFETY: the instance is ours alone.
+        let field = unsafe { &mut (*stop).value };
+        let before = std::mem::replace(field, value.into_ptr());
+        // SAFETY: the reference that the field owned, if somebody has put one there.
+        unsafe { ffi::Py_XDECREF(before) };
         // SAFETY: gives the instance away.
         unsafe { ffi::PyErr_SetRaisedException(stop.cast()) };
+    }
+
+    /// The spare instance, unless there is none, or somebody has found it by way of the collector and keeps it.
+    #[inline]
+    fn take_spare() -> *mut ffi::PyStopIterationObject {
+        let spare = SPARE.load(Ordering::Relaxed);
+        // SAFETY: the static owns a reference.
+        if spare.is_null() || unsafe { ffi::Py_REFCNT(spare.cast()) } != 1 {
+            return ptr::null_mut();
+        }
+        SPARE.store(ptr::null_mut(), Ordering::Relaxed);
+        spare
     }
 
     fn class() -> Option<*mut ffi::PyTypeObject> {
@@ -104,8 +116,6 @@ mod recycled {
         if instance.is_null() {
             return ptr::null_mut();
         }
-        // SAFETY: `raise` tracks it; untracking is allowed at any time.
-        unsafe { ffi::PyObject_GC_UnTrack(instance.cast()) };
         let stop = instance.cast::<ffi::PyStopIterationObject>();
         // SAFETY: a reference to the empty tuple, which CPython makes once.
         let args = unsafe { ffi::PyTuple_New(0) };
@@ -114,31 +124,25 @@ mod recycled {
         stop
     }
 
-    /// Drops what the instance holds, and keeps its memory if there is no other spare one.
+    /// Lets the instance live on without its value, if there is no other spare one.
     unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         let stop = object.cast::<ffi::PyStopIterationObject>();
-        // SAFETY: an object with a collector's head, which CPython hands in to be freed.
-        unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+        if SPARE.load(Ordering::Relaxed).is_null() && is_plain(stop) {
+            // SAFETY: the instance has no references left, so its fields are ours.
+            let value = std::mem::replace(unsafe { &mut (*stop).value }, ptr::null_mut());
+            // SAFETY: it is complete but for its count, and nobody sees it.
+            unsafe { _Py_NewReference(object) };
+            // First, as Python code runs where the value goes, which may take it.
+            SPARE.store(stop, Ordering::Relaxed);
+            // SAFETY: the reference that the field owned.
+            return unsafe { ffi::Py_XDECREF(value) };
+        }
         // SAFETY: a valid object of a heap type, which owns a reference to its type.
         let class = unsafe { ffi::Py_TYPE(object) };
-        let is_plain = is_plain(stop);
-        // SAFETY: the instance has no references left, so its fields are ours.
-        let fields = unsafe { &mut *stop };
-        let value = std::mem::replace(&mut fields.value, ptr::null_mut());
-        // SAFETY: the reference that the field owned.
-        unsafe { ffi::Py_XDECREF(value) };
-        if is_plain && SPARE.load(Ordering::Relaxed).is_null() {
-            SPARE.store(stop, Ordering::Relaxed);
-            // SAFETY: `PyObject_Init` takes a new reference when the memory is used again.
-            unsafe { ffi::Py_DECREF(class.cast()) };
-            return;
-        }
         // SAFETY: a type is valid as long as its objects.
         let base = unsafe { (*class).tp_base };
         // SAFETY: the base is StopIteration, which lives for ever.
         let base_dealloc = unsafe { (*base).tp_dealloc }.expect("each type has tp_dealloc");
-        // SAFETY: tracked again, because the base's function untracks.
-        unsafe { ffi::PyObject_GC_Track(object.cast()) };
         // SAFETY: an object of the base's layout, with no references.
         unsafe { base_dealloc(object) };
         // SAFETY: the reference that the object owned.
@@ -150,10 +154,8 @@ mod recycled {
         // SAFETY: the instance is valid, and of this layout.
         let stop = unsafe { &*stop };
         let fields = [stop.dict, stop.notes, stop.traceback, stop.context, stop.cause];
-        // SAFETY: asks for a bit in the collector's head of a valid object.
-        let finalized: c_int = unsafe { ffi::PyObject_GC_IsFinalized(ptr::from_ref(stop) as *mut _) };
         let is_plain = fields.iter().all(|field| field.is_null()) && stop.suppress_context == '\0';
-        is_plain && finalized == 0 && is_empty_tuple(stop.args)
+        is_plain && is_empty_tuple(stop.args)
     }
 
     /// A program may have set other `args`, and the collector takes them from what it clears.

@@ -81,11 +81,12 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
 /// The first nanosecond of the clock at which `loop.time()` is not less than `when`.
 #[inline(always)]
 fn deadline_ns(when: f64) -> u64 {
-    let mut deadline = clock::from_seconds(when);
-    if clock::to_seconds(deadline) < when {
-        deadline = deadline.saturating_add(1);
+    let deadline = clock::from_seconds(when);
+    if clock::to_seconds(deadline) >= when {
+        return deadline;
     }
-    if clock::to_seconds(deadline) < when { search_deadline_ns(deadline, when) } else { deadline }
+    let deadline = deadline.saturating_add(1);
+    if clock::to_seconds(deadline) >= when { deadline } else { search_deadline_ns(deadline, when) }
 }
 
 /// After months of uptime a second has fewer bits than nanoseconds.
@@ -199,20 +200,22 @@ impl EventLoop {
         self.timers.with(py, |timers| timers.insert(deadline, timer))
     }
 
-    /// Has the timeout expire at `when`. If that is past, it stands in the ready queue at once, and has no key.
+    /// Has the timeout expire at `when`. If that is past, it stands in the ready queue at once, and has no key. `now`
+    /// is the time, if it was just read.
     #[inline(always)]
     pub(crate) fn expire_at(
         &self,
-        py: Python<'_>,
-        when: f64,
         timeout: &Bound<'_, DeadlineBlock>,
+        when: f64,
+        now: Option<f64>,
     ) -> PyResult<Option<TimerKey>> {
+        let py = timeout.py();
         self.check_scheduling(None)?;
         if when.is_nan() {
             return Err(PyValueError::new_err("a timeout needs a time, got nan"));
         }
         let deadline = deadline_ns(when);
-        if clock::is_past(deadline) {
+        if now.map_or_else(|| clock::is_past(deadline), |now| when <= now) {
             self.schedule(py, Ready::Expire(timeout.into()))?;
             return Ok(None);
         }

@@ -6,6 +6,7 @@ use super::{Future, Outcome};
 use crate::cpython::native_class::{exact, is_exact, upcast};
 use crate::cpython::{Mark, Native, Object};
 use crate::structured::GatheringFuture;
+use crate::sync::Entering;
 use crate::task::Task;
 use crate::{errors, names};
 
@@ -26,6 +27,25 @@ pub(crate) fn ours<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, Fu
         return Some(Task::as_future(task));
     }
     exact::<GatheringFuture>(object).map(upcast)
+}
+
+/// The future behind what a task waits for: as `ours`, or what waits for a slot in `async with`. That one is
+/// a coroutine too, so it is never resumed as a future.
+#[inline(always)]
+pub(crate) fn waited_for<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, Future>> {
+    ours(object).or_else(|| entering(object))
+}
+
+/// The future behind `object`, if its `cancel` cancels nothing else.
+#[inline]
+pub(crate) fn simple<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, Future>> {
+    exact::<Future>(object).or_else(|| entering(object))
+}
+
+/// What waits for a slot in `async with`, once it waits.
+#[inline]
+fn entering<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, Future>> {
+    exact::<Entering>(object).filter(|entering| entering.value().is_future(object.py())).map(upcast)
 }
 
 /// `asyncio.isfuture(object)`.

@@ -1,6 +1,6 @@
 //! The callbacks of a future, and how they reach the loop.
 
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -78,10 +78,11 @@ impl Callbacks {
         mem::replace(self, Self::None)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, callback: Callback) {
         if matches!(self, Self::None) {
-            *self = Self::One(callback);
+            // Nothing was there to be dropped.
+            let _nothing = ManuallyDrop::new(mem::replace(self, Self::One(callback)));
         } else {
             self.push_second(callback);
         }

@@ -155,25 +155,7 @@ fn attributes(slots: &mut Slots<Future>) {
 
 /// Attributes that are bits of the state.
 fn marks(slots: &mut Slots<Future>) {
-    slots.attribute_pair(
-        c"_asyncio_future_blocking",
-        |future| {
-            Ok(to_bool(
-                future.py(),
-                future.value().state.with(future.py(), |state| {
-                    state.event_loop.has(Mark::Blocking) && !state.event_loop.is_none()
-                }),
-            ))
-        },
-        |future, value| {
-            let blocking = value.is_truthy()?;
-            if future.value().state.with(future.py(), |state| state.event_loop.is_none()) {
-                return Err(errors::not_initialised("Future"));
-            }
-            future.value().state.with(future.py(), |state| state.event_loop.mark(Mark::Blocking, blocking));
-            Ok(())
-        },
-    );
+    slots.attribute_pair(c"_asyncio_future_blocking", is_blocking, set_blocking);
     slots.attribute_pair(
         c"_log_traceback",
         |future| {
@@ -190,6 +172,24 @@ fn marks(slots: &mut Slots<Future>) {
             Ok(())
         },
     );
+}
+
+pub(crate) fn is_blocking<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
+    let py = future.py();
+    let blocking = future
+        .value()
+        .state
+        .with(py, |state| state.event_loop.has(Mark::Blocking) && !state.event_loop.is_none());
+    Ok(to_bool(py, blocking))
+}
+
+pub(crate) fn set_blocking(future: &Bound<'_, Future>, value: &Object<'_>) -> PyResult<()> {
+    let (py, blocking) = (future.py(), value.is_truthy()?);
+    if future.value().state.with(py, |state| state.event_loop.is_none()) {
+        return Err(errors::not_initialised("Future"));
+    }
+    future.value().state.with(py, |state| state.event_loop.mark(Mark::Blocking, blocking));
+    Ok(())
 }
 
 /// Attributes that few futures have.
@@ -257,7 +257,7 @@ fn init(future: &Bound<'_, Future>, args: Args<'_, '_>) -> PyResult<()> {
     future.value().initialise(args.py(), event_loop, &future.get_type())
 }
 
-fn repr<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
+pub(crate) fn repr<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
     let py = future.py();
     let info = names::future_repr_info(py)?.call1((future,))?;
     named_repr(future.as_any(), &info)

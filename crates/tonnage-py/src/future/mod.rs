@@ -17,14 +17,16 @@ use pyo3::types::PyType;
 
 pub(crate) use any_kind::{
     Ended, cancel_message, ended, is_cancelled, is_done, is_future, is_ours, loop_of, make_cancelled_error,
-    ours, result,
+    ours, result, simple, waited_for,
 };
 pub(crate) use awaiting::{FutureIter, resume};
 pub(crate) use callbacks::{
     Callback, Callbacks, add_parent, key_of_parent, parents, remove_parent, run as run_callback,
     waiting_tasks, who_waits,
 };
-pub(crate) use class::{CANCEL, create_native, named_repr, receiver_of_set_result, to_bool};
+pub(crate) use class::{
+    CANCEL, create_native, is_blocking, named_repr, receiver_of_set_result, repr, set_blocking, to_bool,
+};
 pub(crate) use finalizer::{add_source_traceback, report_unretrieved};
 
 use crate::cpython::native_class::is_collected;

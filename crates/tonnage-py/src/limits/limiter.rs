@@ -181,8 +181,10 @@ impl NativeClass for Limiter {
               Take the tokens and return a Permit, or raise Overloaded if that means waiting.",
             acquire::acquire_nowait,
         );
-        slots.no_args(c"__aenter__", c"Acquire one token.", acquire::enter);
-        slots.with_args(c"__aexit__", c"Release what the block has acquired.", permit::exit_block);
+        slots.block(
+            (c"Acquire one token.", acquire::enter),
+            (c"Release what the block has acquired.", permit::exit_block),
+        );
         slots.no_args(
             c"close",
             c"close($self, /)\n--\n\nRefuse all who wait, and all who come from now on.",

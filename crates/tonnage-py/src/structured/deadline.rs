@@ -12,6 +12,8 @@ use pyo3::prelude::*;
 
 use super::deadline_block::DeadlineBlock;
 use super::foreign_blocks;
+use super::parent::Parent;
+use crate::cpython::native_class::{exact, has_instance_dict};
 use crate::cpython::{Args, Native, Object, Owned, Parameters};
 use crate::event_loop::EventLoop;
 use crate::running;
@@ -58,22 +60,62 @@ fn innermost<'py>(task: &Object<'py>) -> PyResult<Option<Bound<'py, DeadlineBloc
     }
 }
 
-/// Makes the block the innermost of the task, and returns the next outer one.
-pub(super) fn link(
-    block: &Bound<'_, DeadlineBlock>,
-    task: &Object<'_>,
-) -> PyResult<Option<Owned<DeadlineBlock>>> {
-    if let Ok(task) = task.cast::<Task>() {
-        return Ok(task.value().enter_block(block));
-    }
-    let outer = foreign_blocks::innermost(task)?;
-    foreign_blocks::set_innermost(task, Some(block))?;
-    Ok(outer.map(Owned::from))
+/// What a block knows of the task that it was entered in.
+pub(super) struct Linked {
+    pub(super) parent: Parent,
+    /// To cancel the task, that were open.
+    pub(super) requests: u32,
+    /// The next outer block.
+    pub(super) outer: Option<Owned<DeadlineBlock>>,
+}
+
+/// Makes the block the innermost of the current task of `event_loop`; nothing if there is none.
+#[inline(always)]
+pub(super) fn link(block: &Bound<'_, DeadlineBlock>, event_loop: &Object<'_>) -> PyResult<Option<Linked>> {
+    let Some(task) = running::task(event_loop)? else { return Ok(None) };
+    // A program may have put methods of its own on the instance.
+    let Some(native) = exact::<Task>(&task).filter(|task| !has_instance_dict(task)) else {
+        return link_other(block, event_loop);
+    };
+    let (outer, depth, requests) = native.value().enter_block(block);
+    Ok(Some(Linked { parent: Parent::at(task, depth), requests, outer }))
+}
+
+#[cold]
+fn link_other(block: &Bound<'_, DeadlineBlock>, event_loop: &Object<'_>) -> PyResult<Option<Linked>> {
+    let py = block.py();
+    let Some(parent) = Parent::current(event_loop)? else { return Ok(None) };
+    let requests = parent.cancelling(py)?;
+    let task = parent.bind(py);
+    let outer = if let Ok(task) = task.cast::<Task>() {
+        task.value().enter_block(block).0
+    } else {
+        let outer = foreign_blocks::innermost(task)?;
+        foreign_blocks::set_innermost(task, Some(block))?;
+        outer.map(Owned::from)
+    };
+    Ok(Some(Linked { parent, requests, outer }))
 }
 
 /// Takes the block, whose next outer one is given, from those that the task is inside of. It need not be the
 /// innermost.
+#[inline(always)]
 pub(super) fn unlink(
+    block: &Bound<'_, DeadlineBlock>,
+    task: &Object<'_>,
+    outer: Option<Owned<DeadlineBlock>>,
+) -> PyResult<()> {
+    match exact::<Task>(task) {
+        Some(task) => match task.value().leave_block(block, outer) {
+            Ok(()) => Ok(()),
+            Err(outer) => unlink_other(block, task.as_any(), outer),
+        },
+        None => unlink_other(block, task, outer),
+    }
+}
+
+#[cold]
+fn unlink_other(
     block: &Bound<'_, DeadlineBlock>,
     task: &Object<'_>,
     outer: Option<Owned<DeadlineBlock>>,

@@ -24,7 +24,13 @@ impl Parent {
     pub(super) fn current(event_loop: &Object<'_>) -> PyResult<Option<Self>> {
         let Some(task) = running::task(event_loop)? else { return Ok(None) };
         let depth = task.cast::<Task>().map_or(0, |task| task.value().shield_depth(task.py()));
-        Ok(Some(Self { task: task.into(), depth }))
+        Ok(Some(Self::at(task, depth)))
+    }
+
+    /// A task that is inside of scopes of this depth.
+    #[inline(always)]
+    pub(super) fn at(task: Object<'_>, depth: u32) -> Self {
+        Self { task: task.into(), depth }
     }
 
     /// Refuses a task that does not count: without counts, a cancel from outside could be lost.

@@ -70,17 +70,15 @@ impl NativeClass for ShieldScope {
             });
             Ok(PyString::new(this.py(), &format!("<shield_scope [{name}] timeout={timeout_s}>")).into_any())
         });
-        slots.no_args(c"__aenter__", c"Begin to defer the cancellations of the current task.", |this| {
-            crate::enter::enter(this.as_any(), |this| enter(this.cast()?))
-        });
-        slots.with_args(
-            c"__aexit__",
-            c"Let a cancellation that was deferred come at the next await.",
-            |this, args| {
+        slots.block(
+            (c"Begin to defer the cancellations of the current task.", |this| {
+                crate::enter::enter(this.as_any(), |this| enter(this.cast()?))
+            }),
+            (c"Let a cancellation that was deferred come at the next await.", |this, args| {
                 error_of_block(&args)?;
                 exit(this)?;
                 Immediate::none(args.py())
-            },
+            }),
         );
         slots.no_args(c"_on_timeout", c"The time of the scope is over.", |this| {
             end(this)?;

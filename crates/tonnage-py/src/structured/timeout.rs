@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use super::deadline_block::{self, DeadlineBlock, Kind, seconds_or_none};
 use crate::cpython::native_class::{create, create_with, upcast};
 use crate::cpython::{Args, Native, NativeClass, Object, Parameters, Slots, Visit, compat};
+use crate::running;
 
 #[repr(C)]
 pub(crate) struct Timeout {
@@ -44,8 +45,10 @@ pub(super) fn timeout_at<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
 
 /// Begins a timeout of `delay_s` for what the caller awaits from now on.
 pub(super) fn begin(py: Python<'_>, delay_s: f64) -> PyResult<Bound<'_, Timeout>> {
-    let timeout = Timeout::after(py, Some(delay_s))?;
-    deadline_block::enter(upcast(&timeout))?;
+    let event_loop = running::event_loop(py)?;
+    let now = deadline_block::now(&event_loop)?;
+    let timeout = create_with(py, || Timeout::new(Some(now + delay_s)))?;
+    deadline_block::enter_on(upcast(&timeout), event_loop, Some(now))?;
     Ok(timeout)
 }
 

@@ -170,15 +170,15 @@ impl NativeClass for Barrier {
             c"abort($self, /)\n--\n\nBreak the barrier: whoever waits, now or later, gets BrokenBarrierError.",
             |this| Coroutine::create(this.py(), BarrierAbort { barrier: this.into() }),
         );
-        slots.no_args(c"__aenter__", c"Wait as wait() does.", |this| {
-            if super::gate::is_plain(this) {
-                return BarrierWait::create(this);
-            }
-            this.as_any().call_method0(names::wait(this.py()))
-        });
-        slots.with_args(c"__aexit__", c"Do nothing: the barrier was passed.", |this, _args| {
-            Immediate::none(this.py())
-        });
+        slots.block(
+            (c"Wait as wait() does.", |this| {
+                if super::gate::is_plain(this) {
+                    return BarrierWait::create(this);
+                }
+                this.as_any().call_method0(names::wait(this.py()))
+            }),
+            (c"Do nothing: the barrier was passed.", |this, _args| Immediate::none(this.py())),
+        );
         slots.property(c"parties", c"The number of tasks that the barrier waits for.", |this| {
             number(this.py(), this.value().parties(this.py()))
         });

@@ -197,12 +197,14 @@ fn lock_methods(slots: &mut Slots<Condition>) {
     slots.no_args(c"locked", c"locked($self, /)\n--\n\nReturn True if the lock is taken.", |this| {
         this.value().lock(this.py())?.locked()
     });
-    slots.no_args(c"__aenter__", c"Acquire the lock.", |this| this.value().lock(this.py())?.enter());
-    slots.with_args(c"__aexit__", c"Release the lock.", |this, args| {
-        gate::check_exit(&args)?;
-        this.value().lock(this.py())?.release()?;
-        Immediate::none(this.py())
-    });
+    slots.block(
+        (c"Acquire the lock.", |this| this.value().lock(this.py())?.enter()),
+        (c"Release the lock.", |this, args| {
+            gate::check_exit(&args)?;
+            this.value().lock(this.py())?.release()?;
+            Immediate::none(this.py())
+        }),
+    );
 }
 
 fn init<'py>(this: &Bound<'py, Condition>, args: Args<'_, 'py>) -> PyResult<()> {

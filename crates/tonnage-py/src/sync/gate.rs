@@ -11,6 +11,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use super::bound_loop::{BoundLoop, LoopBound, loop_attributes};
+use super::entering::{Entering, GateOf};
 use super::line::{Left, Line, Place};
 use crate::coroutine::{Body, Coroutine, Immediate, Next};
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, native_class};
@@ -51,6 +52,8 @@ pub(crate) trait Gated: NativeClass {
     fn is_plain(this: &Bound<'_, Self>) -> bool;
 
     fn release(this: &Bound<'_, Self>) -> PyResult<()>;
+
+    fn owned(this: &Bound<'_, Self>) -> GateOf;
 }
 
 impl Gate {
@@ -138,6 +141,31 @@ impl Gate {
         Ok(())
     }
 
+    /// Who was given a slot runs: the slot is its, and others may come.
+    #[inline]
+    pub(super) fn arrive(&self, py: Python<'_>) -> PyResult<()> {
+        self.slots.with(py, |slots| slots.woken -= 1);
+        self.serve(py)
+    }
+
+    /// Who was given a slot does not take it.
+    pub(super) fn refuse(&self, py: Python<'_>) -> PyResult<()> {
+        self.slots.with(py, |slots| slots.woken -= 1);
+        self.give_back(py)?;
+        self.serve(py)
+    }
+
+    #[inline]
+    pub(super) fn line(&self) -> &Line {
+        &self.line
+    }
+
+    /// The loop that the gate, which is `owner`, belongs to.
+    #[inline]
+    pub(super) fn event_loop<'py>(&self, owner: &Object<'py>) -> PyResult<Object<'py>> {
+        self.bound_loop.get(owner)
+    }
+
     /// The end of a wait. Was a slot given?
     #[inline(always)]
     fn leave(&self, py: Python<'_>, place: &Place) -> PyResult<bool> {
@@ -161,7 +189,7 @@ impl Gate {
     }
 }
 
-/// `acquire`, and `__aenter__` where it must wait.
+/// `acquire`, and `__aenter__` where it must wait and no `Entering` can.
 pub(crate) struct Acquire<T> {
     owner: Owned<T>,
     place: Option<Place>,
@@ -172,6 +200,11 @@ pub(crate) struct Acquire<T> {
 impl<T: Gated> Acquire<T> {
     pub(super) fn new(owner: Owned<T>) -> Self {
         Self { owner, place: None, enters: false }
+    }
+
+    /// `__aenter__`.
+    pub(super) fn entering(owner: Owned<T>) -> Self {
+        Self { owner, place: None, enters: true }
     }
 
     pub(super) fn owner<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, T> {
@@ -258,8 +291,7 @@ pub(super) fn methods<T: Gated + LoopBound>(
     slots.no_args(c"acquire", acquire, |this| acquire_of(this));
     slots
         .no_args(c"locked", locked, |this| Ok(future::to_bool(this.py(), this.value().is_locked(this.py()))));
-    slots.no_args(c"__aenter__", c"Acquire it.", enter);
-    slots.with_args(c"__aexit__", c"Release it.", exit);
+    slots.block((c"Acquire it.", enter), (c"Release it.", exit));
     slots.getter(c"_waiters", |this| this.value().gate().line.futures(this.py()));
     loop_attributes(slots);
 }
@@ -274,10 +306,7 @@ where
 
 /// `__aenter__()`: acts at once if a slot is free.
 #[inline]
-pub(super) fn enter<'py, T: Gated>(this: &Bound<'py, T>) -> PyResult<Object<'py>>
-where
-    Coroutine<Acquire<T>>: NativeClass,
-{
+pub(super) fn enter<'py, T: Gated>(this: &Bound<'py, T>) -> PyResult<Object<'py>> {
     let py = this.py();
     if !T::is_plain(this) {
         return EnterByName::create(this.as_any());
@@ -285,7 +314,7 @@ where
     if this.value().gate().take(py) {
         return Immediate::none(py);
     }
-    Coroutine::create(py, Acquire { owner: this.into(), place: None, enters: true })
+    Entering::create(py, T::owned(this))
 }
 
 /// `__aexit__(exc_type, exc, tb)`.

@@ -7,11 +7,19 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use tonnage_core::waiters::{Ticket, Waiters};
 
+use super::entering::{self, Entering};
 use crate::coroutine::Next;
-use crate::cpython::{Guarded, Object, Visit};
+use crate::cpython::{Guarded, Object, Unowned, Visit};
 use crate::waiter::Waiter;
 
-pub(crate) struct Line(Guarded<Waiters<Waiter>>);
+pub(crate) struct Line(Guarded<Waiters<Standing>>);
+
+/// Who stands in a line.
+enum Standing {
+    Waiter(Waiter),
+    /// It keeps itself in the line, and leaves it before it goes.
+    Entering(Unowned<Entering>),
+}
 
 /// Where a task stands in a line, and by which future it waits.
 pub(crate) struct Place {
@@ -43,8 +51,20 @@ impl Line {
     pub(crate) fn join<'py>(&self, py: Python<'py>, waiter: Waiter) -> (Place, Next<'py>) {
         let next = waiter.wait(py);
         let shared = waiter.share(py);
-        let ticket = self.0.with(py, |waiters| waiters.push(shared));
+        let ticket = self.0.with(py, |waiters| waiters.push(Standing::Waiter(shared)));
         (Place { ticket, waiter }, next)
+    }
+
+    /// Lets `entering` stand at the end of the line, until it is given what it waits for or leaves.
+    #[inline]
+    pub(super) fn stand(&self, entering: &Bound<'_, Entering>) -> Ticket {
+        let standing = Standing::Entering(Unowned::of(entering));
+        self.0.with(entering.py(), |waiters| waiters.push(standing))
+    }
+
+    /// Who stands in the line leaves it, if he does still.
+    pub(super) fn give_up(&self, py: Python<'_>, ticket: Ticket) {
+        drop(self.0.with(py, |waiters| waiters.remove(ticket)));
     }
 
     /// The end of a wait, whatever ended it.
@@ -59,7 +79,14 @@ impl Line {
     pub(crate) fn wake_first(&self, value: &Object<'_>) -> PyResult<bool> {
         let py = value.py();
         loop {
-            let Some(first) = self.0.with(py, Waiters::pop) else { return Ok(false) };
+            let first = match self.0.with(py, Waiters::pop) {
+                None => return Ok(false),
+                Some(Standing::Waiter(first)) => first,
+                Some(Standing::Entering(first)) => match first.get(py) {
+                    Some(first) if entering::grant(&first, value)? => return Ok(true),
+                    _ => continue,
+                },
+            };
             match first.wake(value) {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}
@@ -90,18 +117,34 @@ impl Line {
     /// The futures by which the tasks wait.
     pub(crate) fn futures<'py>(&self, py: Python<'py>) -> PyResult<Object<'py>> {
         let futures: Vec<_> =
-            self.0.with(py, |waiters| waiters.iter().map(|waiter| waiter.future(py)).collect());
+            self.0.with(py, |waiters| waiters.iter().filter_map(|standing| standing.future(py)).collect());
         Ok(PyList::new(py, futures)?.into_any())
     }
 
     pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         self.0.traverse(0, |waiters| {
-            waiters.iter().map(|waiter| waiter.traverse(visit)).find(|shown| *shown != 0).unwrap_or(0)
+            waiters.iter().map(|standing| standing.traverse(visit)).find(|shown| *shown != 0).unwrap_or(0)
         })
     }
 
     pub(crate) fn clear(&self, py: Python<'_>) {
         drop(self.0.with(py, Waiters::drain));
+    }
+}
+
+impl Standing {
+    fn future<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
+        match self {
+            Self::Waiter(waiter) => Some(waiter.future(py)),
+            Self::Entering(entering) => entering.get(py).map(Bound::into_any),
+        }
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        match self {
+            Self::Waiter(waiter) => waiter.traverse(visit),
+            Self::Entering(_) => 0,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError};
 use pyo3::prelude::*;
 
+use super::entering::GateOf;
 use super::gate::{self, Acquire, Gate, Gated};
 use crate::coroutine::Coroutine;
 use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Parameters, Slots, Visit};
@@ -61,6 +62,11 @@ impl Gated for Lock {
     #[inline]
     fn is_plain(this: &Bound<'_, Self>) -> bool {
         gate::is_plain(this)
+    }
+
+    #[inline]
+    fn owned(this: &Bound<'_, Self>) -> GateOf {
+        GateOf::Lock(this.into())
     }
 
     #[inline]

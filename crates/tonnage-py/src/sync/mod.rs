@@ -8,6 +8,7 @@ mod barrier;
 mod bound_loop;
 mod condition;
 mod condition_wait;
+mod entering;
 mod event;
 mod gate;
 pub(crate) mod line;
@@ -21,6 +22,7 @@ pub(crate) use barrier::{Barrier, BarrierAbortCoroutine, BarrierResetCoroutine, 
 pub(crate) use bound_loop::BoundLoop;
 pub(crate) use condition::Condition;
 pub(crate) use condition_wait::{ConditionCoroutine, ConditionForCoroutine};
+pub(crate) use entering::Entering;
 pub(crate) use event::{Event, EventCoroutine};
 pub(crate) use gate::EnterByNameCoroutine;
 pub(crate) use lock::{Lock, LockCoroutine};

@@ -6,6 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt};
 
+use super::entering::GateOf;
 use super::gate::{self, Acquire, Gate, Gated};
 use crate::coroutine::Coroutine;
 use crate::cpython::native_class::{has_instance_dict, is_exact};
@@ -44,6 +45,11 @@ impl Gated for Semaphore {
     #[inline]
     fn is_plain(this: &Bound<'_, Self>) -> bool {
         (is_exact::<Self>(this) || is_exact::<BoundedSemaphore>(this)) && !has_instance_dict(this)
+    }
+
+    #[inline]
+    fn owned(this: &Bound<'_, Self>) -> GateOf {
+        GateOf::Semaphore(this.into())
     }
 
     #[inline]

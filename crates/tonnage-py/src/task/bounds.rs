@@ -47,11 +47,19 @@ impl Task {
             .with(py, |state| state.bounds.as_ref()?.innermost.as_ref().map(|block| block.get_bound(py)))
     }
 
-    /// Makes the block the innermost, and returns the next outer one.
+    /// Makes the block the innermost. Returns the next outer one, the depth of the scopes that the task is inside
+    /// of, and how many requests to cancel it are open that these do not hold back.
     #[inline]
-    pub(crate) fn enter_block(&self, block: &Bound<'_, DeadlineBlock>) -> Option<Owned<DeadlineBlock>> {
+    pub(crate) fn enter_block(
+        &self,
+        block: &Bound<'_, DeadlineBlock>,
+    ) -> (Option<Owned<DeadlineBlock>>, u32, u32) {
         let entered = Owned::from(block);
-        self.state.with(block.py(), |state| state.bounds().innermost.replace(entered))
+        self.state.with(block.py(), |state| {
+            let (depth, held) = state.shields().map_or((0, 0), |shields| (shields.depth(), shields.held()));
+            let requests = state.cancels_requested.saturating_sub(held);
+            (state.bounds().innermost.replace(entered), depth, requests)
+        })
     }
 
     /// Takes the block out, if it is the innermost; else gives the next outer one of it back.

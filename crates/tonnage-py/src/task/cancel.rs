@@ -145,9 +145,9 @@ impl<'a, 'py> Cancelling<'a, 'py> {
     /// Asks something of any kind. `None`: it is the innermost level, and asks others first.
     fn ask(&mut self, object: &Object<'py>) -> PyResult<Option<bool>> {
         let py = object.py();
-        if is_exact::<Future>(object) {
+        if let Some(future) = future::simple(object) {
             let message = self.message.map(|message| message.share(py));
-            return future::cancel(object.cast::<Future>()?, message).map(Some);
+            return future::cancel(future, message).map(Some);
         }
         if let Some(task) = as_plain::<Task>(object) {
             return self.ask_task(task);
@@ -202,7 +202,7 @@ impl<'a, 'py> Cancelling<'a, 'py> {
                 end_parked(&last, self.message.map(|message| message.share(py)))?;
                 return Ok(Some(true));
             }
-            if is_exact::<Future>(&waiter) {
+            if future::simple(&waiter).is_some() {
                 if self.ask(&waiter)? == Some(true) {
                     return Ok(Some(true));
                 }

@@ -48,7 +48,7 @@ pub(crate) struct Entered {
 }
 
 impl Shields {
-    fn depth(&self) -> u32 {
+    pub(super) fn depth(&self) -> u32 {
         self.scopes.last().map_or(0, |shield| shield.depth)
     }
 
@@ -109,7 +109,7 @@ impl Shields {
 }
 
 impl TaskState {
-    fn shields(&self) -> Option<&Shields> {
+    pub(super) fn shields(&self) -> Option<&Shields> {
         self.bounds.as_ref()?.shields.as_deref()
     }
 

@@ -124,7 +124,7 @@ fn already_done(task: &Bound<'_, Task>) -> PyErr {
 /// Is there an error of what the task waited for, maybe?
 #[inline]
 fn may_have_failed(waiter: &Owned, py: Python<'_>) -> bool {
-    match future::ours(waiter.bind(py)) {
+    match future::waited_for(waiter.bind(py)) {
         Some(ours) => ours
             .value()
             .state
@@ -243,7 +243,7 @@ fn yielded<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: &Object<'py>) -
     if value.is_none() {
         return wake(task, on);
     }
-    let waiting = match future::ours(value) {
+    let waiting = match future::waited_for(value) {
         Some(ours) => wait_for_native(task, on, ours),
         None => wait_for_other(task, on.event_loop, value),
     };
@@ -302,7 +302,7 @@ enum Stands {
     Itself,
 }
 
-#[inline]
+#[inline(always)]
 fn wait_for_native<'py>(
     task: &Bound<'py, Task>,
     on: On<'_, 'py>,

@@ -81,8 +81,10 @@ impl NativeClass for AsyncMap {
                  amap(...) as results: async for result in results', or await it",
             ))
         });
-        slots.no_args(c"__aenter__", c"Start the workers, and return their results.", stream::enter);
-        slots.with_args(c"__aexit__", c"Cancel the workers, and wait for them.", stream::leave_block);
+        slots.block(
+            (c"Start the workers, and return their results.", stream::enter),
+            (c"Cancel the workers, and wait for them.", stream::leave_block),
+        );
         slots.no_args(c"pairs", c"Return a map whose results are pairs of an item and its result.", pairs);
         slots.no_args(c"drain", c"Run to the end, keep no result, and return the number of items.", |map| {
             Coroutine::create(map.py(), Collect::<true>::new(map))

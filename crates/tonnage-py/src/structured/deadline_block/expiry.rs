@@ -27,12 +27,17 @@ impl Alarm {
     }
 }
 
-/// Has the block expire at `when`; if that is past, in the loop's next turn.
+/// Has the block expire at `when`; if that is past, in the loop's next turn. `now` is the time, if it was just read.
 #[inline(always)]
-pub(super) fn set_alarm(this: &Bound<'_, DeadlineBlock>, event_loop: Object<'_>, when: f64) -> PyResult<()> {
+pub(super) fn set_alarm(
+    this: &Bound<'_, DeadlineBlock>,
+    event_loop: Object<'_>,
+    when: f64,
+    now: Option<f64>,
+) -> PyResult<()> {
     let py = this.py();
     let alarm = match EventLoop::of(&event_loop) {
-        Some(native) => match native.expire_at(py, when, this)? {
+        Some(native) => match native.expire_at(this, when, now)? {
             Some(key) => Alarm::Timer(event_loop.into(), key),
             None => Alarm::Due,
         },
@@ -133,5 +138,5 @@ fn look_again(this: &Bound<'_, DeadlineBlock>, event_loop: &Object<'_>) -> PyRes
     const LATER: f64 = 0.1;
     let now = now(event_loop)?;
     let when = this.value().state.with(this.py(), |state| state.when).unwrap_or(now);
-    set_alarm(this, event_loop.clone(), now + SOON_S + LATER * (now - when))
+    set_alarm(this, event_loop.clone(), now + SOON_S + LATER * (now - when), None)
 }

@@ -17,7 +17,7 @@ use pyo3::types::PyString;
 pub(crate) use expiry::expire;
 use expiry::{Alarm, set_alarm, stop, stop_alarm};
 
-use super::deadline;
+use super::deadline::{self, Linked};
 use super::errors::explain_timeout;
 use super::parent::Parent;
 use crate::coroutine::Immediate;
@@ -52,6 +52,36 @@ struct State {
     suspended: bool,
     /// Was its own cancellation swallowed?
     caught: bool,
+}
+
+/// What a block has when it is left; `phase` is that before.
+struct Left {
+    alarm: Alarm,
+    kind: Kind,
+    phase: Phase,
+    parent: Option<Parent>,
+    outer: Option<Owned<DeadlineBlock>>,
+    requests: u32,
+}
+
+impl State {
+    #[inline(always)]
+    fn leave(&mut self) -> Left {
+        let phase = self.phase;
+        self.phase = match phase {
+            Phase::Entered => Phase::Exited,
+            Phase::Expiring => Phase::Expired,
+            other => other,
+        };
+        Left {
+            alarm: std::mem::replace(&mut self.alarm, Alarm::None),
+            kind: self.kind,
+            phase,
+            parent: self.parent.take(),
+            outer: self.outer.take(),
+            requests: self.requests,
+        }
+    }
 }
 
 /// What becomes of the block's own cancellation.
@@ -242,16 +272,16 @@ pub(super) fn methods<T: Class>(slots: &mut Slots<T>) {
         expire(upcast(this))?;
         Ok(this.py().None().into_bound(this.py()))
     });
-    slots.no_args(c"__aenter__", c"Start to watch the clock for the current task.", |this| {
-        crate::enter::enter(this.as_any(), |this| enter(upcast(this.cast::<T>()?)))
-    });
-    slots.with_args(
-        c"__aexit__",
-        c"Stop the clock, and make something of the cancellation if it was this block's.",
-        |this, args| match exit(upcast(this), &error_of_block(&args)?)? {
-            None => Immediate::none(args.py()),
-            Some(swallowed) => Immediate::of(&to_bool(args.py(), swallowed)),
-        },
+    slots.block(
+        (c"Start to watch the clock for the current task.", |this| {
+            crate::enter::enter(this.as_any(), |this| enter(upcast(this.cast::<T>()?)))
+        }),
+        (c"Stop the clock, and make something of the cancellation if it was this block's.", |this, args| {
+            match exit(upcast(this), &error_of_block(&args)?)? {
+                None => Immediate::none(args.py()),
+                Some(swallowed) => Immediate::of(&to_bool(args.py(), swallowed)),
+            }
+        }),
     );
 }
 
@@ -281,18 +311,26 @@ fn name(phase: Phase) -> &'static str {
 }
 
 /// Begins the block.
-pub(super) fn enter(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
-    let py = this.py();
-    let (kind, phase) = this.value().state.with(py, |state| (state.kind, state.phase));
+fn enter(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
+    let (kind, phase) = this.value().state.with(this.py(), |state| (state.kind, state.phase));
     if phase != Phase::Created {
         return Err(PyRuntimeError::new_err(format!("{} has already been entered", kind.name())));
     }
-    let event_loop = running::event_loop(py)?;
-    let Some(parent) = Parent::current(&event_loop)? else {
+    enter_on(this, running::event_loop(this.py())?, None)
+}
+
+/// Begins a block that was not entered before, on the running loop. `now` is the time, if it was just read.
+#[inline(always)]
+pub(super) fn enter_on(
+    this: &Bound<'_, DeadlineBlock>,
+    event_loop: Object<'_>,
+    now: Option<f64>,
+) -> PyResult<()> {
+    let py = this.py();
+    let Some(Linked { parent, requests, outer }) = deadline::link(this, &event_loop)? else {
+        let kind = this.value().state.with(py, |state| state.kind);
         return Err(PyRuntimeError::new_err(format!("{} should be used inside a task", kind.name())));
     };
-    let requests = parent.cancelling(py)?;
-    let outer = deadline::link(this, parent.bind(py))?;
     let (when, replaced) = this.value().state.with(py, |state| {
         state.phase = Phase::Entered;
         state.requests = requests;
@@ -301,7 +339,7 @@ pub(super) fn enter(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
     });
     drop(replaced);
     let Some(when) = when else { return Ok(()) };
-    set_alarm(this, event_loop, when).or_else(|error| {
+    set_alarm(this, event_loop, when, now).or_else(|error| {
         let (parent, outer) = this.value().state.with(py, |state| (state.parent.take(), state.outer.take()));
         parent.map_or(Ok(()), |parent| deadline::unlink(this, parent.bind(py), outer))?;
         Err(error)
@@ -327,7 +365,7 @@ fn reschedule(this: &Bound<'_, DeadlineBlock>, when: Option<f64>) -> PyResult<()
     });
     stop_alarm(this)?;
     match when {
-        Some(when) => set_alarm(this, running::event_loop(py)?, when),
+        Some(when) => set_alarm(this, running::event_loop(py)?, when, None),
         None => Ok(()),
     }
 }
@@ -336,20 +374,18 @@ fn reschedule(this: &Bound<'_, DeadlineBlock>, when: Option<f64>) -> PyResult<()
 /// that can do so.
 pub(super) fn exit(this: &Bound<'_, DeadlineBlock>, error: &Object<'_>) -> PyResult<Option<bool>> {
     let py = this.py();
-    if this.value().state.with(py, |state| matches!(state.alarm, Alarm::Handle(_))) {
-        // Before the state changes: what it calls may raise.
-        stop_alarm(this)?;
-    }
-    let (alarm, kind, phase, parent, outer, requests) = this.value().state.with(py, |state| {
-        let phase = state.phase;
-        state.phase = match phase {
-            Phase::Entered => Phase::Exited,
-            Phase::Expiring => Phase::Expired,
-            other => other,
-        };
-        let alarm = std::mem::replace(&mut state.alarm, Alarm::None);
-        (alarm, state.kind, phase, state.parent.take(), state.outer.take(), state.requests)
-    });
+    let left = this
+        .value()
+        .state
+        .with(py, |state| if matches!(state.alarm, Alarm::Handle(_)) { None } else { Some(state.leave()) });
+    let Left { alarm, kind, phase, parent, outer, requests } = match left {
+        Some(left) => left,
+        None => {
+            // Before the state changes: what it calls may raise.
+            stop_alarm(this)?;
+            this.value().state.with(py, State::leave)
+        }
+    };
     stop(this, alarm)?;
     if let Some(parent) = &parent {
         deadline::unlink(this, parent.bind(py), outer)?;

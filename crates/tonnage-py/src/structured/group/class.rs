@@ -27,10 +27,10 @@ impl NativeClass for TaskGroup {
         slots.passes_for(compat::asyncio_task_group);
         slots.init(init);
         slots.repr(repr);
-        slots.no_args(c"__aenter__", c"Begin the block.", |group| {
-            crate::enter::enter(group.as_any(), |group| enter(group.cast()?))
-        });
-        slots.with_args(c"__aexit__", c"Wait for the tasks, and raise what failed.", exit::leave);
+        slots.block(
+            (c"Begin the block.", |group| crate::enter::enter(group.as_any(), |group| enter(group.cast()?))),
+            (c"Wait for the tasks, and raise what failed.", exit::leave),
+        );
         slots.with_args(c"create_task", c"Start a coroutine as a task of the group.", create::create_task);
         slots.with_args(
             c"submit",
