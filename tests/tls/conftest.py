@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import trustme
 from live_objects import all_let_go
+from recorders import Recorder
 
-from .peer import Peer, Recorder
+from .peer import Peer
 
 
 @pytest.fixture(autouse=True)

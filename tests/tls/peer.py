@@ -1,4 +1,4 @@
-"""What the tests of TLS share: the other end of a connection, and protocols that keep what happens."""
+"""The other end of a TLS connection, for the tests of TLS."""
 
 from __future__ import annotations
 
@@ -8,83 +8,6 @@ import functools
 import ssl
 from collections.abc import Callable
 from typing import Any
-
-BIG = b"0123456789abcdef" * (1024 * 1024 // 16)
-
-
-class Recorder(asyncio.Protocol):
-    """Keeps what happens to one connection, in order."""
-
-    def __init__(self):
-        self.events = []
-        self.chunks = []
-        self.lost = asyncio.get_running_loop().create_future()
-        self._received = asyncio.Event()
-
-    @property
-    def data(self):
-        return b"".join(self.chunks)
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self.events.append("made")
-
-    def data_received(self, data):
-        assert type(data) is bytes
-        self.chunks.append(data)
-        self._received.set()
-
-    def eof_received(self):
-        self.events.append("eof")
-
-    def pause_writing(self):
-        self.events.append("pause")
-
-    def resume_writing(self):
-        self.events.append("resume")
-
-    def connection_lost(self, exc):
-        self.events.append("lost")
-        self.lost.set_result(exc)
-
-    async def received(self, count):
-        """Wait for so many bytes, and return all."""
-        while sum(map(len, self.chunks)) < count:
-            self._received.clear()
-            await asyncio.wait_for(self._received.wait(), 5)
-        return self.data
-
-
-class Lending(asyncio.BufferedProtocol):
-    """Lends a small buffer, and keeps what was put there."""
-
-    def __init__(self, size=16):
-        self.memory = bytearray(size)
-        self.data = b""
-        self.events = []
-        self.lost = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport):
-        self.transport = transport
-
-    def get_buffer(self, _sizehint):
-        return memoryview(self.memory)
-
-    def buffer_updated(self, nbytes):
-        assert nbytes > 0
-        self.data += self.memory[:nbytes]
-
-    def eof_received(self):
-        self.events.append("eof")
-
-    def connection_lost(self, exc):
-        self.lost.set_result(exc)
-
-    async def received(self, count):
-        """Wait for so many bytes, and return all."""
-        while len(self.data) < count:
-            await asyncio.sleep(0)
-        return self.data
 
 
 class Peer:

@@ -9,9 +9,8 @@ import sys
 
 import pytest
 import tonnage
+from recorders import BIG, Lending, Recorder
 from tonnage import _tonnage
-
-from .peer import BIG, Lending, Recorder
 
 
 @pytest.fixture

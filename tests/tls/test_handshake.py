@@ -11,8 +11,7 @@ import ssl
 
 import pytest
 import tonnage
-
-from .peer import Recorder
+from recorders import Recorder
 
 
 async def end(protocol):

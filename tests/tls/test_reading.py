@@ -8,8 +8,7 @@ import ssl
 import struct
 
 import pytest
-
-from .peer import BIG, Lending, Recorder
+from recorders import BIG, Lending, Recorder
 
 
 async def end(protocol):
@@ -60,6 +59,66 @@ def test_record_that_comes_in_pieces_is_handed_over_when_it_is_whole(run, connec
             await peer.send(record[place : place + 1])
             await settle()
         assert protocol.chunks == [b"in one piece"]
+
+    run(main())
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+@pytest.mark.parametrize("size", [999, 16_384, 16_406, 50_000, 200_000])
+def test_records_arrive_wherever_the_stream_is_cut(run, connect, contexts, version, size):
+    lengths = [1, 16_384, 5, 0, 16_384, 16_384, 300, 10_000, 16_383, 2, 16_384]
+
+    async def main():
+        contexts.client.maximum_version = ssl.TLSVersion[version]
+        _, protocol, peer = await connect()
+        sent, place = [], 0
+        for length in lengths:
+            sent.append(BIG[place : place + length])
+            place += length
+        stream = peer.encrypt(*sent)
+        for start in range(0, len(stream), size):
+            await peer.send(stream[start : start + size])
+            await settle()
+        assert await protocol.received(place) == BIG[:place]
+        assert b"" not in protocol.chunks
+        assert len(protocol.chunks) <= len(stream) // size + 1
+
+    run(main())
+
+
+def test_records_without_data_are_not_handed_over(run, connect, contexts):
+    async def main():
+        contexts.server.num_tickets = 5
+        transport, protocol, peer = await connect()
+        await settle()
+        # The tickets came together, after the handshake.
+        assert transport.get_extra_info("ssl_object").version() == "TLSv1.3"
+        assert protocol.chunks == []
+        await peer.write(b"abc")
+        assert await protocol.received(3) == b"abc"
+
+    run(main())
+
+
+def test_what_is_no_record_ends_the_connection(run, connect):
+    async def main():
+        _, protocol, peer = await connect()
+        await peer.write(b"abc", b"def")
+        assert await protocol.received(6) == b"abcdef"
+        await peer.send(peer.encrypt(b"gh", b"i") + b"GET / HTTP/1.1\r\n\r\n")
+        assert isinstance(await end(protocol), ssl.SSLError)
+        # As in asyncio, what came with it is lost.
+        assert protocol.data == b"abcdef"
+
+    run(main())
+
+
+@pytest.mark.parametrize("wrong", [b"\x17\x03\x03\xff\xff", b"\x17\x02\x00\x00\x05", b"\x80\x2e\x01\x03\x01"])
+def test_header_that_nobody_may_send_ends_the_connection_at_once(run, connect, wrong):
+    async def main():
+        _, protocol, peer = await connect()
+        await peer.send(wrong)
+        assert isinstance(await end(protocol), ssl.SSLError)
 
     run(main())
 
@@ -207,6 +266,43 @@ def test_transport_below_is_paused_while_too_much_is_unread(run, connect):
         transport.resume_reading()
         assert await protocol.received(9000) == b"x" * 3000 + b"y" * 3000 + b"z" * 3000
         assert lower.is_reading()
+
+    run(main())
+
+
+def test_beginning_of_a_record_is_not_unread(run, connect):
+    async def main():
+        transport, protocol, peer = await connect()
+        transport.set_read_buffer_limits(high=10, low=1)
+        await peer.write(b"abc")
+        await protocol.received(3)
+        record = peer.encrypt(b"def" * 1000)
+        await peer.send(record[:2000])
+        await settle()
+        # Else its end would never come.
+        assert transport.get_read_buffer_size() == 0
+        assert transport._ssl_protocol._transport.is_reading()
+        await peer.send(record[2000:])
+        assert await protocol.received(3003) == b"abc" + b"def" * 1000
+
+    run(main())
+
+
+def test_record_may_end_after_the_protocol_paused_and_resumed(run, connect):
+    async def main():
+        transport, protocol, peer = await connect()
+        first, second, third = (peer.encrypt(part) for part in (b"abc", b"def", b"ghi"))
+        await peer.send(first + second[:9])
+        await protocol.received(3)
+        transport.pause_reading()
+        await peer.send(second[9:] + third[:9])
+        await settle()
+        assert protocol.data == b"abc"
+        assert transport.get_read_buffer_size() > 0
+        transport.resume_reading()
+        assert await protocol.received(6) == b"abcdef"
+        await peer.send(third[9:])
+        assert await protocol.received(9) == b"abcdefghi"
 
     run(main())
 

@@ -7,8 +7,7 @@ import gc
 import warnings
 
 import pytest
-
-from .peer import Recorder
+from recorders import Recorder
 
 
 async def end(protocol):

@@ -9,8 +9,9 @@ import ssl
 import sys
 
 import pytest
+from recorders import Recorder
 
-from .peer import Peer, Recorder
+from .peer import Peer
 
 
 async def end(protocol):

@@ -8,8 +8,7 @@ import weakref
 from asyncio import sslproto, transports
 
 import pytest
-
-from .peer import Recorder
+from recorders import Recorder
 
 
 async def end(protocol):

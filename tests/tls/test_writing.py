@@ -6,8 +6,7 @@ import asyncio
 import tempfile
 
 import pytest
-
-from .peer import BIG, Recorder
+from recorders import BIG, Recorder
 
 
 async def end(protocol):
@@ -82,6 +81,42 @@ def test_large_write_arrives_whole(run, connect):
     run(main())
 
 
+def test_what_is_written_while_the_transport_below_is_paused_follows(run, connect):
+    async def main():
+        transport, protocol, peer = await connect()
+        lower = transport._ssl_protocol._transport
+        lower.set_write_buffer_limits(high=1000)
+        parts = [BIG[:100_000], b"small", BIG[:20_000], BIG, b"end"]
+        for part in parts:
+            transport.write(part)
+            await asyncio.sleep(0)
+        expected = b"".join(parts)
+        assert transport.get_write_buffer_size() < len(expected) + 10_000
+        assert await peer.read(len(expected)) == expected
+        assert transport.get_write_buffer_size() == 0
+        assert set(protocol.events) <= {"made", "pause", "resume"}
+
+    run(main())
+
+
+def test_records_of_a_large_write_are_sent_together(run, connect, asyncio_since):
+    asyncio_since()
+
+    async def main():
+        transport, _, peer = await connect()
+        await peer.write(b"go")
+        lower = transport._ssl_protocol._transport
+        # It would be paused by each record but the first.
+        lower.set_write_buffer_limits(high=1)
+        transport.write(BIG[:60_000])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert transport.get_write_buffer_size() == 0
+        assert await peer.read(60_000) == BIG[:60_000]
+
+    run(main())
+
+
 def test_protocol_is_paused_while_too_much_is_unsent(run, connect):
     async def main():
         transport, protocol, peer = await connect()
@@ -133,6 +168,7 @@ def test_error_of_pause_writing_is_reported(run, connect, reports):
             "protocol.resume_writing() failed",
         ]
         assert reports[0]["transport"] is transport
+        assert reports[0]["protocol"] is transport._ssl_protocol
 
     run(main())
 

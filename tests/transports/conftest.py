@@ -6,8 +6,9 @@ import asyncio
 import socket
 
 import pytest
+from recorders import Recorder
 
-from .peer import Datagrams, Recorder
+from .peer import Datagrams
 
 
 @pytest.fixture

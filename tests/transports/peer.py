@@ -1,66 +1,8 @@
-"""What the tests of transports share: protocols that keep what happens, and the other end of a connection."""
+"""What the tests of transports share: the other end of a connection, and a protocol of datagrams."""
 
 from __future__ import annotations
 
 import asyncio
-
-BIG = b"0123456789abcdef" * (1024 * 1024 // 16)
-
-
-class Recorder(asyncio.Protocol):
-    """Keeps what happens to one connection, in order."""
-
-    def __init__(self, keep_open=False):
-        self.events = []
-        self.data = b""
-        self.keep_open = keep_open
-        self.lost = asyncio.get_running_loop().create_future()
-        self.ended = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self.events.append("made")
-
-    def data_received(self, data):
-        assert type(data) is bytes
-        self.data += data
-
-    def eof_received(self):
-        self.events.append("eof")
-        self.ended.set_result(None)
-        return self.keep_open
-
-    def pause_writing(self):
-        self.events.append("pause")
-
-    def resume_writing(self):
-        self.events.append("resume")
-
-    def connection_lost(self, exc):
-        self.events.append("lost")
-        self.lost.set_result(exc)
-
-
-class Lending(asyncio.BufferedProtocol):
-    """Lends a small buffer, and keeps what was put there."""
-
-    def __init__(self, size=16):
-        self.memory = bytearray(size)
-        self.data = b""
-        self.lost = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport):
-        self.transport = transport
-
-    def get_buffer(self, sizehint):
-        assert sizehint == -1
-        return memoryview(self.memory)
-
-    def buffer_updated(self, nbytes):
-        self.data += self.memory[:nbytes]
-
-    def connection_lost(self, exc):
-        self.lost.set_result(exc)
 
 
 async def receive(loop, peer, count):

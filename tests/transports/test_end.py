@@ -11,8 +11,9 @@ import warnings
 import weakref
 
 import pytest
+from recorders import BIG, Lending, Recorder
 
-from .peer import BIG, Lending, Recorder, receive, until
+from .peer import receive, until
 
 
 def test_close_delivers_what_was_written(run, connect, loop):

@@ -7,7 +7,9 @@ import contextvars
 import socket
 import weakref
 
-from .peer import Lending, Recorder, until
+from recorders import Lending, Recorder
+
+from .peer import until
 
 
 def test_transport_is_one_of_asyncio(run, connect):

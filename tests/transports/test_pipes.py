@@ -17,8 +17,9 @@ import weakref
 import pytest
 import tonnage
 from live_objects import all_let_go
+from recorders import BIG, Lending, Recorder
 
-from .peer import BIG, Lending, Recorder, until
+from .peer import until
 
 variable = contextvars.ContextVar("variable", default="unset")
 

@@ -6,8 +6,9 @@ import asyncio
 import socket
 
 import pytest
+from recorders import BIG, Lending, Recorder
 
-from .peer import BIG, Lending, Recorder, receive, until
+from .peer import receive, until
 
 
 @pytest.mark.parametrize("size", [1, 1024, 65536, len(BIG)])
@@ -19,6 +20,16 @@ def test_bytes_arrive_as_they_were_sent(run, connect, loop, size, factory):
         await loop.run_in_executor(None, peer.sendall, data)
         await until(lambda: len(protocol.data) >= size)
         assert protocol.data == data
+
+    run(main())
+
+
+def test_buffered_protocol_is_asked_for_memory_of_any_size(run, connect):
+    async def main():
+        _, protocol, peer = await connect(Lending)
+        peer.send(b"x" * 20)
+        assert await protocol.received(20) == b"x" * 20
+        assert protocol.hints == [-1, -1]
 
     run(main())
 

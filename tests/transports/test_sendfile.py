@@ -11,8 +11,9 @@ import threading
 
 import pytest
 import tonnage
+from recorders import BIG, Recorder
 
-from .peer import BIG, Recorder, receive, until
+from .peer import receive, until
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import threading
 
 import pytest
 import tonnage
+from recorders import BIG, Recorder
 
-from .peer import BIG, Recorder, receive, until
+from .peer import receive, until
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda data: memoryview(bytearray(data))])

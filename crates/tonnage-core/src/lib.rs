@@ -12,6 +12,7 @@ pub mod number_map;
 pub mod reactor;
 pub mod slab;
 pub mod timers;
+pub mod tls_records;
 pub mod turnstile;
 pub mod waiters;
 pub mod write_queue;

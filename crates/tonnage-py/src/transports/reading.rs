@@ -84,7 +84,7 @@ impl StreamTransport {
         }
         let protocol = transport.value().protocol(py);
         let received = match TLSProtocol::of(&protocol) {
-            Some(tls) => TLSProtocol::received(tls, data.as_any()),
+            Some(tls) => TLSProtocol::received(tls, data.into_any()),
             None => protocol.call_method1(names::data_received(py), (data,)).map(drop),
         };
         match received {

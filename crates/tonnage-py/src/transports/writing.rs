@@ -54,19 +54,25 @@ impl StreamTransport {
     }
 
     pub(super) fn writelines(transport: &Bound<'_, Self>, lines: &Object<'_>) -> PyResult<()> {
-        let py = transport.py();
         Self::check_writable(transport, ["writelines", "writelines"])?;
         if !lines.is_truthy()? {
             return Ok(());
         }
-        let chunks = chunks::of_lines(lines)?;
+        Self::push_all(transport, chunks::of_lines(lines)?)
+    }
+
+    /// As `write` of each, but they are sent together.
+    pub(super) fn write_all(transport: &Bound<'_, Self>, chunks: Vec<PyBackedBytes>) -> PyResult<()> {
+        Self::check_writable(transport, ["write", "write"])?;
+        Self::push_all(transport, chunks)
+    }
+
+    fn push_all(transport: &Bound<'_, Self>, chunks: Vec<PyBackedBytes>) -> PyResult<()> {
         if !Self::is_in_time(transport)? || chunks.is_empty() {
             return Ok(());
         }
-        transport
-            .value()
-            .state
-            .with(py, |state| chunks.into_iter().for_each(|chunk| state.outgoing.queue.push(chunk)));
+        let push = |queue: &mut WriteQueue<_>| chunks.into_iter().for_each(|chunk| queue.push(chunk));
+        transport.value().state.with(transport.py(), |state| push(&mut state.outgoing.queue));
         Self::queued(transport)
     }
 

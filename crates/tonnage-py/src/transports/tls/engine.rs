@@ -5,8 +5,9 @@
 //! context: nobody is inside a guard meanwhile.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyMemoryView, PySlice};
 
+use crate::cpython::buffer::Shown;
 use crate::cpython::{Object, Owned, Visit};
 use crate::names;
 
@@ -67,6 +68,12 @@ impl Engine {
             incoming: self.incoming.share(py),
             outgoing: self.outgoing.share(py),
         }
+    }
+
+    /// Are the standard library's C objects called? They keep nothing of what they are given.
+    #[inline]
+    pub(super) fn is_direct(&self) -> bool {
+        self.is_direct
     }
 
     pub(super) fn object<'py>(&self, py: Python<'py>) -> Object<'py> {
@@ -143,13 +150,22 @@ impl Engine {
         }
     }
 
+    /// As `write`, of the bytes of `data` from `start` on: of a record of them, or of all.
+    pub(super) fn write_from(&self, data: &Bound<'_, PyBytes>, start: usize) -> PyResult<Step<usize>> {
+        let (py, len) = (data.py(), data.as_bytes().len());
+        if self.is_direct {
+            let end = len.min(start + RECORD_MAX);
+            return Shown::by(data.as_any())?.part(start..end, |rest| self.write(rest));
+        }
+        let rest = PySlice::new(py, start.cast_signed(), len.cast_signed(), 1);
+        self.write(&PyMemoryView::from(data.as_any())?.get_item(rest)?)
+    }
+
     /// What is to be sent to the peer, if there is anything.
     #[inline]
-    pub(super) fn take_outgoing<'py>(&self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
-        if self.unsent(py)? == 0 {
-            return Ok(None);
-        }
-        self.outgoing.bind(py).call_method0(names::read(py)).map(Some)
+    pub(super) fn take_outgoing<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let data = self.outgoing.bind(py).call_method0(names::read(py))?.cast_into::<PyBytes>()?;
+        Ok((!data.as_bytes().is_empty()).then_some(data))
     }
 
     pub(super) fn handshake(&self, py: Python<'_>) -> PyResult<Step> {

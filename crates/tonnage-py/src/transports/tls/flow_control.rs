@@ -6,6 +6,7 @@ use pyo3::types::{PyDict, PyString};
 use super::super::flow_control;
 use super::TLSProtocol;
 use super::engine::Engine;
+use super::protocol::Untold;
 use crate::cpython::{Native, Object};
 use crate::{errors, names};
 
@@ -64,7 +65,7 @@ impl TLSProtocol {
         let limits = flow_control::limits(high, low, Limits::WRITE.default_high)?;
         protocol.value().state.with(py, |state| state.writing.limits.set(limits));
         match protocol.value().open_engine(py) {
-            Some(engine) => Self::control_writers(protocol, &engine),
+            Some(engine) => Self::control_writers(protocol, engine.unsent(py)?),
             None => Ok(()),
         }
     }
@@ -87,16 +88,16 @@ impl TLSProtocol {
     /// Bytes that were written, and which the transport below was not given.
     #[inline]
     pub(super) fn write_buffer_size(&self, py: Python<'_>, engine: &Engine) -> PyResult<usize> {
-        Ok(engine.unsent(py)? + self.state.with(py, |state| state.writing.backlog.len_bytes()))
+        Ok(engine.unsent(py)? + self.state.with(py, |state| state.writing.kept()))
     }
 
-    /// Pauses the user's protocol if too much is unsent, or lets it go on.
+    /// Pauses the user's protocol if too much is unsent, or lets it go on. OpenSSL keeps `encrypted` bytes.
     #[inline]
-    pub(super) fn control_writers(protocol: &Bound<'_, Self>, engine: &Engine) -> PyResult<()> {
+    pub(super) fn control_writers(protocol: &Bound<'_, Self>, encrypted: usize) -> PyResult<()> {
         let py = protocol.py();
-        let unsent = protocol.value().write_buffer_size(py, engine)?;
         let change = protocol.value().state.with(py, |state| {
             let writing = &mut state.writing;
+            let unsent = encrypted + writing.kept();
             let change = writing.limits.change(unsent, writing.app_paused);
             writing.app_paused = change == Change::Pause || (writing.app_paused && change == Change::None);
             change
@@ -124,16 +125,27 @@ impl TLSProtocol {
         details.set_item("message", failed)?;
         details.set_item("exception", error.into_value(py))?;
         details.set_item("transport", protocol.value().app_transport(py))?;
+        // As asyncio, which does not name the protocol that was called: CPython 3.15, Lib/asyncio/sslproto.py,
+        // _control_app_writing.
         details.set_item("protocol", protocol)?;
         let event_loop = protocol.value().event_loop(py)?;
         event_loop.call_method1(names::call_exception_handler(py), (details,)).map(drop)
+    }
+
+    /// Bytes of the peer that wait for the user's protocol. Those of a record that is not whole do not.
+    #[inline]
+    pub(super) fn read_buffer_size(&self, py: Python<'_>, engine: &Engine) -> PyResult<usize> {
+        match self.state.with(py, |state| state.reading.untold) {
+            Untold::Beginning => Ok(0),
+            Untold::Records => engine.unread(py),
+        }
     }
 
     /// Pauses the transport below if too much is unread, or lets it go on.
     #[inline]
     pub(super) fn control_lower(protocol: &Bound<'_, Self>, engine: &Engine) -> PyResult<()> {
         let py = protocol.py();
-        let unread = engine.unread(py)?;
+        let unread = protocol.value().read_buffer_size(py, engine)?;
         let change = protocol.value().state.with(py, |state| {
             let reading = &mut state.reading;
             let change = reading.limits.change(unread, reading.lower_paused);

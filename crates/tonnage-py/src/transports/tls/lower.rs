@@ -4,6 +4,7 @@
 //! else's, by its methods.
 
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 
 use super::super::{SocketTransport, StreamTransport};
 use crate::cpython::native_class::{exact, upcast};
@@ -44,6 +45,16 @@ impl Lower {
         match self {
             Self::Socket(transport) => StreamTransport::write(transport.bind(py), data),
             Self::Other(transport) => transport.bind(py).call_method1(names::write(py), (data,)).map(drop),
+        }
+    }
+
+    pub(super) fn write_all(&self, py: Python<'_>, chunks: Vec<PyBackedBytes>) -> PyResult<()> {
+        match self {
+            Self::Socket(transport) => StreamTransport::write_all(transport.bind(py), chunks),
+            Self::Other(_) => chunks.into_iter().try_for_each(|chunk| {
+                let Ok(chunk) = chunk.into_pyobject(py);
+                self.write(chunk.as_any())
+            }),
         }
     }
 

@@ -136,7 +136,7 @@ pub(super) fn add(slots: &mut Slots<TLSProtocol>) {
         },
     );
     slots.one_arg(c"data_received", c"Take encrypted bytes.", |protocol, data| {
-        done(protocol, TLSProtocol::received(protocol, data))
+        done(protocol, TLSProtocol::received(protocol, data.clone()))
     });
     slots.no_args(c"eof_received", c"Take the end of the encrypted stream.", |protocol| {
         Ok(to_bool(protocol.py(), TLSProtocol::ended(protocol)?))

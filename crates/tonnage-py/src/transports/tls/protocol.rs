@@ -10,6 +10,7 @@ use std::ffi::CStr;
 use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyDict, PyString};
+use tonnage_core::tls_records::RecordEnds;
 
 use super::super::telling;
 use super::engine::Engine;
@@ -108,8 +109,20 @@ pub(super) struct Reading {
     pub(super) lower_paused: bool,
     pub(super) limits: Limits,
     pub(super) end: End,
+    /// Where the records end that OpenSSL was given.
+    pub(super) records: RecordEnds,
+    pub(super) untold: Untold,
     /// What a transport below that knows no other way reads into.
     pub(super) lent: Option<Owned<PyByteArray>>,
+}
+
+/// What OpenSSL was given, and has not told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Untold {
+    /// Records, perhaps.
+    Records,
+    /// The beginning of a record at most.
+    Beginning,
 }
 
 /// How the peer's stream ended.
@@ -124,6 +137,8 @@ pub(super) enum End {
 
 pub(super) struct Writing {
     pub(super) backlog: Backlog,
+    /// Encrypted, and taken from OpenSSL before more was encrypted.
+    pub(super) encrypted: Backlog,
     pub(super) encrypting: Encrypting,
     /// Did the transport below pause us?
     pub(super) lower_paused: bool,
@@ -171,10 +186,13 @@ impl State {
                 lower_paused: false,
                 limits: Limits::READ,
                 end: End::NotYet,
+                records: RecordEnds::new(),
+                untold: Untold::Records,
                 lent: None,
             },
             writing: Writing {
                 backlog: Backlog::new(),
+                encrypted: Backlog::new(),
                 encrypting: Encrypting::Not,
                 lower_paused: false,
                 app_paused: false,
@@ -183,6 +201,13 @@ impl State {
             eof: false,
             lost: 0,
         }
+    }
+}
+
+impl Writing {
+    /// Bytes that are not handed over, without those that OpenSSL keeps.
+    pub(super) fn kept(&self) -> usize {
+        self.backlog.len_bytes() + self.encrypted.len_bytes()
     }
 }
 
@@ -359,7 +384,8 @@ impl TLSProtocol {
             state.phase = Phase::Unwrapped;
             state.lost += 1;
             let timers = (state.timing.handshake_timer.take(), state.timing.shutdown_timer.take());
-            let gone = (state.lower.take(), app.transport.take(), state.writing.backlog.drain(), timers);
+            let unsent = (state.writing.backlog.drain(), state.writing.encrypted.drain());
+            let gone = (state.lower.take(), app.transport.take(), unsent, timers);
             (tells, gone, app.protocol.take(), state.waiter.take())
         });
         let (lower, transport, unsent, (handshake_timer, shutdown_timer)) = gone;

@@ -1,27 +1,66 @@
 //! Reading: from encrypted bytes of the transport below to `data_received` of the user's protocol.
 //!
-//! OpenSSL is asked for no more than there can be, so that a batch of records ends without the exception
-//! that says so. All records of a batch are handed over as one object.
+//! OpenSSL is given some whole records at a time, so that its buffer stays small and in the cache, and is
+//! asked for no more than there can be, so that a batch of records ends without the exception that says
+//! so. All records of a batch are handed over as one object.
+//!
+//! That is so while OpenSSL has told all before: only the beginning of a record is `untold`. Else it is
+//! given all at once, and read until it has nothing more to tell.
 
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView, PySlice};
+use tonnage_core::tls_records::{Piece, RecordEnds};
 
 use super::TLSProtocol;
-use super::engine::{Engine, Step};
-use super::protocol::{End, Into, Phase};
+use super::engine::{Engine, RECORD_MAX, Step};
+use super::protocol::{End, Into, Phase, Untold};
+use crate::cpython::buffer::{Growing, Shown};
 use crate::cpython::{Native, Object};
 use crate::names;
 
 /// What a transport below is lent: four of the largest records.
 const LENT: usize = 64 * 1024;
 
+/// What OpenSSL knows after a read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// Nothing that was not told.
+    Nothing,
+    /// More of the same record, perhaps.
+    More,
+    /// The end of the peer's stream.
+    Closed,
+}
+
+impl Found {
+    /// A read with room for `room` bytes returned `count`.
+    fn after(count: usize, room: usize) -> Self {
+        match count {
+            0 => Self::Closed,
+            count if count < room => Self::Nothing,
+            _ => Self::More,
+        }
+    }
+}
+
 impl TLSProtocol {
     /// The transport below has read `data`.
-    pub(crate) fn received(protocol: &Bound<'_, Self>, data: &Object<'_>) -> PyResult<()> {
+    pub(crate) fn received(protocol: &Bound<'_, Self>, data: Object<'_>) -> PyResult<()> {
         let py = protocol.py();
         let engine = protocol.value().engine(py)?;
-        engine.feed(data)?;
+        let by_records = protocol.value().state.with(py, |state| {
+            let reading = &state.reading;
+            let is_asked = state.phase == Phase::Wrapped && !reading.app_paused;
+            let is_told = reading.untold == Untold::Beginning && !reading.records.is_lost();
+            is_asked && is_told && state.app.into == Into::Bytes
+        });
+        if by_records {
+            return Self::guard(protocol, Self::read_records(protocol, &engine, data));
+        }
+        Self::take_in(protocol, &data, RecordEnds::take_all)?;
+        engine.feed(&data)?;
+        drop(data);
         match protocol.value().phase(py) {
             Phase::Wrapped => Self::guard(protocol, Self::read_all(protocol, &engine)),
             Phase::Unwrapped => Ok(()),
@@ -54,7 +93,7 @@ impl TLSProtocol {
     pub(super) fn filled(protocol: &Bound<'_, Self>, count: usize) -> PyResult<()> {
         let py = protocol.py();
         let data = Self::lend(protocol)?.get_item(PySlice::new(py, 0, count.cast_signed(), 1))?;
-        Self::received(protocol, &data)
+        Self::received(protocol, data)
     }
 
     /// The stream below has ended. Returns whether the transport below is to be kept open.
@@ -115,47 +154,165 @@ impl TLSProtocol {
         let py = protocol.py();
         let (paused, lends) =
             protocol.value().state.with(py, |state| (state.reading.app_paused, state.app.into == Into::Lent));
-        if !paused {
-            let closed =
-                if lends { Self::read_lent(protocol, engine)? } else { Self::read_bytes(protocol, engine)? };
-            if closed {
-                Self::peer_closed(protocol)?;
-            }
+        let closed = match (paused, lends) {
+            (true, _) => false,
+            (false, true) => Self::read_lent(protocol, engine)?,
+            (false, false) => Self::read_bytes(protocol, engine)?,
+        };
+        Self::was_read(protocol, engine, closed)
+    }
+
+    /// After reading: tells whom it concerns, be it the peer.
+    fn was_read(protocol: &Bound<'_, Self>, engine: &Engine, closed: bool) -> PyResult<()> {
+        if closed {
+            Self::peer_closed(protocol)?;
         }
         Self::answer(protocol, engine)?;
         Self::control_lower(protocol, engine)
     }
 
+    /// OpenSSL is given some of `data` next: `take` says how much.
+    fn take_in<R>(
+        protocol: &Bound<'_, Self>,
+        data: &Object<'_>,
+        take: impl FnOnce(&mut RecordEnds, &[u8]) -> R,
+    ) -> PyResult<R> {
+        let py = protocol.py();
+        let take = |memory: &[u8]| {
+            protocol.value().state.with(py, |state| {
+                state.reading.untold = Untold::Records;
+                take(&mut state.reading.records, memory)
+            })
+        };
+        match data.cast::<PyBytes>() {
+            Ok(bytes) => Ok(take(bytes.as_bytes())),
+            Err(_) => Ok(Shown::by(data)?.with(take)),
+        }
+    }
+
+    /// Hands on the records that end in `data`, when OpenSSL has told all that it was given before.
+    fn read_records(protocol: &Bound<'_, Self>, engine: &Engine, data: Object<'_>) -> PyResult<()> {
+        let py = protocol.py();
+        let begun = protocol.value().state.with(py, |state| state.reading.records.begun());
+        let (first, len) =
+            Self::take_in(protocol, &data, |records, memory| (records.take(memory), memory.len()))?;
+        let (one, found) = if first.len == len && first.records <= 1 {
+            engine.feed(&data)?;
+            match first.records {
+                0 => (None, Found::Nothing),
+                _ => read_one(py, engine, (begun + len).min(RECORD_MAX + 1))?,
+            }
+        } else {
+            let mut plain = Growing::create(py, begun + len)?;
+            let found = Self::read_pieces(protocol, engine, (&data, first), &mut plain)?;
+            (plain.finish()?, found)
+        };
+        // Its memory is hot, and what the user's protocol makes of the records may go there.
+        drop(data);
+        let is_told = protocol.value().state.with(py, |state| {
+            let is_told = found == Found::Nothing && !state.reading.records.is_lost();
+            if is_told {
+                state.reading.untold = Untold::Beginning;
+            }
+            is_told
+        });
+        let mut closed = found == Found::Closed;
+        if is_told || closed {
+            one.map_or(Ok(()), |one| Self::hand_on(protocol, one))?;
+        } else {
+            let mut records = Vec::from_iter(one);
+            closed = Self::read_rest(protocol, engine, &mut records)?;
+            Self::hand_on_all(protocol, records)?;
+        }
+        if is_told && first.records == 0 { Ok(()) } else { Self::was_read(protocol, engine, closed) }
+    }
+
+    /// Gives OpenSSL `data` piece by piece, the first of which is taken, and reads the records of each.
+    fn read_pieces<'py>(
+        protocol: &Bound<'py, Self>,
+        engine: &Engine,
+        (data, first): (&Object<'py>, Piece),
+        plain: &mut Growing<'py>,
+    ) -> PyResult<Found> {
+        let shown = Shown::by(data)?;
+        let (mut start, mut piece, mut found) = (0, first, Ok(Found::Nothing));
+        loop {
+            shown.part(start..start + piece.len, |part| engine.feed(part))?;
+            start += piece.len;
+            // After an error, which may be a KeyboardInterrupt, OpenSSL is given the rest even so.
+            if matches!(found, Ok(Found::Nothing)) {
+                found = read_some(engine, piece.records, plain);
+            }
+            if start == shown.len() {
+                return found;
+            }
+            piece = shown.with(|memory| {
+                let state = &protocol.value().state;
+                state.with(protocol.py(), |state| state.reading.records.take(&memory[start..]))
+            });
+        }
+    }
+
     /// Returns whether the peer has closed the stream.
     fn read_bytes(protocol: &Bound<'_, Self>, engine: &Engine) -> PyResult<bool> {
-        let py = protocol.py();
         let mut records = vec![];
+        let closed = Self::read_rest(protocol, engine, &mut records)?;
+        Self::hand_on_all(protocol, records)?;
+        Ok(closed)
+    }
+
+    /// Reads until OpenSSL has nothing more to tell. Returns whether the peer has closed the stream.
+    fn read_rest<'py>(
+        protocol: &Bound<'py, Self>,
+        engine: &Engine,
+        records: &mut Vec<Bound<'py, PyBytes>>,
+    ) -> PyResult<bool> {
+        let py = protocol.py();
         let mut is_between = false;
-        let closed = loop {
+        loop {
             let readable = engine.readable(py, is_between)?;
             if readable == 0 {
-                break false;
+                break;
             }
             match engine.read(py, readable)? {
-                Step::Wants => break false,
-                Step::Done(data) if data.as_bytes().is_empty() => break true,
+                Step::Wants => break,
+                Step::Done(data) if data.as_bytes().is_empty() => return Ok(true),
                 Step::Done(data) => {
                     is_between = data.as_bytes().len() < readable;
                     records.push(data);
                 }
             }
-        };
-        let data = match records.as_slice() {
-            [] => return Ok(closed),
-            [record] => record.clone().into_any(),
-            _ => PyBytes::new(py, b"").call_method1(names::join(py), (PyList::new(py, records)?,))?,
-        };
-        let Some(app) = protocol.value().app_protocol(py) else { return Ok(closed) };
-        match Self::of(&app) {
-            Some(inner) => Self::received(inner, &data)?,
-            None => drop(app.call_method1(names::data_received(py), (data,))?),
         }
-        Ok(closed)
+        if engine.is_direct() {
+            protocol.value().state.with(py, |state| state.reading.untold = Untold::Beginning);
+        }
+        Ok(false)
+    }
+
+    fn hand_on_all<'py>(protocol: &Bound<'py, Self>, records: Vec<Bound<'py, PyBytes>>) -> PyResult<()> {
+        let py = protocol.py();
+        let data = match records.as_slice() {
+            [] => return Ok(()),
+            [record] => record.clone(),
+            _ => {
+                let joined =
+                    PyBytes::new(py, b"").call_method1(names::join(py), (PyList::new(py, &records)?,))?;
+                joined.cast_into()?
+            }
+        };
+        drop(records);
+        Self::hand_on(protocol, data)
+    }
+
+    /// Hands what was read to the user's protocol.
+    #[inline]
+    fn hand_on(protocol: &Bound<'_, Self>, data: Bound<'_, PyBytes>) -> PyResult<()> {
+        let py = protocol.py();
+        let Some(app) = protocol.value().app_protocol(py) else { return Ok(()) };
+        match Self::of(&app) {
+            Some(inner) => Self::received(inner, data.into_any()),
+            None => app.call_method1(names::data_received(py), (data,)).map(drop),
+        }
     }
 
     /// As `read_bytes`, into the memory of the protocol. What does not fit is read in the next turn.
@@ -207,6 +364,43 @@ impl TLSProtocol {
             Phase::Unwrapped | Phase::Handshake => Ok(()),
         }
     }
+}
+
+/// Reads a record that OpenSSL was given, of at most so many bytes.
+fn read_one<'py>(
+    py: Python<'py>,
+    engine: &Engine,
+    len_max: usize,
+) -> PyResult<(Option<Bound<'py, PyBytes>>, Found)> {
+    let Step::Done(data) = engine.read(py, len_max)? else { return Ok((None, Found::Nothing)) };
+    let len = data.as_bytes().len();
+    Ok(((len > 0).then_some(data), Found::after(len, len_max)))
+}
+
+/// Reads so many records that OpenSSL was given, if all of them carry data.
+fn read_some(engine: &Engine, records: usize, plain: &mut Growing<'_>) -> PyResult<Found> {
+    for _ in 0..records {
+        let room = plain.room();
+        if room == 0 {
+            return Ok(Found::More);
+        }
+        let mut wants = false;
+        let count = plain.extend(|memory| match engine.read_into(room, memory)? {
+            Step::Done(count) => Ok(count),
+            Step::Wants => {
+                wants = true;
+                Ok(0)
+            }
+        })?;
+        if wants {
+            break;
+        }
+        let found = Found::after(count, room);
+        if found != Found::Nothing {
+            return Ok(found);
+        }
+    }
+    Ok(Found::Nothing)
 }
 
 /// Fills the memory as far as there is something to read. Returns how far, and whether the peer has closed

@@ -190,8 +190,9 @@ fn flow_control(slots: &mut Slots<TLSTransport>) {
     );
     slots.no_args(c"get_read_buffer_size", c"Return the current size of the read buffer.", |transport| {
         let py = transport.py();
-        let size = match transport.value().protocol(py)?.value().open_engine(py) {
-            Some(engine) => engine.unread(py)?,
+        let protocol = transport.value().protocol(py)?;
+        let size = match protocol.value().open_engine(py) {
+            Some(engine) => protocol.value().read_buffer_size(py, &engine)?,
             None => 0,
         };
         Ok(size.into_pyobject(py)?.into_any())

@@ -2,25 +2,27 @@
 //! to the transport below.
 //!
 //! It is encrypted at once if no turn is under way, if there is much, or if the transport below does not
-//! say when its turn ends. Small writes share a record.
+//! say when its turn ends. Small writes share a record. The records of a large write are taken from OpenSSL
+//! one by one, so that its buffer stays as small as one, and are handed over together.
 
 use std::io::IoSlice;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyMemoryView, PySlice};
+use pyo3::types::PyBytes;
 use tonnage_core::write_queue::WriteQueue;
 
 use super::super::stream::LATE_WRITES_MAX;
 use super::super::{chunks, telling};
 use super::TLSProtocol;
 use super::engine::{Engine, RECORD_MAX, Step};
+use super::lower::Lower;
 use super::protocol::{Encrypting, Phase};
 use crate::cpython::buffer::snapshot;
 use crate::cpython::{Native, Object};
 
-/// Writes that are not encrypted.
+/// What waits: writes to be encrypted, or records to be handed over.
 pub(super) type Backlog = WriteQueue<PyBackedBytes>;
 
 /// So much waits for the end of the turn, and not more, as in the transport below.
@@ -168,22 +170,23 @@ impl TLSProtocol {
             Phase::Wrapped | Phase::Flushing => next_piece(py, &state.writing.backlog),
             Phase::Unwrapped | Phase::Handshake | Phase::Shutdown => None,
         }) {
-            let piece = match piece {
-                Piece::Of(data, 0) => data.into_any(),
-                Piece::Of(data, sent) => {
-                    let len = data.as_bytes().len().cast_signed();
-                    let rest = PySlice::new(py, sent.cast_signed(), len, 1);
-                    PyMemoryView::from(data.as_any())?.get_item(rest)?
-                }
-                Piece::Joined(bytes) => PyBytes::new(py, &bytes).into_any(),
+            let written = match piece {
+                Piece::Of(data, 0) if data.as_bytes().len() <= RECORD_MAX => engine.write(data.as_any())?,
+                Piece::Of(data, sent) => engine.write_from(&data, sent)?,
+                Piece::Joined(bytes) => engine.write(PyBytes::new(py, &bytes).as_any())?,
             };
-            let Step::Done(count) = engine.write(&piece)? else { return Ok(()) };
-            state.with(py, |state| {
+            let Step::Done(count) = written else { return Ok(()) };
+            let goes_on = state.with(py, |state| {
                 let backlog = &mut state.writing.backlog;
                 backlog.advance(count.min(backlog.len_bytes()));
+                backlog.len_bytes() > 0 && matches!(state.lower, Some(Lower::Socket(_)))
             });
             while let Some(sent) = state.with(py, |state| state.writing.backlog.pop_sent()) {
                 drop(sent);
+            }
+            if goes_on && let Some(record) = engine.take_outgoing(py)? {
+                // OpenSSL's buffer never gets smaller again.
+                state.with(py, |state| state.writing.encrypted.push(record.into()));
             }
         }
         Ok(())
@@ -196,16 +199,25 @@ impl TLSProtocol {
     /// Hands what is encrypted to the transport below, unless that has paused us.
     fn send_outgoing_of(protocol: &Bound<'_, Self>, engine: &Engine) -> PyResult<()> {
         let py = protocol.py();
-        let lower = protocol.value().state.with(py, |state| {
+        let state = &protocol.value().state;
+        let lower = state.with(py, |state| {
             let lower = state.lower.as_ref().filter(|_| !state.writing.lower_paused);
             lower.map(|lower| lower.share(py))
         });
-        if let Some(lower) = lower
-            && let Some(data) = engine.take_outgoing(py)?
-        {
-            lower.write(&data)?;
+        if let Some(lower) = lower {
+            let last = engine.take_outgoing(py)?;
+            let mut encrypted = Vec::from(state.with(py, |state| state.writing.encrypted.drain()));
+            if encrypted.is_empty() {
+                last.map_or(Ok(()), |last| lower.write(last.as_any()))?;
+            } else {
+                encrypted.extend(last.map(PyBackedBytes::from));
+                lower.write_all(py, encrypted)?;
+            }
+            if state.with(py, |state| !state.writing.lower_paused) {
+                return Self::control_writers(protocol, 0);
+            }
         }
-        Self::control_writers(protocol, engine)
+        Self::control_writers(protocol, engine.unsent(py)?)
     }
 
     /// The transport below holds too much.
