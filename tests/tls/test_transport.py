@@ -84,3 +84,37 @@ def test_methods_run_in_the_context_of_the_connection(run, connect):
         assert seen == ["ours"] * 3
 
     run(main())
+
+
+def test_methods_keep_their_context_when_a_task_of_another_resumes_reading(run, connect, asyncio_since):
+    asyncio_since(3, 15)
+    variable = contextvars.ContextVar("variable", default="none")
+    seen = []
+
+    class Looking(Recorder):
+        def data_received(self, data):
+            super().data_received(data)
+            seen.append(variable.get())
+            self.transport.pause_reading()
+
+        def connection_lost(self, exc):
+            super().connection_lost(exc)
+            seen.append(variable.get())
+
+    async def resume(transport):
+        variable.set("the task's")
+        await asyncio.sleep(0)
+        transport.resume_reading()
+
+    async def main():
+        variable.set("ours")
+        transport, protocol, peer = await connect(Looking)
+        for count in (3, 6):
+            await peer.write(b"abc")
+            await protocol.received(count)
+            await asyncio.create_task(resume(transport))
+        await peer.unwrap()
+        await end(protocol)
+        assert seen == ["ours"] * 3
+
+    run(main())
