@@ -22,6 +22,7 @@ use super::guarded::Guarded;
 use super::methods;
 use super::owned::Owned;
 use super::slots::{Object, Slots};
+use super::trampoline::run;
 use super::trash;
 use super::unowned::Lent;
 use super::visit::Visit;
@@ -435,14 +436,8 @@ unsafe extern "C" fn new<T: NativeClass>(
     let py = unsafe { Python::assume_attached() };
     if subtype == T::cell().type_ptr(py) {
         // From the free list, as it goes there.
-        let made = create_with(py, || T::empty().expect("only classes that can be called have this slot"));
-        return made.map_or_else(
-            |error| {
-                error.restore(py);
-                ptr::null_mut()
-            },
-            Bound::into_ptr,
-        );
+        let empty = || T::empty().expect("only classes that can be called have this slot");
+        return run(ptr::null_mut(), |py| create_with(py, empty).map(Bound::into_ptr));
     }
     // SAFETY: a type object's allocator may be called with it. It zeroes the object and tracks it;
     // no Python code runs before the value is written below.

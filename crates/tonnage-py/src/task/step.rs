@@ -160,10 +160,7 @@ fn what_to_throw<'py>(
 /// The error of a native future that the task waited for, to be raised where it waits.
 fn error_of<'py>(waiter: &Object<'py>) -> Option<Object<'py>> {
     let py = waiter.py();
-    let future = match future::ours(waiter) {
-        Some(ours) => ours,
-        None => waiter.cast::<Future>().ok()?,
-    };
+    let future = waiter.cast::<Future>().ok()?;
     let failed = future
         .value()
         .state
