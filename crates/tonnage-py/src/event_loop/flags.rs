@@ -14,6 +14,8 @@ pub(super) enum Flag {
     HasTaskFactory = 16,
     /// asyncio is told of each task that runs (`current_task.rs`).
     TellsTask = 32,
+    /// The next turn looks at the network, whatever is ready (`run.rs`).
+    PollsNext = 64,
 }
 
 pub(super) struct Flags(AtomicU8);

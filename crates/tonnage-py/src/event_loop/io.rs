@@ -6,6 +6,7 @@ use pyo3::types::{PyInt, PyTuple};
 use tonnage_core::reactor::Fd;
 
 use super::call_args::CallArgs;
+use super::flags::Flag;
 use super::sources::{Direction, Watcher};
 use super::{EventLoop, Handle, handle};
 use crate::cpython::{Native, Object, Owned};
@@ -109,8 +110,13 @@ impl EventLoop {
 
     fn watch(&self, py: Python<'_>, fd: Fd, direction: Direction, watcher: Watcher) -> PyResult<()> {
         match self.sources.with(py, |sources| sources.watch(fd, direction, watcher)) {
-            Ok(Some(Watcher::Handle(replaced))) => handle::cancel(replaced.bind(py)),
-            Ok(_) => Ok(()),
+            Ok(replaced) => {
+                self.flags.set(Flag::PollsNext, true);
+                match replaced {
+                    Some(Watcher::Handle(replaced)) => handle::cancel(replaced.bind(py)),
+                    _ => Ok(()),
+                }
+            }
             Err((error, refused)) => {
                 drop(refused);
                 Err(errors::os_error(error))

@@ -1,7 +1,8 @@
 //! The loop itself: poll, take due timers, run what is ready.
 //!
-//! While work is ready, the network is polled at most every `PASSES_MAX` passes and whenever the
-//! coarse clock has ticked (4 ms on most kernels) since the last poll.
+//! While work is ready, the network is polled at most every `PASSES_MAX` passes, whenever the coarse clock has
+//! ticked (4 ms on most kernels) since the last poll, and in the turn after something was written or a descriptor
+//! was registered: an answer may be there, for programs that give the loop few turns to hear it.
 
 use std::sync::atomic::Ordering;
 
@@ -65,7 +66,11 @@ fn pass(slf: &Bound<'_, EventLoop>, polled: &mut Polled) -> PyResult<()> {
     let event_loop = slf.get();
     let mut count = event_loop.ready.with(py, |queue| queue.len());
     let timed = polled.passes.is_multiple_of(PASSES_UNTIMED);
-    if count == 0 || polled.passes >= PASSES_MAX || (timed && clock::coarse_ns() != polled.at_coarse_ns) {
+    if count == 0
+        || polled.passes >= PASSES_MAX
+        || event_loop.flags.has(Flag::PollsNext)
+        || (timed && clock::coarse_ns() != polled.at_coarse_ns)
+    {
         event_loop.poll(slf, count > 0)?;
         *polled = Polled { passes: 0, at_coarse_ns: clock::coarse_ns() };
         count = event_loop.ready.with(py, |queue| queue.len());
@@ -97,6 +102,7 @@ impl EventLoop {
     fn poll(&self, slf: &Bound<'_, EventLoop>, has_work: bool) -> PyResult<()> {
         let py = slf.py();
         self.leave_task(slf.as_any())?;
+        self.flags.set(Flag::PollsNext, false);
         // A signal that came while no bytecode ran would not end the wait: its handler runs now.
         py.check_signals()?;
         let stopping = self.flags.has(Flag::Stopping);
@@ -314,6 +320,7 @@ impl EventLoop {
     fn flush_all(&self, slf: &Object<'_>) -> PyResult<()> {
         let py = slf.py();
         self.leave_task(slf)?;
+        self.flags.set(Flag::PollsNext, true);
         let mut flushed = Ok(());
         loop {
             let transports = self.unflushed.with(py, std::mem::take);
