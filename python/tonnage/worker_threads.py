@@ -80,6 +80,11 @@ class Threads:
                 if thread.is_alive():
                     give_up_after = 0
 
+    def let_go(self) -> None:
+        """Refer to those who are told no more, if all threads have ended and none will begin: it is a cycle."""
+        if not self._all:
+            self._finish = self._told = _tell_nobody
+
     def forget_after_fork(self) -> None:
         """Start over in a forked child, which has none of the threads."""
         self.free = []
@@ -123,3 +128,7 @@ class Threads:
             # Somebody has taken it a moment ago, and is handing something over.
             return mailbox.get()
         return None
+
+
+def _tell_nobody(*_: object) -> None:
+    """Stand in for those who were told."""

@@ -381,6 +381,9 @@ class Workers:
 
     def _end_free_threads(self) -> None:
         self._threads.end(busy=[call.thread for call in list(self._running)])
+        with self._lock:
+            if self._is_closed and not self._running and not self._waiting:
+                self._threads.let_go()
 
     def _describe(self, calls: list[Call]) -> str:
         name = "" if self._name is None else f" {self._name!r}"

@@ -27,6 +27,8 @@ def test_handshake_tells_what_was_agreed(run, connect, contexts):
         assert type(tls) is ssl.SSLObject
         assert tls.version() == peer.tls.version()
         assert transport.get_extra_info("sslcontext") is contexts.client
+        # aiohttp looks there.
+        assert transport._ssl_protocol._sslcontext is contexts.client
         assert transport.get_extra_info("cipher") == peer.tls.cipher()
         assert transport.get_extra_info("peercert")["subjectAltName"] == (("DNS", "localhost"),)
         assert transport.get_extra_info("compression", "none") is None

@@ -173,6 +173,18 @@ fn attributes(slots: &mut Slots<TLSProtocol>) {
         let py = protocol.py();
         Ok(protocol.value().app_protocol(py).unwrap_or_else(|| py.None().into_bound(py)))
     });
+    slots.getter(c"_sslcontext", |protocol| {
+        let py = protocol.py();
+        let extra =
+            protocol.value().state.with(py, |state| state.extra.as_ref().map(|extra| extra.get_bound(py)));
+        let context =
+            extra.and_then(|extra| extra.get_item(names::sslcontext(py)).transpose()).transpose()?;
+        Ok(context.unwrap_or_else(|| py.None().into_bound(py)))
+    });
+    slots.getter(c"_app_reading_paused", |protocol| {
+        let py = protocol.py();
+        Ok(to_bool(py, protocol.value().state.with(py, |state| state.reading.app_paused)))
+    });
     slots.getter(c"_transport", |protocol| {
         let py = protocol.py();
         let lower = protocol.value().lower(py);
