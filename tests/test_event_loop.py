@@ -306,6 +306,13 @@ def test_timer_tells_its_time(loop: Loop) -> None:
     assert handle.when() == when
 
 
+def test_timer_gives_an_int_back_as_it_was_given(loop: Loop) -> None:
+    handle = loop.call_at(5, print)
+    handle.cancel()
+    assert handle.when() == 5
+    assert type(handle.when()) is int
+
+
 def test_timers_far_away_are_kept(loop: Loop) -> None:
     handles = [loop.call_later(delay, print) for delay in (1e9, 1e15, 1e300, float("inf"))]
     loop.call_later(0.001, loop.stop)
@@ -807,3 +814,44 @@ def test_signal_raised_by_a_builtin_callback_is_not_slept_over(loop: Loop) -> No
         signal.signal(signal.SIGUSR1, previous)
     assert handled == [1]
     assert loop.time() < guard.when()
+
+
+def test_answer_to_what_was_written_is_heard_two_turns_later(loop: Loop, run: Run) -> None:
+    """While work is ready, too: some programs give the loop few turns to hear from the network."""
+
+    async def main() -> None:
+        heard = []
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        loop.add_reader(theirs, lambda: heard.append(theirs.recv(10)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        transport.write(b"data")  # type: ignore[attr-defined]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert heard == [b"data"]
+        loop.remove_reader(theirs)
+        transport.close()
+        theirs.close()
+        await asyncio.sleep(0)
+
+    run(main())
+
+
+def test_new_reader_hears_of_what_is_there_two_turns_later(loop: Loop, run: Run) -> None:
+    async def main() -> None:
+        heard = []
+        ours, theirs = socket.socketpair()
+        ours.send(b"data")
+        for _ in range(3):
+            await asyncio.sleep(0)
+        loop.add_reader(theirs, lambda: heard.append(theirs.recv(10)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert heard == [b"data"]
+        loop.remove_reader(theirs)
+        ours.close()
+        theirs.close()
+
+    run(main())

@@ -689,3 +689,16 @@ def test_finalizer_that_runs_inside_may_use_the_workers(loop, run, gates):
             gates.release.set()
 
     run(main())
+
+
+def test_closed_workers_die_with_their_last_reference(run):
+    async def main():
+        async with tonnage.Workers(1) as workers:
+            assert await workers.run(int, "7") == 7
+        return weakref.ref(workers)
+
+    gc.disable()
+    try:
+        assert run(main())() is None
+    finally:
+        gc.enable()

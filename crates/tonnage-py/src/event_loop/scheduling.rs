@@ -4,7 +4,7 @@
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyTuple};
 use tonnage_core::clock;
 use tonnage_core::timers::TimerKey;
 
@@ -51,7 +51,7 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
             return Err(PyTypeError::new_err("delay must not be None"));
         }
         let when = clock::to_seconds(clock::now_ns()) + number::seconds(delay)?;
-        schedule_at(event_loop, &args, (callback, rest), (when, "call_later"))
+        schedule_at(event_loop, &args, (callback, rest), ((when, false), "call_later"))
     });
     methods.with_args(c"call_at", c"Run a callback at a time of the loop's clock.", |event_loop, args| {
         let [when, callback, rest @ ..] = args.positional() else {
@@ -60,7 +60,8 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
         if when.is_none() {
             return Err(PyTypeError::new_err("when cannot be None"));
         }
-        schedule_at(event_loop, &args, (callback, rest), (number::seconds(when)?, "call_at"))
+        let when = (number::seconds(when)?, when.is_exact_instance_of::<PyInt>());
+        schedule_at(event_loop, &args, (callback, rest), (when, "call_at"))
     });
     methods.no_args(
         c"time",
@@ -147,7 +148,7 @@ fn schedule_at<'py>(
     event_loop: &Bound<'py, EventLoop>,
     args: &Args<'_, 'py>,
     (callback, rest): Call<'_, 'py>,
-    (when, method): (f64, &'static str),
+    ((when, is_int), method): ((f64, bool), &'static str),
 ) -> PyResult<Object<'py>> {
     let py = args.py();
     let native = event_loop.get();
@@ -157,8 +158,13 @@ fn schedule_at<'py>(
     }
     native.check_scheduling(Some((callback, method)))?;
     let context = args.only_keyword(method, "context")?;
-    let timer =
-        TimerHandle::create(event_loop.as_any(), when, callback.clone(), CallArgs::new(py, rest)?, context)?;
+    let timer = TimerHandle::create(
+        event_loop.as_any(),
+        (when, is_int),
+        callback.clone(),
+        CallArgs::new(py, rest)?,
+        context,
+    )?;
     if native.debug() {
         TimerHandle::as_handle(&timer).value().set_source_traceback(py)?;
     }

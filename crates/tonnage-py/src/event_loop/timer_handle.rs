@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 use tonnage_core::timers::TimerKey;
 
 use super::EventLoop;
@@ -16,6 +17,8 @@ use crate::{future, names};
 pub(crate) struct TimerHandle {
     pub(crate) handle: Handle,
     pub(super) when: f64,
+    /// Was its time given as an int? Then `when()` gives one.
+    is_int: bool,
     /// Its place in the loop's timers, while it is there.
     pub(super) key: Guarded<Option<TimerKey>>,
 }
@@ -23,7 +26,7 @@ pub(crate) struct TimerHandle {
 impl TimerHandle {
     pub(crate) fn create<'py>(
         event_loop: &Object<'py>,
-        when: f64,
+        (when, is_int): (f64, bool),
         callback: Object<'py>,
         args: CallArgs,
         in_context: Option<Object<'py>>,
@@ -31,7 +34,7 @@ impl TimerHandle {
         let py = event_loop.py();
         let in_context = context_or_current(py, in_context)?;
         let handle = Handle::new(event_loop, callback, args, in_context);
-        create(py, Self { handle, when, key: Guarded::new(None) })
+        create(py, Self { handle, when, is_int, key: Guarded::new(None) })
     }
 
     pub(crate) fn as_handle<'a, 'py>(timer: &'a Bound<'py, Self>) -> &'a Bound<'py, Handle> {
@@ -80,7 +83,9 @@ impl NativeClass for TimerHandle {
 }
 
 fn when<'py>(timer: &Bound<'py, TimerHandle>) -> PyResult<Object<'py>> {
-    Ok(timer.value().when.into_pyobject(timer.py())?.into_any())
+    let py = timer.py();
+    let when = timer.value().when.into_pyobject(py)?.into_any();
+    if timer.value().is_int { py.get_type::<PyInt>().call1((when,)) } else { Ok(when) }
 }
 
 fn cancel_timer(timer: &Bound<'_, TimerHandle>) -> PyResult<()> {
