@@ -3,14 +3,15 @@
 //! Up to CPython 3.13 it asks their descriptors for two bound methods, and to make and free these costs as much as
 //! what a lock does in the block. So their classes are CPython's own, and look the same in all they are asked for,
 //! but a bound method whose block has ended is kept for the next one. From 3.14 on the interpreter binds nothing.
-//! Invariant: a spare is a complete object that the collector knows, with one reference of ours and no receiver.
+//! Invariant: a spare is a complete object with one reference of ours and no receiver. The collector knows the ones that
+//! are bound, each from its binding on: one that it had known before could be in a generation that is never collected
+//! (`gc.freeze`), or rarely, and with it the cycle that it is a part of.
 
 use std::ffi::{CStr, c_int};
 use std::mem::replace;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -193,6 +194,8 @@ unsafe extern "C" fn bind(
     // SAFETY: a valid object; the bound method owns the reference.
     unsafe { ffi::Py_INCREF(object) };
     fields.receiver = object;
+    // SAFETY: all fields are valid, and a spare is not tracked.
+    unsafe { ffi::PyObject_GC_Track(bound.cast()) };
     bound
 }
 
@@ -210,9 +213,7 @@ fn new_spare() -> *mut ffi::PyObject {
     fields.receiver = ptr::null_mut();
     fields.module = ptr::null_mut();
     fields.weakrefs = ptr::null_mut();
-    fields.vectorcall = Some(refuse);
-    // SAFETY: all fields are valid for the collector. It stays tracked as a spare.
-    unsafe { ffi::PyObject_GC_Track(object.cast()) };
+    fields.vectorcall = None;
     object
 }
 
@@ -220,6 +221,8 @@ fn new_spare() -> *mut ffi::PyObject {
 unsafe extern "C" fn end(object: *mut ffi::PyObject) {
     // SAFETY: CPython deallocates on an attached thread; see `trampoline::run`.
     let py = unsafe { Python::assume_attached() };
+    // SAFETY: an object with a collector's head. Callbacks may collect garbage below, and must not find it then.
+    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
     // SAFETY: an object that is deallocated is valid until it is freed, and nobody else can reach it.
     let fields = unsafe { &mut *object.cast::<BoundMethod>() };
     if !fields.weakrefs.is_null() || !fields.module.is_null() {
@@ -228,7 +231,6 @@ unsafe extern "C" fn end(object: *mut ffi::PyObject) {
     }
     // SAFETY: as above; what was called has left the object in order.
     let fields = unsafe { &mut *object.cast::<BoundMethod>() };
-    fields.vectorcall = Some(refuse);
     let receiver = replace(&mut fields.receiver, ptr::null_mut());
     let kept = SPARES.with(py, |spares| {
         let has_room = spares.len() < spares.capacity();
@@ -254,26 +256,12 @@ unsafe extern "C" fn end(object: *mut ffi::PyObject) {
 /// The object is a bound method of ours that is being deallocated.
 #[cold]
 unsafe fn end_attributes(object: *mut ffi::PyObject) {
-    // SAFETY: the callbacks may collect garbage, and an object without references must not be found then.
-    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
     // SAFETY: an object of this layout.
     let module = replace(unsafe { &mut (*object.cast::<BoundMethod>()).module }, ptr::null_mut());
     // SAFETY: the weak references are the object's, which has no other references left.
     unsafe { ffi::PyObject_ClearWeakRefs(object) };
     // SAFETY: the reference that the object owned, or null.
     unsafe { ffi::Py_XDECREF(module) };
-    // SAFETY: untracked above; all fields are valid.
-    unsafe { ffi::PyObject_GC_Track(object.cast()) };
-}
-
-/// Calls a spare, which a program can get hold of by `gc.get_objects()` only.
-unsafe extern "C" fn refuse(
-    _: *mut ffi::PyObject,
-    _: *const *mut ffi::PyObject,
-    _: usize,
-    _: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    run(ptr::null_mut(), |_| Err(PyRuntimeError::new_err("this method is bound to nothing")))
 }
 
 unsafe extern "C" fn bound_no_args<T, F>(
