@@ -34,6 +34,7 @@ class Server:
     process: subprocess.Popen[str]
     ready: re.Match[str]
     log: list[str]
+    reader: threading.Thread
 
     @property
     def port(self) -> int:
@@ -52,7 +53,9 @@ class Server:
             )
 
     def text(self) -> str:
-        """All that the server has printed."""
+        """All that the server has printed; if it has ended, to the last word."""
+        if self.process.poll() is not None:
+            self.reader.join(STOP_TIMEOUT_S)
         return "".join(self.log)
 
 
@@ -89,7 +92,7 @@ def running(command: list[str], ready: str, **options: Any) -> Iterator[Server]:
             kill(process)
             reader.join()
             pytest.fail(f"{' '.join(command)} did not start:\n" + "".join(log))
-        server = Server(process, found[0], log)
+        server = Server(process, found[0], log, reader)
         yield server
         if process.poll() is None:
             server.stop()
