@@ -81,7 +81,7 @@ class Threads:
                     give_up_after = 0
 
     def let_go(self) -> None:
-        """Refer to those who are told no more, if all threads have ended and none will begin: it is a cycle."""
+        """Cut the cycle with those who are told, if all threads have ended; none will begin."""
         if not self._all:
             self._finish = self._told = _tell_nobody
 
