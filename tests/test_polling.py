@@ -12,23 +12,29 @@ Loop = asyncio.AbstractEventLoop
 Run = Callable[[Any], Any]
 
 
-def test_storm_of_callbacks_does_not_starve_sockets(loop: Loop) -> None:
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
+def storm(loop: Loop, most: int = 100_000) -> int:
+    """Run the loop while a callback schedules itself again, `most` times, and return how often it ran."""
     turns = 0
 
-    def storm() -> None:
+    def again() -> None:
         nonlocal turns
         turns += 1
-        if turns < 100_000:
-            loop.call_soon(storm)
+        if turns < most:
+            loop.call_soon(again)
         else:
             loop.stop()
 
+    loop.call_soon(again)
+    loop.run_forever()
+    return turns
+
+
+def test_storm_of_callbacks_does_not_starve_sockets(loop: Loop) -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
     loop.add_reader(ours, loop.stop)
     theirs.send(b"x")
-    loop.call_soon(storm)
-    loop.run_forever()
+    turns = storm(loop)
     loop.remove_reader(ours)
     ours.close()
     theirs.close()
@@ -36,37 +42,14 @@ def test_storm_of_callbacks_does_not_starve_sockets(loop: Loop) -> None:
 
 
 def test_storm_of_callbacks_does_not_starve_timers(loop: Loop) -> None:
-    turns = 0
-
-    def storm() -> None:
-        nonlocal turns
-        turns += 1
-        if turns < 100_000:
-            loop.call_soon(storm)
-        else:
-            loop.stop()
-
     loop.call_later(0, loop.stop)
-    loop.call_soon(storm)
-    loop.run_forever()
-    assert turns <= 62
+    assert storm(loop) <= 62
 
 
 def test_storm_of_callbacks_does_not_starve_other_threads(loop: Loop) -> None:
-    turns = 0
-
-    def storm() -> None:
-        nonlocal turns
-        turns += 1
-        if turns < 1_000_000:
-            loop.call_soon(storm)
-        else:
-            loop.stop()
-
     thread = threading.Thread(target=loop.call_soon_threadsafe, args=(loop.stop,))
     thread.start()
-    loop.call_soon(storm)
-    loop.run_forever()
+    turns = storm(loop, 1_000_000)
     thread.join()
     assert turns < 1_000_000
 

@@ -9,6 +9,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 
+use super::owned::Owned;
+
 /// The collector's visitor.
 pub(crate) enum Visit<'a> {
     /// As a slot of a native class gets it.
@@ -50,6 +52,14 @@ impl<'a> Visit<'a> {
     #[inline]
     pub(crate) fn option<T>(&self, object: Option<&Py<T>>) -> c_int {
         object.map_or(0, |object| self.call(object))
+    }
+
+    /// Shows those that are there.
+    pub(crate) fn each<'o, T: 'o>(
+        &self,
+        objects: impl IntoIterator<Item: IntoIterator<Item = &'o Owned<T>>>,
+    ) -> c_int {
+        objects.into_iter().flatten().map(|object| self.call(object)).find(|shown| *shown != 0).unwrap_or(0)
     }
 
     /// The result of `__traverse__` of a class of PyO3.

@@ -83,7 +83,7 @@ impl Rare {
             &self.throw_next,
             &self.name,
         ];
-        all.into_iter().flatten().map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0)
+        visit.each(all)
     }
 }
 

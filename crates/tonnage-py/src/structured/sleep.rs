@@ -73,7 +73,7 @@ impl Body for Sleep {
             }
         }
         let all = [Some(&self.delay), self.result.as_ref()];
-        all.into_iter().flatten().map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0)
+        visit.each(all)
     }
 }
 

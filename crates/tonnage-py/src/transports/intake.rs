@@ -243,13 +243,7 @@ impl NativeClass for Intake {
                 kept.own_name.as_ref(),
                 kept.context.as_ref(),
             ];
-            for object in objects.into_iter().flatten() {
-                if shown != 0 {
-                    break;
-                }
-                shown = visit.call(object);
-            }
-            shown
+            if shown == 0 { visit.each(objects) } else { shown }
         })
     }
 

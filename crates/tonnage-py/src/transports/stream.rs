@@ -203,13 +203,7 @@ impl NativeClass for StreamTransport {
                     Extra::Of(accepted) => visit.call(accepted),
                 };
             }
-            for object in objects.into_iter().flatten() {
-                if shown != 0 {
-                    break;
-                }
-                shown = visit.call(object);
-            }
-            shown
+            if shown == 0 { visit.each(objects) } else { shown }
         })
     }
 

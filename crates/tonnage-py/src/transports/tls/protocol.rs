@@ -260,13 +260,7 @@ impl NativeClass for TLSProtocol {
             if shown == 0 {
                 shown = state.lower.as_ref().map_or(0, |lower| lower.traverse(visit));
             }
-            for object in objects.into_iter().flatten() {
-                if shown != 0 {
-                    break;
-                }
-                shown = visit.call(object);
-            }
-            shown
+            if shown == 0 { visit.each(objects) } else { shown }
         })
     }
 
