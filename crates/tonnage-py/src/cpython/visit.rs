@@ -54,12 +54,9 @@ impl<'a> Visit<'a> {
         object.map_or(0, |object| self.call(object))
     }
 
-    /// Shows those that are there.
-    pub(crate) fn each<'o, T: 'o>(
-        &self,
-        objects: impl IntoIterator<Item: IntoIterator<Item = &'o Owned<T>>>,
-    ) -> c_int {
-        objects.into_iter().flatten().map(|object| self.call(object)).find(|shown| *shown != 0).unwrap_or(0)
+    /// Shows one after the other, until the collector has seen enough.
+    pub(crate) fn each<'o, T: 'o>(&self, objects: impl IntoIterator<Item = &'o Owned<T>>) -> c_int {
+        objects.into_iter().map(|object| self.call(object)).find(|shown| *shown != 0).unwrap_or(0)
     }
 
     /// The result of `__traverse__` of a class of PyO3.

@@ -271,9 +271,7 @@ impl EventLoop {
             shown = self.sources.traverse(0, |sources| sources.traverse(&visit));
         }
         if shown == 0 {
-            shown = self.pending.traverse(0, |pending| {
-                pending.iter().map(|task| visit.call(task)).find(|shown| *shown != 0).unwrap_or(0)
-            });
+            shown = self.pending.traverse(0, |pending| visit.each(pending.iter()));
         }
         if shown == 0 {
             shown = self
@@ -284,9 +282,7 @@ impl EventLoop {
             shown = self.current.traverse(0, |current| visit.option(current.as_deref()));
         }
         if shown == 0 {
-            shown = self.unflushed.traverse(0, |unflushed| {
-                unflushed.iter().map(|transport| visit.call(transport)).find(|shown| *shown != 0).unwrap_or(0)
-            });
+            shown = self.unflushed.traverse(0, |unflushed| visit.each(unflushed));
         }
         debug_assert!(shown == 0 || shown == -1, "a visitor of PyO3 says only whether to stop");
         visit.end()

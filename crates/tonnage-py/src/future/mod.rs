@@ -83,7 +83,7 @@ impl Rare {
             &self.throw_next,
             &self.name,
         ];
-        visit.each(all)
+        visit.each(all.into_iter().flatten())
     }
 }
 

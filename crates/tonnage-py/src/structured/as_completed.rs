@@ -338,7 +338,7 @@ impl NativeClass for AsCompletedIterator {
         }
         self.state.traverse(0, |state| {
             let objects = state.pending.iter().flatten().chain(&state.done).chain(&state.caller);
-            let shown = objects.map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0);
+            let shown = visit.each(objects);
             if shown != 0 {
                 return shown;
             }

@@ -150,7 +150,7 @@ impl Body for Race {
             Goal::Winner => None,
         };
         let all = self.functions.iter().chain(of_racers).chain(of_goal).chain(&self.budget);
-        let shown = all.map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0);
+        let shown = visit.each(all);
         match (shown, &self.waiting) {
             (0, Some((waiter, timer))) => match waiter.traverse(visit) {
                 0 => timer.as_ref().map_or(0, |timer| timer.traverse(visit)),

@@ -73,7 +73,7 @@ impl Body for Sleep {
             }
         }
         let all = [Some(&self.delay), self.result.as_ref()];
-        visit.each(all)
+        visit.each(all.into_iter().flatten())
     }
 }
 

@@ -102,8 +102,7 @@ impl Body for Wait {
             return shown;
         }
         let own = [Some(&self.futures), self.timeout.as_ref(), self.return_when.as_ref()];
-        let all = futures.iter().chain(own.into_iter().flatten());
-        all.map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0)
+        visit.each(futures.iter().chain(own.into_iter().flatten()))
     }
 }
 

@@ -173,10 +173,7 @@ impl NativeClass for Connections {
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        self.state.traverse(0, |state| {
-            let clients = state.clients.values();
-            clients.map(|client| visit.call(&client.transport)).find(|shown| *shown != 0).unwrap_or(0)
-        })
+        self.state.traverse(0, |state| visit.each(state.clients.values().map(|client| &client.transport)))
     }
 
     fn clear(&self, py: Python<'_>) {

@@ -243,7 +243,7 @@ impl NativeClass for Intake {
                 kept.own_name.as_ref(),
                 kept.context.as_ref(),
             ];
-            if shown == 0 { visit.each(objects) } else { shown }
+            if shown == 0 { visit.each(objects.into_iter().flatten()) } else { shown }
         })
     }
 

@@ -203,7 +203,7 @@ impl NativeClass for StreamTransport {
                     Extra::Of(accepted) => visit.call(accepted),
                 };
             }
-            if shown == 0 { visit.each(objects) } else { shown }
+            if shown == 0 { visit.each(objects.into_iter().flatten()) } else { shown }
         })
     }
 

@@ -37,7 +37,7 @@ impl Crew {
     }
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        self.tasks.iter().map(|task| visit.call(task)).find(|shown| *shown != 0).unwrap_or(0)
+        visit.each(self.tasks.iter())
     }
 }
 

@@ -42,8 +42,7 @@ pub(super) struct Ending {
 
 impl Trouble {
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        let all = self.errors.iter().chain(&self.base_error).chain(&self.cancelled);
-        all.map(|error| visit.call(error)).find(|shown| *shown != 0).unwrap_or(0)
+        visit.each(self.errors.iter().chain(&self.base_error).chain(&self.cancelled))
     }
 }
 
@@ -118,12 +117,11 @@ impl Ending {
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         let Leaving { error, cancelled } = &self.leaving;
-        let owned = [&self.closing, error, cancelled].into_iter().flatten();
-        let shown = owned.map(|object| visit.call(object)).find(|shown| *shown != 0);
-        match shown.unwrap_or_else(|| self.place.as_ref().map_or(0, |place| place.traverse(visit))) {
-            0 => visit.call(&self.map),
-            shown => shown,
+        let mut shown = visit.each([&self.closing, error, cancelled].into_iter().flatten());
+        if shown == 0 {
+            shown = self.place.as_ref().map_or(0, |place| place.traverse(visit));
         }
+        if shown == 0 { visit.call(&self.map) } else { shown }
     }
 }
 

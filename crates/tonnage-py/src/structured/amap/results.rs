@@ -102,7 +102,6 @@ impl Results {
     }
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        let kept = self.window.iter().flatten();
-        kept.map(|result| visit.call(result)).find(|shown| *shown != 0).unwrap_or(0)
+        visit.each(self.window.iter().flatten())
     }
 }

@@ -438,12 +438,9 @@ impl NativeClass for GatheringFuture {
         if shown != 0 {
             return shown;
         }
-        self.state.traverse(0, |state| {
-            let all = state.children.iter().chain(&state.caller);
-            match all.map(|object| visit.call(object)).find(|shown| *shown != 0) {
-                None => state.bounded.as_ref().map_or(0, |bounded| bounded.traverse(visit)),
-                Some(shown) => shown,
-            }
+        self.state.traverse(0, |state| match visit.each(state.children.iter().chain(&state.caller)) {
+            0 => state.bounded.as_ref().map_or(0, |bounded| bounded.traverse(visit)),
+            shown => shown,
         })
     }
 

@@ -76,7 +76,7 @@ impl NativeClass for TaskGroup {
         self.state.traverse(0, |state| {
             let owned = [&state.name, &state.event_loop, &state.base_error].into_iter().flatten();
             let all = owned.chain(state.children.iter()).chain(&state.errors);
-            let mut shown = all.map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0);
+            let mut shown = visit.each(all);
             if shown == 0 {
                 shown = state.parent.as_ref().map_or(0, |parent| parent.traverse(visit));
             }

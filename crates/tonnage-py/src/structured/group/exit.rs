@@ -107,7 +107,7 @@ impl Body for Exit {
         let Leaving { error, propagated, pending } = &self.leaving;
         let owned = [error, propagated, pending].into_iter().flatten();
         match visit.call(&self.group) {
-            0 => owned.map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0),
+            0 => visit.each(owned),
             shown => shown,
         }
     }

@@ -152,7 +152,7 @@ impl Body for Start {
         let cancelled = child.and_then(|child| child.cancelled.as_ref());
         let task = child.map(|child| &child.task);
         let owned = [Some(&self.function), self.name.as_ref(), task, cancelled].into_iter().flatten();
-        let mut shown = owned.map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0);
+        let mut shown = visit.each(owned);
         if shown == 0 {
             shown = visit.call(&self.group);
         }

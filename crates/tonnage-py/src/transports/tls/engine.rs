@@ -184,8 +184,7 @@ impl Engine {
     }
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        let objects = [&self.object, &self.worker, &self.incoming, &self.outgoing];
-        objects.into_iter().map(|object| visit.call(object)).find(|shown| *shown != 0).unwrap_or(0)
+        visit.each([&self.object, &self.worker, &self.incoming, &self.outgoing])
     }
 }
 

@@ -260,7 +260,7 @@ impl NativeClass for TLSProtocol {
             if shown == 0 {
                 shown = state.lower.as_ref().map_or(0, |lower| lower.traverse(visit));
             }
-            if shown == 0 { visit.each(objects) } else { shown }
+            if shown == 0 { visit.each(objects.into_iter().flatten()) } else { shown }
         })
     }
 
