@@ -121,10 +121,7 @@ where
     fn slots(slots: &mut Slots<Self>) {
         slots.coroutine(next, |this| CoroutineIter::create(this.as_any()));
         slots.finalizer(finalize);
-        slots.repr(|this| {
-            let (name, address) = (B::QUALNAME, this.as_ptr());
-            Ok(PyString::new(this.py(), &format!("<coroutine object {name} at {address:?}>")).into_any())
-        });
+        slots.repr(|this| Ok(coroutine_repr(B::QUALNAME, this.as_any())));
         slots.one_arg(c"send", c"Resume it.", |this, _value| coroutine::sent(next(this)?));
         slots.with_args(c"throw", c"Raise an exception where it waits.", |this, args| {
             coroutine::sent(throw(this, coroutine::thrown(&args)?)?)
@@ -365,6 +362,12 @@ where
     if let Err(error) = outcome {
         error.write_unraisable(py, Some(this.as_any()));
     }
+}
+
+/// As the interpreter shows its own.
+pub(crate) fn coroutine_repr<'py>(name: &str, coroutine: &Object<'py>) -> Object<'py> {
+    let text = format!("<coroutine object {name} at {:?}>", coroutine.as_ptr());
+    PyString::new(coroutine.py(), &text).into_any()
 }
 
 pub(crate) fn warn_unawaited(py: Python<'_>, name: &str) -> PyResult<()> {

@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::coroutine::{CoroutineIter, has_ended, warn_unawaited};
+use crate::coroutine::{CoroutineIter, coroutine_repr, has_ended, warn_unawaited};
 use crate::cpython::native_class::create;
 use crate::cpython::{Guarded, Native, NativeClass, Object, Slots, Step, Visit, coroutine};
 
@@ -54,10 +54,7 @@ impl NativeClass for Turn {
                 error.write_unraisable(turn.py(), Some(turn.as_any()));
             }
         });
-        slots.repr(|turn| {
-            let text = format!("<coroutine object sleep at {:?}>", turn.as_ptr());
-            Ok(PyString::new(turn.py(), &text).into_any())
-        });
+        slots.repr(|turn| Ok(coroutine_repr("sleep", turn.as_any())));
         slots.one_arg(c"send", c"Resume it.", |turn, _value| coroutine::sent(next(turn)?));
         slots.with_args(c"throw", c"Raise an exception where it waits.", |turn, args| {
             let error = coroutine::thrown(&args)?;

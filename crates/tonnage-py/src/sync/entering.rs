@@ -16,7 +16,7 @@ use tonnage_core::waiters::Ticket;
 use super::gate::{Acquire, Gate, Gated};
 use super::lock::Lock;
 use super::semaphore::Semaphore;
-use crate::coroutine::{Coroutine, CoroutineIter, has_ended, warn_unawaited};
+use crate::coroutine::{Coroutine, CoroutineIter, coroutine_repr, has_ended, warn_unawaited};
 use crate::cpython::native_class::{create_with, upcast};
 use crate::cpython::{
     Guarded, Lent, LoopRef, Mark, Native, NativeClass, Object, Owned, Slots, Step, Visit, coroutine,
@@ -136,10 +136,7 @@ fn next<'py>(this: &Bound<'py, Entering>) -> PyResult<Step<'py>> {
     if !was_given {
         return next_of_others(this);
     }
-    // The slot is ours, whatever happens to the next.
-    if let Err(error) = entering.gate.gate().arrive(py) {
-        error.write_unraisable(py, Some(entering.gate.as_object(py)));
-    }
+    entering.gate.gate().arrive(entering.gate.as_object(py));
     Ok(Step::Returned(py.None().into_bound(py)))
 }
 
@@ -315,8 +312,7 @@ impl NativeClass for Entering {
             if this.value().is_future(this.py()) {
                 return future::repr(upcast(this));
             }
-            let (name, address) = (this.value().gate.qualname(), this.as_ptr());
-            Ok(PyString::new(this.py(), &format!("<coroutine object {name} at {address:?}>")).into_any())
+            Ok(coroutine_repr(this.value().gate.qualname(), this.as_any()))
         });
         slots.one_arg(c"send", c"Resume it.", |this, _value| coroutine::sent(next(this)?));
         slots.with_args(c"throw", c"Raise an exception where it waits.", |this, args| {

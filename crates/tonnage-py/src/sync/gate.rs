@@ -141,11 +141,14 @@ impl Gate {
         Ok(())
     }
 
-    /// Who was given a slot runs: the slot is its, and others may come.
+    /// Who was given a slot of the gate, which is `owner`, runs: the slot is its, whatever happens to the next.
     #[inline]
-    pub(super) fn arrive(&self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn arrive(&self, owner: &Object<'_>) {
+        let py = owner.py();
         self.slots.with(py, |slots| slots.woken -= 1);
-        self.serve(py)
+        if let Err(error) = self.serve(py) {
+            error.write_unraisable(py, Some(owner));
+        }
     }
 
     /// Who was given a slot does not take it.
@@ -164,16 +167,6 @@ impl Gate {
     #[inline]
     pub(super) fn event_loop<'py>(&self, owner: &Object<'py>) -> PyResult<Object<'py>> {
         self.bound_loop.get(owner)
-    }
-
-    /// The end of a wait. Was a slot given?
-    #[inline(always)]
-    fn leave(&self, py: Python<'_>, place: &Place) -> PyResult<bool> {
-        let was_given = self.line.leave(py, place)? == Left::Woken;
-        if was_given {
-            self.slots.with(py, |slots| slots.woken -= 1);
-        }
-        Ok(was_given)
     }
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
@@ -251,24 +244,18 @@ impl<T: Gated> Body for Acquire<T> {
         // `at_once` has found no slot.
         let Some(place) = self.place.take() else { return self.wait(py) };
         let gate = self.owner.value().gate();
-        let was_given = gate.leave(py, &place)?;
-        match awaited {
-            Ok(_) if was_given => {
-                // The slot is ours, whatever happens to the next.
-                if let Err(error) = gate.serve(py) {
-                    error.write_unraisable(py, Some(self.owner.bind(py).as_any()));
-                }
+        match (gate.line.leave(py, &place)?, awaited) {
+            (Left::Woken, Ok(_)) => {
+                gate.arrive(self.owner.bind(py).as_any());
                 Ok(self.end(py))
             }
-            // Somebody else ended the future.
-            Ok(_) => self.begin(py),
-            Err(error) => {
-                if was_given {
-                    gate.give_back(py)?;
-                    gate.serve(py)?;
-                }
+            (Left::Woken, Err(error)) => {
+                gate.refuse(py)?;
                 Err(error)
             }
+            // Somebody else ended the future.
+            (Left::GaveUp, Ok(_)) => self.begin(py),
+            (Left::GaveUp, Err(error)) => Err(error),
         }
     }
 
