@@ -1,7 +1,7 @@
 //! Current task: which task of the loop runs, and when asyncio is told of it.
 //!
 //! Up to 3.13 asyncio keeps the running tasks in a dictionary from loop to task, and to write it at each switch
-//! costs as much as the rest of the switch. A dictionary hashes a key before it looks for it: so it is enough that
+//! was a tenth of what a small task costs. A dictionary hashes a key before it looks for it: so it is enough that
 //! the entry is right by the time that somebody hashes the loop (`tell_who_asks`). From that moment on the entry is
 //! kept right, until no task runs and it goes. From 3.14 on asyncio asks nobody, and is told at each switch.
 //! Invariant: the dictionary has no entry of the loop, or it is the right one.

@@ -77,10 +77,10 @@ pub(super) fn take_over(transport: &Bound<'_, StreamTransport>, opening: Opening
         state.server = kept_server;
     });
     StreamTransport::set_protocol(transport, &protocol)?;
-    match server.as_ref().map(|server| (server, server.cast::<Connections>())) {
-        Some((_, Ok(connections))) => connections.value().attach(transport),
-        Some((server, Err(_))) => server.call_method1(names::_attach(py), (transport,)).map(drop),
-        None => Ok(()),
+    let Some(server) = server else { return Ok(()) };
+    match server.cast::<Connections>() {
+        Ok(server) => server.value().attach(transport),
+        Err(_) => server.call_method1(names::_attach(py), (transport,)).map(drop),
     }
 }
 

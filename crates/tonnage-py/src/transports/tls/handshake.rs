@@ -73,9 +73,7 @@ impl TLSProtocol {
             Err(error) => return Err(error),
         };
         Self::log_duration(protocol)?;
-        let extra =
-            protocol.value().state.with(py, |state| state.extra.as_ref().map(|extra| extra.get_bound(py)));
-        if let Some(extra) = extra {
+        if let Some(extra) = protocol.value().extra(py) {
             extra.set_item(names::peercert(py), certificate)?;
             extra.set_item(names::cipher(py), object.call_method0(names::cipher(py))?)?;
             extra.set_item(names::compression(py), object.call_method0(names::compression(py))?)?;

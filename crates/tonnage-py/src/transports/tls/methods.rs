@@ -175,10 +175,10 @@ fn attributes(slots: &mut Slots<TLSProtocol>) {
     });
     slots.getter(c"_sslcontext", |protocol| {
         let py = protocol.py();
-        let extra =
-            protocol.value().state.with(py, |state| state.extra.as_ref().map(|extra| extra.get_bound(py)));
-        let context =
-            extra.and_then(|extra| extra.get_item(names::sslcontext(py)).transpose()).transpose()?;
+        let context = match protocol.value().extra(py) {
+            Some(extra) => extra.get_item(names::sslcontext(py))?,
+            None => None,
+        };
         Ok(context.unwrap_or_else(|| py.None().into_bound(py)))
     });
     slots.getter(c"_app_reading_paused", |protocol| {

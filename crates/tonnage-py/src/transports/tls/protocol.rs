@@ -312,6 +312,11 @@ impl TLSProtocol {
         self.state.with(py, |state| state.app.protocol.as_ref().map(|protocol| protocol.get_bound(py)))
     }
 
+    /// What `get_extra_info` knows beside what the transport below does, while there is anybody to ask.
+    pub(super) fn extra<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyDict>> {
+        self.state.with(py, |state| state.extra.as_ref().map(|extra| extra.get_bound(py)))
+    }
+
     /// The transport that the user's protocol sees.
     pub(super) fn app_transport<'py>(&self, py: Python<'py>) -> Object<'py> {
         let found =

@@ -88,9 +88,7 @@ impl TLSTransport {
         if name.eq("tls_truncated")? {
             return flag(transport, |state| state.reading.end == End::Cut);
         }
-        let extra =
-            protocol.value().state.with(py, |state| state.extra.as_ref().map(|extra| extra.get_bound(py)));
-        if let Some(extra) = extra
+        if let Some(extra) = protocol.value().extra(py)
             && let Some(found) = extra.get_item(name)?
         {
             return Ok(found);
