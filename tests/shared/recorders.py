@@ -1,4 +1,4 @@
-"""Protocols of stream transports of any kind that keep what happens to them."""
+"""Protocols of transports of any kind that keep what happens to them."""
 
 from __future__ import annotations
 
@@ -7,34 +7,16 @@ import asyncio
 BIG = b"0123456789abcdef" * (1024 * 1024 // 16)
 
 
-class Recorder(asyncio.Protocol):
-    """Keeps what happens to one connection, in order."""
+class Life(asyncio.BaseProtocol):
+    """Keeps what happens to one transport, in order."""
 
-    def __init__(self, keep_open=False):
+    def __init__(self):
         self.events = []
-        self.chunks = []
-        self.keep_open = keep_open
-        self.ended = asyncio.get_running_loop().create_future()
         self.lost = asyncio.get_running_loop().create_future()
-        self._received = asyncio.Event()
-
-    @property
-    def data(self):
-        return b"".join(self.chunks)
 
     def connection_made(self, transport):
         self.transport = transport
         self.events.append("made")
-
-    def data_received(self, data):
-        assert type(data) is bytes
-        self.chunks.append(data)
-        self._received.set()
-
-    def eof_received(self):
-        self.events.append("eof")
-        self.ended.set_result(None)
-        return self.keep_open
 
     def pause_writing(self):
         self.events.append("pause")
@@ -45,6 +27,31 @@ class Recorder(asyncio.Protocol):
     def connection_lost(self, exc):
         self.events.append("lost")
         self.lost.set_result(exc)
+
+
+class Recorder(Life, asyncio.Protocol):
+    """Keeps what happens to one connection, in order."""
+
+    def __init__(self, keep_open=False):
+        super().__init__()
+        self.chunks = []
+        self.keep_open = keep_open
+        self.ended = asyncio.get_running_loop().create_future()
+        self._received = asyncio.Event()
+
+    @property
+    def data(self):
+        return b"".join(self.chunks)
+
+    def data_received(self, data):
+        assert type(data) is bytes
+        self.chunks.append(data)
+        self._received.set()
+
+    def eof_received(self):
+        self.events.append("eof")
+        self.ended.set_result(None)
+        return self.keep_open
 
     async def received(self, count):
         """Wait for so many bytes, and return all."""

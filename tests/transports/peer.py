@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from recorders import Life
+
 
 async def receive(loop, peer, count):
     """Read exactly `count` bytes from the peer's socket, without stopping the loop."""
@@ -29,18 +31,13 @@ async def until(condition):
     raise AssertionError("it never came true")
 
 
-class Datagrams(asyncio.DatagramProtocol):
+class Datagrams(Life, asyncio.DatagramProtocol):
     """Keeps what happens to one datagram endpoint, in order."""
 
     def __init__(self):
-        self.events = []
+        super().__init__()
         self.received = []
         self.errors = []
-        self.lost = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self.events.append("made")
 
     def datagram_received(self, data, addr):
         assert type(data) is bytes
@@ -48,16 +45,6 @@ class Datagrams(asyncio.DatagramProtocol):
 
     def error_received(self, exc):
         self.errors.append(exc)
-
-    def pause_writing(self):
-        self.events.append("pause")
-
-    def resume_writing(self):
-        self.events.append("resume")
-
-    def connection_lost(self, exc):
-        self.events.append("lost")
-        self.lost.set_result(exc)
 
     def payloads(self):
         return [data for data, _ in self.received]
