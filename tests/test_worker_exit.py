@@ -149,6 +149,16 @@ tonnage.run(main())
 """
 
 
-def test_threads_that_work_on_while_the_interpreter_ends_crash_nothing():
+LATE = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.__cxa_atexit(ctypes.cast(libc.usleep, ctypes.c_void_p), ctypes.c_void_p(200_000), None)
+sys.setswitchinterval(0.04)
+"""
+"""Threads that wait for the GIL look up when the interpreter is gone, and the process is not."""
+
+
+@pytest.mark.parametrize("more", ["", LATE], ids=["soon", "late"])
+def test_threads_that_work_on_while_the_interpreter_ends_crash_nothing(more):
     for _ in range(4):
-        assert run(textwrap.dedent(TOUCHING)) == (0, "", "")
+        assert run(more + textwrap.dedent(TOUCHING)) == (0, "", "")

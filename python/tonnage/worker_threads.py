@@ -80,6 +80,10 @@ class Threads:
                 if thread.is_alive():
                     give_up_after = 0
 
+    def alive(self) -> list[threading.Thread]:
+        """Return those that have not ended."""
+        return list(self._all)
+
     def let_go(self) -> None:
         """Cut the cycle with those who are told, if all threads have ended; none will begin."""
         if not self._all:
