@@ -14,10 +14,12 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import tonnage
+from descriptors import open_descriptors
 
 CONNECTIONS = 10_000
 ROUNDS = 3
@@ -29,6 +31,7 @@ BLOCKS_GROWTH_MAX = CONNECTIONS // 10
 # Less than the smallest buffer of each connection would be. Rounds differ by up to 1 MB by the allocator.
 MEMORY_GROWTH_MAX = CONNECTIONS * 400
 # AddressSanitizer keeps what was freed for a while, so that its use is found.
+SHARED = Path(__file__).parent / "shared"
 FREED_IS_KEPT = "asan" in os.environ.get("LD_PRELOAD", "")
 WATCHED_MODULES = ("asyncio", "_asyncio", "tonnage", "socket", "_socket")
 
@@ -53,7 +56,7 @@ def census() -> dict[str, Any]:
     with open("/proc/self/statm", encoding="ascii") as file:
         resident = int(file.read().split()[1]) * resource.getpagesize()
     return {
-        "descriptors": len(os.listdir("/proc/self/fd")),
+        "descriptors": len(open_descriptors()),
         "kinds": dict(kinds),
         "native": tonnage._tonnage._live_objects(),
         "blocks": sys.getallocatedblocks(),
@@ -166,6 +169,7 @@ def test_ten_thousand_connections_echo_at_once_and_leave_nothing(descriptors: No
             __file__,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(SHARED)},
         )
 
     async def end(clients: asyncio.subprocess.Process) -> list[dict[str, Any]]:

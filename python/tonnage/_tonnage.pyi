@@ -620,6 +620,9 @@ class EventLoop:
     def _let_tasks_go(self) -> None:
         """Keeps no pending task alive any more."""
 
+    def _send_apart(self) -> None:
+        """Has what several transports send in one turn leave by a system call for each."""
+
     def _close(self) -> None:
         """Ends the loop: nothing runs any more, and the reactor is gone."""
 

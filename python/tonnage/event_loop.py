@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import sys
 import threading
 import weakref
@@ -102,6 +103,8 @@ class EventLoop(
         self._resolver = Resolver(self)
         self._old_agen_hooks: Any = None
         self._obey(policy or of_program())
+        if os.environ.get("TONNAGE_IO_URING") == "0":
+            self._send_apart()
         live_loops.add(self)
 
     def _obey(self, policy: Policy) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -45,8 +46,13 @@ def missing() -> str | None:
     return None if done.returncode == 0 else f"strace does not work here: {done.stderr.strip()[:200]}"
 
 
-def run(program: str, arguments: dict[str, Any], system_call: str, fault: str) -> Run:
-    """Run a program of this folder, with `fault` injected into each of its `system_call`."""
+def run(
+    program: str, arguments: dict[str, Any], system_call: str, fault: str, *, together: bool = False
+) -> Run:
+    """Run a program of this folder, with `fault` injected into each of its `system_call`.
+
+    Each send is a call of its own, which can fail, unless what is sent `together` may leave by one.
+    """
     with tempfile.NamedTemporaryFile("r", encoding="utf-8", errors="replace") as trace:
         strace = ["strace", "-f", "-qq", "-o", trace.name, "-e", f"trace={system_call}", "-e"]
         python = [sys.executable, "-W", "error", str(FOLDER / program), json.dumps(arguments)]
@@ -56,6 +62,7 @@ def run(program: str, arguments: dict[str, Any], system_call: str, fault: str) -
             text=True,
             timeout=ENDS_WITHIN_S,
             check=False,
+            env=os.environ | ({} if together else {"TONNAGE_IO_URING": "0"}),
         )
         lines = trace.read().splitlines()
     calls = [line for line in lines if re.search(rf"\b({system_call.replace(',', '|')})\(", line)]

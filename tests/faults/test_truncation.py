@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import socket
 import ssl
 import sys
 
 import pytest
 import tonnage
+from descriptors import open_descriptors
 
 from .peers import Recorder, reset, tcp_pair, until
 
@@ -36,10 +36,10 @@ def nothing_left(loop, contexts):
     # The threads of the executor open what they need once.
     loop.run_until_complete(loop.run_in_executor(None, int))
     gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     yield
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(open_descriptors()) == before
 
 
 class Peer:

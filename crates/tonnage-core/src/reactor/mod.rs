@@ -19,6 +19,7 @@ mod event;
 pub mod pipe;
 mod poller;
 mod registry;
+pub mod ring;
 pub mod socket;
 mod wake_state;
 mod waker;

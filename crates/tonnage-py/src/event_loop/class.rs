@@ -1,5 +1,6 @@
 //! The methods of the loop that Python calls.
 
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::exceptions::PyTypeError;
@@ -7,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyDict, PySet, PyString, PyTuple, PyType};
 use tonnage_core::reactor::Reactor;
+use tonnage_core::reactor::ring::Ring;
 use tonnage_core::timers::Timers;
 
 use super::current_task;
@@ -68,6 +70,7 @@ impl EventLoop {
             current: Guarded::new(None),
             task_factory: Guarded::new(None),
             unflushed: Guarded::new(vec![]),
+            ring: Guarded::new(Ring::Unopened),
             thread: AtomicU64::new(0),
             turn_ns: AtomicU64::new(NOT_ASKED),
             flags,
@@ -102,7 +105,7 @@ impl EventLoop {
     fn store_task_factory(&self, py: Python<'_>, factory: Option<Object<'_>>) -> PyResult<()> {
         let factory = factory.map(TaskFactory::new).transpose()?;
         self.flags.set(Flag::HasTaskFactory, factory.is_some());
-        drop(self.task_factory.with(py, |slot| std::mem::replace(slot, factory)));
+        drop(self.task_factory.with(py, |slot| mem::replace(slot, factory)));
         Ok(())
     }
 
@@ -209,10 +212,15 @@ impl EventLoop {
         self.pending.with(py, |pending| pending.bound(max_tasks, warn_tasks));
     }
 
+    /// Has what several transports send in one turn leave by a system call for each.
+    fn _send_apart(&self, py: Python<'_>) {
+        drop(self.ring.with(py, |ring| mem::replace(ring, Ring::Refused)));
+    }
+
     /// Ends the loop: nothing runs any more, and the reactor is gone.
     fn _close(&self, py: Python<'_>) {
         self.flags.set(Flag::Closed, true);
-        let ready = self.ready.with(py, std::mem::take);
+        let ready = self.ready.with(py, mem::take);
         drop(ready);
         let timers = self.timers.with(py, Timers::drain);
         for timer in timers {
@@ -221,7 +229,8 @@ impl EventLoop {
         let sources = self.sources.with(py, Sources::close);
         drop(sources);
         drop(self.poller.with(py, Option::take));
-        drop(self.unflushed.with(py, std::mem::take));
+        drop(self.ring.with(py, Ring::close));
+        drop(self.unflushed.with(py, mem::take));
         self._let_tasks_go(py);
     }
 
@@ -241,8 +250,9 @@ impl EventLoop {
         let (py, native) = (slf.py(), slf.get());
         running::forget(slf);
         drop(native.poller.with(py, Option::take));
+        drop(native.ring.with(py, Ring::close));
         // The parent sends what was written in this turn.
-        let unflushed = native.unflushed.with(py, std::mem::take);
+        let unflushed = native.unflushed.with(py, mem::take);
         unflushed.iter().for_each(|transport| StreamTransport::forget_held(transport.bind(py)));
         drop(unflushed);
         if native.is_running() {
@@ -251,7 +261,7 @@ impl EventLoop {
         }
         let reactor = Reactor::new().map_err(errors::os_error)?;
         let waker = reactor.waker();
-        drop(native.waker.with(py, |slot| std::mem::replace(slot, waker)));
+        drop(native.waker.with(py, |slot| mem::replace(slot, waker)));
         drop(native.sources.with(py, |sources| sources.reopen(reactor.registry)));
         drop(native.poller.with(py, |slot| slot.replace(reactor.poller)));
         Ok(())

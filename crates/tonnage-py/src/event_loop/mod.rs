@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use tonnage_core::reactor::ring::Ring;
 use tonnage_core::reactor::{Poller, Waker};
 use tonnage_core::timers::{TimerKey, Timers};
 
@@ -61,6 +62,8 @@ pub(crate) struct EventLoop {
     task_factory: Guarded<Option<TaskFactory>>,
     /// Transports with writes that leave at the end of this turn.
     unflushed: Guarded<Vec<Owned<StreamTransport>>>,
+    /// By which these leave together.
+    ring: Guarded<Ring>,
     /// The thread that runs the loop; 0: none.
     thread: AtomicU64,
     /// When the network was looked at last, if somebody asks (`time_turns`); `NOT_ASKED`, `NOT_LOOKED`.

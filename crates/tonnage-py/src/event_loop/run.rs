@@ -18,7 +18,7 @@ use crate::cpython::{Object, Owned};
 use crate::event_loop::sources::Watcher;
 use crate::future::Outcome;
 use crate::task::Task;
-use crate::transports::StreamTransport;
+use crate::transports::{StreamTransport, together};
 use crate::{errors, future, limits, names, structured, task};
 
 /// Passes over the ready queue between two polls, while there is work. A prime, so that it does not
@@ -327,11 +327,7 @@ impl EventLoop {
             if transports.is_empty() {
                 return flushed;
             }
-            for transport in &transports {
-                // Each is flushed, whatever becomes of the others.
-                let outcome = StreamTransport::flush(transport.bind(py));
-                flushed = flushed.and(outcome);
-            }
+            flushed = flushed.and(together::flush(py, &self.ring, &transports));
         }
     }
 }

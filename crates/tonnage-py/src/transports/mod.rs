@@ -24,6 +24,7 @@ mod source;
 mod stream;
 mod telling;
 mod tls;
+pub(crate) mod together;
 mod writing;
 
 pub(crate) use accepted::AcceptedSocket;

@@ -112,6 +112,18 @@ impl StreamTransport {
         self.state.with(py, |state| state.source.kind)
     }
 
+    /// The descriptor, if it is still that of a socket, and the socket no class of the user's, whose code would run.
+    #[inline]
+    pub(super) fn plain_socket(&self, py: Python<'_>) -> Option<Fd> {
+        let owner = self.state.with(py, |state| {
+            let Source { kind, owner, .. } = &state.source;
+            owner.as_ref().filter(|_| *kind == Kind::Socket).map(|owner| owner.get_bound(py))
+        })?;
+        let is_plain = AcceptedSocket::of(&owner).is_some()
+            || names::socket_class(py).is_ok_and(|class| owner.get_type().is(class));
+        if is_plain { self.descriptor(py).ok().map(|descriptor| descriptor.fd) } else { None }
+    }
+
     /// The descriptor, if it is still the owner's. Whoever closes a socket under its transport frees the
     /// number for any other file, and no byte may get there.
     #[inline]

@@ -4,6 +4,7 @@
 //! watched only while it takes no more. `bytes` are kept as they are; all else is copied when queued.
 
 use std::io::{self, IoSlice};
+use std::mem;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
@@ -26,13 +27,25 @@ use crate::{errors, names};
 const HELD_MAX: usize = 64 * 1024;
 
 /// What came of an attempt to send all that is queued.
-enum Sent {
+pub(super) enum Sent {
     All,
     /// A part was taken, or nothing.
     Some,
     /// The kernel lacks the memory to take any.
     Starved,
     Failed(io::Error),
+}
+
+impl Sent {
+    pub(super) fn not_all(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            Self::Some
+        } else if socket::is_out_of_memory(&error) {
+            Self::Starved
+        } else {
+            Self::Failed(error)
+        }
+    }
 }
 
 impl StreamTransport {
@@ -149,7 +162,7 @@ impl StreamTransport {
     }
 
     /// TLS that waits for the end of the turn, if that is what the transport waits for.
-    fn waiting_tls<'py>(transport: &Bound<'py, Self>) -> Option<Bound<'py, TLSProtocol>> {
+    pub(super) fn waiting_tls<'py>(transport: &Bound<'py, Self>) -> Option<Bound<'py, TLSProtocol>> {
         let py = transport.py();
         let protocol = transport.value().state.with(py, |state| {
             let protocol = state.protocol.as_ref().filter(|_| state.outgoing.sending == Sending::AtEndOfTurn);
@@ -187,12 +200,26 @@ impl StreamTransport {
     /// Sends what is queued, as far as it is taken, and tells whom it concerns.
     pub(super) fn send(transport: &Bound<'_, Self>) -> PyResult<()> {
         match Self::try_send(transport) {
-            Ok(Sent::All) => Self::sent_all(transport),
-            Ok(Sent::Some) => Self::wait_until_writable(transport),
-            Ok(Sent::Starved) => Self::wait_for_memory(transport),
-            Ok(Sent::Failed(error)) => Self::write_failed(transport, errors::os_error(error)),
-            Err(error) if errors::is_exit(transport.py(), &error) => Err(error),
-            Err(error) => Self::write_failed(transport, error),
+            Ok(sent) => Self::ended(transport, sent),
+            Err(error) => Self::send_failed(transport, error),
+        }
+    }
+
+    pub(super) fn ended(transport: &Bound<'_, Self>, sent: Sent) -> PyResult<()> {
+        match sent {
+            Sent::All => Self::sent_all(transport),
+            Sent::Some => Self::wait_until_writable(transport),
+            Sent::Starved => Self::wait_for_memory(transport),
+            Sent::Failed(error) => Self::write_failed(transport, errors::os_error(error)),
+        }
+    }
+
+    #[cold]
+    pub(super) fn send_failed(transport: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
+        if errors::is_exit(transport.py(), &error) {
+            Err(error)
+        } else {
+            Self::write_failed(transport, error)
         }
     }
 
@@ -204,11 +231,16 @@ impl StreamTransport {
         let state = &transport.value().state;
         let into = transport.value().descriptor(py)?;
         let sent = state.with(py, |state| send_queue(into, &mut state.outgoing.queue));
-        // Dropping a chunk may run the code of a subclass of bytes.
-        while let Some(chunk) = state.with(py, |state| state.outgoing.queue.pop_sent()) {
+        Self::drop_sent(transport);
+        Ok(sent)
+    }
+
+    /// Dropping a chunk may run the code of a subclass of bytes.
+    pub(super) fn drop_sent(transport: &Bound<'_, Self>) {
+        let state = &transport.value().state;
+        while let Some(chunk) = state.with(transport.py(), |state| state.outgoing.queue.pop_sent()) {
             drop(chunk);
         }
-        Ok(sent)
     }
 
     /// Tries to send what only waits for the end of the turn, before the rest is thrown away.
@@ -262,7 +294,7 @@ impl StreamTransport {
     pub(super) fn wait_until_writable(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
         let (fd, watched) = transport.value().state.with(py, |state| {
-            let starved = std::mem::replace(&mut state.outgoing.starved, false);
+            let starved = mem::replace(&mut state.outgoing.starved, false);
             let watched = state.outgoing.sending == Sending::Blocked && !starved;
             state.outgoing.sending = Sending::Blocked;
             (state.source.fd, watched)
@@ -298,8 +330,8 @@ impl StreamTransport {
         let py = transport.py();
         let event_loop = transport.value().open_loop(py)?;
         let (fd, sending, starved) = transport.value().state.with(py, |state| {
-            let sending = std::mem::replace(&mut state.outgoing.sending, Sending::Blocked);
-            (state.source.fd, sending, std::mem::replace(&mut state.outgoing.starved, true))
+            let sending = mem::replace(&mut state.outgoing.sending, Sending::Blocked);
+            (state.source.fd, sending, mem::replace(&mut state.outgoing.starved, true))
         });
         if sending == Sending::Blocked && !starved {
             event_loop.get().unwatch(py, fd, Direction::Write)?;
@@ -322,7 +354,7 @@ impl StreamTransport {
         let py = transport.py();
         let (sending, fd) = transport.value().state.with(py, |state| {
             state.outgoing.starved = false;
-            (std::mem::replace(&mut state.outgoing.sending, Sending::Idle), state.source.fd)
+            (mem::replace(&mut state.outgoing.sending, Sending::Idle), state.source.fd)
         });
         match (sending, transport.value().event_loop(py)) {
             (Sending::Blocked, Some(event_loop)) => {
@@ -373,7 +405,7 @@ impl StreamTransport {
 }
 
 /// As many chunks need no large array: a response, as a rule.
-const SLICES_FEW: usize = 8;
+pub(super) const SLICES_FEW: usize = 8;
 
 fn send_queue(into: Descriptor, queue: &mut WriteQueue<PyBackedBytes>) -> Sent {
     while queue.len_bytes() > 0 {
@@ -389,9 +421,7 @@ fn send_queue(into: Descriptor, queue: &mut WriteQueue<PyBackedBytes>) -> Sent {
                     return Sent::Some;
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Sent::Some,
-            Err(error) if socket::is_out_of_memory(&error) => return Sent::Starved,
-            Err(error) => return Sent::Failed(error),
+            Err(error) => return Sent::not_all(error),
         }
     }
     Sent::All

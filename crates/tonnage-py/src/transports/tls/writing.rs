@@ -120,6 +120,12 @@ impl TLSProtocol {
         }
     }
 
+    /// How much is not encrypted yet.
+    #[inline]
+    pub(crate) fn backlog_len(protocol: &Bound<'_, Self>) -> usize {
+        protocol.value().state.with(protocol.py(), |state| state.writing.backlog.len_bytes())
+    }
+
     /// In a forked child: drops what waits for the end of the turn, because the parent sends it.
     pub(crate) fn forget_backlog(protocol: &Bound<'_, Self>) {
         let gone = protocol.value().state.with(protocol.py(), |state| {
