@@ -21,6 +21,7 @@ import pytest
 import tonnage
 from descriptors import open_descriptors
 
+SHARED = Path(__file__).parent / "shared"
 CONNECTIONS = 10_000
 ROUNDS = 3
 ECHOES = 2
@@ -31,7 +32,6 @@ BLOCKS_GROWTH_MAX = CONNECTIONS // 10
 # Less than the smallest buffer of each connection would be. Rounds differ by up to 1 MB by the allocator.
 MEMORY_GROWTH_MAX = CONNECTIONS * 400
 # AddressSanitizer keeps what was freed for a while, so that its use is found.
-SHARED = Path(__file__).parent / "shared"
 FREED_IS_KEPT = "asan" in os.environ.get("LD_PRELOAD", "")
 WATCHED_MODULES = ("asyncio", "_asyncio", "tonnage", "socket", "_socket")
 
@@ -169,7 +169,7 @@ def test_ten_thousand_connections_echo_at_once_and_leave_nothing(descriptors: No
             __file__,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(SHARED)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(SHARED), *sys.path])},
         )
 
     async def end(clients: asyncio.subprocess.Process) -> list[dict[str, Any]]:

@@ -72,11 +72,31 @@ def test_ring_is_asked_for_again_when_the_lack_has_passed(has_rings, error):
     assert done.told["rings"] == 1
 
 
-@pytest.mark.parametrize("error", ["EAGAIN", "EBUSY", "ENOMEM", "EBADF"])
-def test_ring_that_fails_is_given_up(has_rings, error):
+def test_ring_that_cannot_be_had_is_asked_for_more_and_more_seldom(has_rings):
+    done = injected("io_uring_setup", "error=EMFILE")
+    # In the turns 1, 3, 6, 11, 20, 37.
+    assert done.calls == 6
+    assert done.told["rings"] == 0
+
+
+@pytest.mark.parametrize("error", ["EAGAIN", "ENOMEM"])
+def test_ring_that_fails_for_want_of_memory_is_replaced(has_rings, error):
     done = injected("io_uring_enter", f"error={error}:when=7")
+    assert TURNS - 2 <= done.calls <= TURNS + 2
+    assert done.told["rings"] == 1
+
+
+def test_ring_that_fails_is_given_up(has_rings):
+    done = injected("io_uring_enter", "error=ENXIO:when=7")
     assert done.calls == 7
     assert done.told["rings"] == 0
+
+
+def test_ring_whose_descriptor_was_taken_away_closes_no_other(has_rings):
+    done = injected("io_uring_enter", "error=EBADF:when=7")
+    assert done.calls == 7
+    # It is the ring's still, in truth.
+    assert done.told["rings"] == 1
 
 
 def test_interrupted_call_is_made_again(has_rings):

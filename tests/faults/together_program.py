@@ -10,14 +10,18 @@ import json
 import os
 import socket
 import sys
+from contextlib import suppress
 from typing import Any
 
 import tonnage
 
 
 def rings() -> int:
-    links = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")[:-1]]
-    return links.count("anon_inode:[io_uring]")
+    names = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            names.append(os.readlink(f"/proc/self/fd/{number}"))
+    return names.count("anon_inode:[io_uring]")
 
 
 async def main(connections: int, turns: int) -> dict[str, Any]:

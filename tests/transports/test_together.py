@@ -97,30 +97,43 @@ def test_one_whose_socket_was_closed_is_told_and_no_byte_goes_astray(run, connec
 class OwnSocket(socket.socket):
     """A class of the user's, whose code runs when it is asked for its number."""
 
-    asked = 0
+    act = None
 
     def fileno(self):
-        self.asked += 1
+        act, self.act = self.act, None
+        if act is not None:
+            act()
         return super().fileno()
 
 
-def test_socket_of_a_class_of_the_users_sends_with_the_others(run, connect, loop):
+@pytest.mark.parametrize("action", ["write", "close", "abort"])
+@pytest.mark.parametrize("at", [0, 2])
+def test_code_of_the_users_that_runs_between_two_sends_finds_all_in_order(
+    run, connect, loop, asyncio_since, action, at
+):
+    asyncio_since()
+
     async def main():
-        _, _, one = await connect()
-        first, _, peer = await connect()
+        first, one, peer = await connect()
         ours, end = socket.socketpair()
         own = OwnSocket(fileno=ours.detach())
         own.setblocking(False)
         second, _ = await loop.create_connection(Recorder, sock=own)
-        third, _, other = await connect()
-        for transport in (first, second, third):
-            transport.write(b"data")
+        third, three, other = await connect()
+        transport, protocol, target = ((first, one, peer), (third, three, other))[at // 2]
+        for each in (first, second, third):
+            each.write(b"data")
+        own.act = lambda: getattr(transport, action)(*([b" and more"] if action == "write" else []))
         for sock in (peer, end, other):
             assert await receive(loop, sock, 4) == b"data"
-        assert own.asked
+        assert own.act is None
+        if action == "write":
+            assert await receive(loop, target, 9) == b" and more"
+        else:
+            assert await loop.run_in_executor(None, target.recv, 1) == b""
+            assert await protocol.lost is None
         second.close()
         await asyncio.sleep(0)
-        one.close()
         end.close()
 
     run(main())

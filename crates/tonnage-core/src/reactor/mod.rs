@@ -19,6 +19,16 @@ mod event;
 pub mod pipe;
 mod poller;
 mod registry;
+#[cfg_attr(
+    not(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64",
+        target_arch = "loongarch64",
+        target_arch = "powerpc64"
+    )),
+    path = "no_ring.rs"
+)]
 pub mod ring;
 pub mod socket;
 mod wake_state;

@@ -29,56 +29,91 @@ pub struct Send<'a> {
 
 /// A ring of the kernel, opened when it is first needed: a descriptor, which does not survive `exec`, and a few
 /// pages. A forked child must drop it without a send.
-pub enum Ring {
+pub struct Ring {
+    state: State,
+    /// How often no ring is asked for after the next lack of something.
+    patience: u32,
+}
+
+enum State {
     Unopened,
     Open(Box<IoUring>),
+    /// The kernel lacked something; so often it is not asked.
+    Lacking(u32),
     Refused,
 }
 
+/// A ring that cannot be had costs the kernel 30 µs each time that it is asked for.
+const PATIENCE_MAX: u32 = 1024;
+
 impl Ring {
+    #[must_use]
+    pub const fn unopened() -> Self {
+        Self { state: State::Unopened, patience: 1 }
+    }
+
+    #[must_use]
+    pub const fn refused() -> Self {
+        Self { state: State::Refused, patience: 1 }
+    }
+
     /// May a send come about?
+    #[inline]
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Refused)
+        matches!(self.state, State::Refused)
     }
 
     /// Hands out the ring to be dropped. Another one is opened when it is needed, unless rings are refused.
     #[must_use]
     pub fn close(&mut self) -> Self {
-        let next = if self.is_refused() { Self::Refused } else { Self::Unopened };
-        mem::replace(self, next)
+        mem::replace(self, if self.is_refused() { Self::refused() } else { Self::unopened() })
     }
 
     /// Makes the sends, in their order.
     pub fn send(&mut self, sends: &mut [Send<'_>]) {
         for sends in sends.chunks_mut(SENDS_MAX) {
             let Some(ring) = self.open() else { return };
-            // What was queued for the kernel, and not taken, goes with the ring.
-            if send(ring, sends).is_err() {
-                *self = Self::Refused;
+            if let Err(error) = send(ring, sends) {
+                self.fail(&error);
             }
         }
     }
 
     fn open(&mut self) -> Option<&mut IoUring> {
-        if let Self::Unopened = self {
-            let entries = u32::try_from(SENDS_MAX).ok()?;
-            *self = match IoUring::builder().setup_submit_all().build(entries) {
-                Ok(ring) => Self::Open(Box::new(ring)),
-                Err(error) if passes(&error) => Self::Unopened,
-                Err(_) => Self::Refused,
-            };
+        match &mut self.state {
+            State::Lacking(turns @ 1..) => *turns -= 1,
+            State::Unopened | State::Lacking(0) => {
+                let entries = u32::try_from(SENDS_MAX).ok()?;
+                match IoUring::builder().setup_submit_all().build(entries) {
+                    Ok(ring) => self.state = State::Open(Box::new(ring)),
+                    Err(error) => self.fail(&error),
+                }
+            }
+            State::Open(_) | State::Refused => {}
         }
-        match self {
-            Self::Open(ring) => Some(ring),
-            Self::Unopened | Self::Refused => None,
+        if let State::Open(ring) = &mut self.state { Some(ring) } else { None }
+    }
+
+    /// What was queued for the kernel, and not taken, goes with the ring.
+    #[cold]
+    fn fail(&mut self, error: &io::Error) {
+        let next = match Errno::from_io_error(error) {
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN) => {
+                let turns = self.patience;
+                self.patience = (2 * turns).min(PATIENCE_MAX);
+                State::Lacking(turns)
+            }
+            _ => State::Refused,
+        };
+        let failed = mem::replace(&mut self.state, next);
+        if let (State::Open(ring), Some(Errno::BADF | Errno::OPNOTSUPP)) =
+            (failed, Errno::from_io_error(error))
+        {
+            // Somebody has closed the descriptor, and its number may be another's.
+            Box::leak(ring);
         }
     }
-}
-
-/// Is it worth another try, later?
-fn passes(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// Makes up to [`SENDS_MAX`] sends.
@@ -93,20 +128,36 @@ fn send(ring: &mut IoUring, sends: &mut [Send<'_>]) -> io::Result<()> {
     }
     drop(queue);
     let mut left = sends.len();
-    while left > 0 {
-        let submitted = ring.submit_and_wait(left);
+    let mut refusal = None;
+    // All have ended by then, so that there is nothing to wait for.
+    let mut submitted = ring.submit();
+    loop {
+        let before = left;
         for completion in ring.completion() {
             let index = usize::try_from(completion.user_data()).ok();
-            let Some(send) = index.and_then(|index| sends.get_mut(index)) else { continue };
-            send.outcome = Some(outcome(completion.result()));
+            let send = index.and_then(|index| sends.get_mut(index)).ok_or(Errno::INVAL)?;
+            match outcome(completion.result()) {
+                Err(error) if is_of_ring(&error) => refusal = Some(error),
+                outcome => send.outcome = Some(outcome),
+            }
             left -= 1;
         }
         match submitted {
+            _ if left == 0 => return refusal.map_or(Ok(()), Err),
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
+            Ok(0) if left == before => return Err(Errno::INVAL.into()),
+            // Interrupted, or the kernel took a part only.
+            _ => submitted = ring.submit_and_wait(1),
         }
     }
-    Ok(())
+}
+
+/// Is it what a kernel says that allows no such send by a ring, and not what the socket says?
+fn is_of_ring(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::ACCESS | Errno::PERM | Errno::CANCELED | Errno::INTR)
+    )
 }
 
 fn entry(send: &Send<'_>, header: &mut MaybeUninit<libc::msghdr>) -> squeue::Entry {
@@ -137,7 +188,7 @@ mod tests {
 
     /// A ring, unless the kernel or a sandbox refuses it.
     fn ring() -> Option<Ring> {
-        let mut ring = Ring::Unopened;
+        let mut ring = Ring::unopened();
         if ring.open().is_none() {
             eprintln!("skipped: there is no io_uring here");
             return None;
@@ -206,12 +257,47 @@ mod tests {
         let Some(mut ring) = ring() else { return };
         let (ours, _theirs) = UnixStream::pair().expect("socketpair");
         let large = vec![0; 16 << 20];
-        for _ in 0..3 {
-            let slices = [IoSlice::new(&large)];
-            let mut sends = [Send { fd: ours.as_raw_fd(), slices: &slices, outcome: None }];
+        for slices in [&[IoSlice::new(&large)][..], &[IoSlice::new(&large), IoSlice::new(b"x")]] {
+            let mut sends = [0; 3].map(|_| Send { fd: ours.as_raw_fd(), slices, outcome: None });
             ring.send(&mut sends);
-            assert!(sends[0].outcome.is_some());
+            let last = sends[2].outcome.as_ref().expect("it was made").as_ref();
+            assert!(matches!(last, Err(error) if error.kind() == io::ErrorKind::WouldBlock));
         }
+    }
+
+    #[test]
+    fn a_part_of_many_slices_is_taken() {
+        let Some(mut ring) = ring() else { return };
+        let (ours, mut theirs) = UnixStream::pair().expect("socketpair");
+        let large = vec![7; 16 << 20];
+        let slices = [IoSlice::new(b"head"), IoSlice::new(&large)];
+        let mut sends = [Send { fd: ours.as_raw_fd(), slices: &slices, outcome: None }];
+        ring.send(&mut sends);
+        let Some(Ok(taken)) = sends[0].outcome else { panic!("it was taken") };
+        assert!(taken > 4 && taken < large.len());
+        let mut received = vec![0; taken];
+        theirs.read_exact(&mut received).expect("it was sent");
+        assert_eq!(received[..4], *b"head");
+        assert!(received[4..].iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn a_lack_is_waited_for_longer_and_longer() {
+        let Some(mut ring) = ring() else { return };
+        let lack = io::Error::from(Errno::MFILE);
+        for turns in [1, 2, 4] {
+            ring.fail(&lack);
+            for _ in 0..turns {
+                assert!(ring.open().is_none());
+            }
+            assert!(ring.open().is_some());
+        }
+        for _ in 0..20 {
+            ring.fail(&lack);
+        }
+        assert_eq!(ring.patience, PATIENCE_MAX);
+        ring.fail(&io::Error::from(Errno::PERM));
+        assert!(ring.is_refused() && ring.close().is_refused() && ring.is_refused());
     }
 
     #[test]
@@ -220,7 +306,7 @@ mod tests {
         theirs.set_nonblocking(true).expect("nonblocking");
         let slices = [IoSlice::new(b"x")];
         let mut sends = [Send { fd: ours.as_raw_fd(), slices: &slices, outcome: None }];
-        Ring::Refused.send(&mut sends);
+        Ring::refused().send(&mut sends);
         assert!(sends[0].outcome.is_none());
         let error = (&theirs).read(&mut [0]).expect_err("nothing was sent");
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);

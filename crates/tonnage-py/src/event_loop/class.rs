@@ -70,7 +70,7 @@ impl EventLoop {
             current: Guarded::new(None),
             task_factory: Guarded::new(None),
             unflushed: Guarded::new(vec![]),
-            ring: Guarded::new(Ring::Unopened),
+            ring: Guarded::new(Ring::unopened()),
             thread: AtomicU64::new(0),
             turn_ns: AtomicU64::new(NOT_ASKED),
             flags,
@@ -214,7 +214,7 @@ impl EventLoop {
 
     /// Has what several transports send in one turn leave by a system call for each.
     fn _send_apart(&self, py: Python<'_>) {
-        drop(self.ring.with(py, |ring| mem::replace(ring, Ring::Refused)));
+        drop(self.ring.with(py, |ring| mem::replace(ring, Ring::refused())));
     }
 
     /// Ends the loop: nothing runs any more, and the reactor is gone.

@@ -26,7 +26,8 @@ struct Parcel<'a, 'py> {
     transport: &'a Bound<'py, StreamTransport>,
     fd: Fd,
     queue: WriteQueue<PyBackedBytes>,
-    outcome: Option<io::Result<usize>>,
+    /// Was all of it taken? `None`: it was not sent.
+    outcome: Option<io::Result<bool>>,
 }
 
 /// The turn in which they were written to is over. Only what must leave the loop comes back as an error.
@@ -58,6 +59,7 @@ fn flush_by(py: Python<'_>, ring: &Guarded<Ring>, transports: &[Owned<StreamTran
     let asked: Vec<_> = transports
         .iter()
         .map(|transport| transport.bind(py))
+        .filter(|transport| !StreamTransport::waits_for_tls(transport))
         .filter_map(|transport| Some((transport, transport.value().plain_socket(py)?)))
         .collect();
     let mut parcels: Vec<_> = asked
@@ -82,16 +84,22 @@ fn flush_by(py: Python<'_>, ring: &Guarded<Ring>, transports: &[Owned<StreamTran
 }
 
 impl StreamTransport {
-    /// Has TLS hand over what is to leave with others. Only what must leave the loop comes back as an error.
+    /// Has TLS hand over what is to leave with others, if it is little. Only what must leave the loop comes back as
+    /// an error.
     fn fill_queue(transport: &Bound<'_, Self>) -> PyResult<()> {
         let Some(tls) = Self::waiting_tls(transport) else { return Ok(()) };
-        if TLSProtocol::backlog_len(&tls) > TOGETHER_MAX {
+        if TLSProtocol::held(&tls).is_some_and(|held| held > TOGETHER_MAX) {
             return Ok(());
         }
         Self::in_context(transport, || match TLSProtocol::hand_over(&tls) {
             Ok(()) => Ok(()),
             Err(error) => Self::send_failed(transport, error),
         })
+    }
+
+    /// Has TLS still something to hand over? A transport that has sent all waits for no end of a turn.
+    fn waits_for_tls(transport: &Bound<'_, Self>) -> bool {
+        Self::waiting_tls(transport).is_some_and(|tls| TLSProtocol::held(&tls).is_some())
     }
 
     /// Takes out what is to leave with others, if it is little. Until it is put back, no Python code may run.
@@ -111,28 +119,32 @@ impl StreamTransport {
 
     /// What was taken out is back, and this came of sending it. Only what must leave the loop comes back as an
     /// error.
-    fn was_sent(transport: &Bound<'_, Self>, outcome: io::Result<usize>) -> PyResult<()> {
-        let py = transport.py();
-        Self::drop_sent(transport);
-        let is_held =
-            transport.value().state.with(py, |state| state.outgoing.sending == Sending::AtEndOfTurn);
-        if !is_held {
-            return Ok(());
-        }
-        let sent = match outcome {
-            // What another was told of may have written more to this.
-            Ok(_) if !transport.value().state.with(py, |state| state.outgoing.queue.is_empty()) => {
-                return Self::flush(transport);
+    fn was_sent(transport: &Bound<'_, Self>, outcome: io::Result<bool>) -> PyResult<()> {
+        Self::in_context(transport, || {
+            Self::drop_sent(transport);
+            // What another was told of may have written to this one.
+            if let Some(tls) = Self::waiting_tls(transport)
+                && let Err(error) = TLSProtocol::hand_over(&tls)
+            {
+                return Self::send_failed(transport, error);
             }
-            Ok(_) => Sent::All,
-            Err(error) => Sent::not_all(error),
-        };
-        Self::in_context(transport, || Self::ended(transport, sent))
+            let (sending, is_empty) = transport
+                .value()
+                .state
+                .with(transport.py(), |state| (state.outgoing.sending, state.outgoing.queue.is_empty()));
+            match outcome {
+                _ if sending != Sending::AtEndOfTurn => Ok(()),
+                Ok(true) if is_empty => Self::ended(transport, Sent::All),
+                Ok(true) => Self::send(transport),
+                Ok(false) => Self::ended(transport, Sent::Some),
+                Err(error) => Self::ended(transport, Sent::not_all(error)),
+            }
+        })
     }
 }
 
 fn send(parcels: &mut [Parcel<'_, '_>], make: impl FnOnce(&mut [Send<'_>])) {
-    let mut arrays = [[IoSlice::new(&[]); SLICES_FEW]; SENDS_MAX];
+    let mut arrays = vec![[IoSlice::new(&[]); SLICES_FEW]; parcels.len()];
     let mut sends: Vec<_> = parcels
         .iter()
         .zip(&mut arrays)
@@ -140,10 +152,10 @@ fn send(parcels: &mut [Parcel<'_, '_>], make: impl FnOnce(&mut [Send<'_>])) {
         .collect();
     make(&mut sends);
     let outcomes: Vec<_> = sends.into_iter().map(|send| send.outcome).collect();
-    for (parcel, outcome) in parcels.iter_mut().zip(outcomes) {
-        if let Some(Ok(sent)) = outcome {
-            parcel.queue.advance(sent);
-        }
-        parcel.outcome = outcome;
+    for (Parcel { queue, outcome, .. }, came) in parcels.iter_mut().zip(outcomes) {
+        *outcome = came.map(|came| {
+            queue.advance(came?);
+            Ok(queue.len_bytes() == 0)
+        });
     }
 }

@@ -120,10 +120,13 @@ impl TLSProtocol {
         }
     }
 
-    /// How much is not encrypted yet.
+    /// How much is to be encrypted when the turn ends; `None` if nothing waits for that.
     #[inline]
-    pub(crate) fn backlog_len(protocol: &Bound<'_, Self>) -> usize {
-        protocol.value().state.with(protocol.py(), |state| state.writing.backlog.len_bytes())
+    pub(crate) fn held(protocol: &Bound<'_, Self>) -> Option<usize> {
+        protocol.value().state.with(protocol.py(), |state| match state.writing.encrypting {
+            Encrypting::AtEndOfTurn => Some(state.writing.backlog.len_bytes()),
+            Encrypting::Not | Encrypting::Underway => None,
+        })
     }
 
     /// In a forked child: drops what waits for the end of the turn, because the parent sends it.
