@@ -1,11 +1,13 @@
-"""timeout: what overridden loops do to it."""
+"""timeout: what overridden loops do to it, and what is left of a block."""
 
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import tonnage
 
 Run = Callable[[Any], Any]
@@ -26,3 +28,24 @@ def test_the_old_deadline_is_gone_when_the_loop_is_overridden_meanwhile() -> Non
         assert loop.run_until_complete(main()) == "slept"
     finally:
         loop.close()
+
+
+class Kept:
+    """What can be seen to go."""
+
+
+@pytest.mark.parametrize("name", ["timeout", "move_on_after"])
+def test_what_a_program_gives_to_a_block_goes_with_it(name: str) -> None:
+    async def main() -> None:
+        within: Any = getattr(tonnage, name)
+        for _ in range(3):
+            async with within(5) as block:
+                assert not hasattr(block, "kept")
+                kept = block.kept = Kept()
+            gone = [weakref.ref(block), weakref.ref(kept)]
+            del block, kept
+            assert [reference() for reference in gone] == [None, None]
+            async with within(5):
+                pass
+
+    tonnage.run(main())

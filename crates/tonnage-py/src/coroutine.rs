@@ -11,7 +11,6 @@ use std::ffi::CStr;
 
 use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError, PyRuntimeWarning, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
 use crate::cpython::native_class::{create, create_with};
@@ -35,6 +34,24 @@ pub(crate) trait Body: Sized + Send + Sync + 'static {
     #[inline]
     fn at_once<'py>(&mut self, _py: Python<'py>) -> PyResult<Option<Object<'py>>> {
         Ok(None)
+    }
+
+    /// As the first `resume`, of what awaits one coroutine of the interpreter: that coroutine. Nothing: it did nothing,
+    /// and `resume` follows.
+    #[inline(always)]
+    fn awaits<'py>(&mut self, _py: Python<'py>) -> PyResult<Option<Object<'py>>> {
+        Ok(None)
+    }
+
+    /// As `resume` with what such a coroutine has given: how the body ends. As an error: it did nothing, and `resume`
+    /// follows.
+    #[inline(always)]
+    fn ends<'py>(
+        &mut self,
+        _py: Python<'py>,
+        given: Object<'py>,
+    ) -> Result<PyResult<Object<'py>>, Object<'py>> {
+        Err(given)
     }
 
     /// The context in which what it awaits runs; nothing: that of the task.
@@ -86,7 +103,13 @@ where
     Self: NativeClass,
 {
     pub(crate) fn create(py: Python<'_>, body: B) -> PyResult<Object<'_>> {
-        let state = || State { body: Some(body), begun: false, finalized: false, awaited: None };
+        Self::create_with(py, || body)
+    }
+
+    /// As `create`, of a body that is made where it is to stay. `body` must not run Python code.
+    #[inline(always)]
+    pub(crate) fn create_with(py: Python<'_>, body: impl FnOnce() -> B) -> PyResult<Object<'_>> {
+        let state = || State { body: Some(body()), begun: false, finalized: false, awaited: None };
         Ok(create_with(py, || Self { state: Guarded::new(state()) })?.into_any())
     }
 }
@@ -114,15 +137,20 @@ where
         self.state.with(py, |state| state.finalized)
     }
 
+    fn is_spent(&self, py: Python<'_>) -> bool {
+        // What has ended awaits nothing.
+        self.state.with(py, |state| state.body.is_none() && !state.finalized)
+    }
+
     fn empty() -> Option<Self> {
         None
     }
 
     fn slots(slots: &mut Slots<Self>) {
-        slots.coroutine(next, |this| CoroutineIter::create(this.as_any()));
+        slots.coroutine(next, next_apart, |this| CoroutineIter::create(this.as_any()));
         slots.finalizer(finalize);
         slots.repr(|this| Ok(coroutine_repr(B::QUALNAME, this.as_any())));
-        slots.one_arg(c"send", c"Resume it.", |this, _value| coroutine::sent(next(this)?));
+        slots.one_arg(c"send", c"Resume it.", |this, _value| coroutine::sent(next_apart(this)?));
         slots.with_args(c"throw", c"Raise an exception where it waits.", |this, args| {
             coroutine::sent(throw(this, coroutine::thrown(&args)?)?)
         });
@@ -155,7 +183,29 @@ where
     Coroutine<B>: NativeClass,
 {
     let py = this.py();
-    this.value().state.enter(py, || Err(is_running()), |state| state.next(py))
+    let Some(mut state) = this.value().state.try_enter(py) else { return Err(is_running()) };
+    if !std::mem::replace(&mut state.begun, true)
+        && let Some(body) = &mut state.body
+    {
+        match body.at_once(py) {
+            Ok(None) => {}
+            Ok(Some(value)) => {
+                state.body = None;
+                return Ok(Step::Returned(value));
+            }
+            Err(error) => return Err(state.fail(py, error)),
+        }
+    }
+    state.go_on(py)
+}
+
+/// As `next`, which is compiled into the slot that `await` uses.
+#[inline(never)]
+fn next_apart<'py, B: Body>(this: &Bound<'py, Coroutine<B>>) -> PyResult<Step<'py>>
+where
+    Coroutine<B>: NativeClass,
+{
+    next(this)
 }
 
 /// Raises `error` in what it awaits, or else in the body.
@@ -168,35 +218,46 @@ where
 }
 
 impl<B: Body> State<B> {
-    #[inline(always)]
-    fn next<'py>(&mut self, py: Python<'py>) -> PyResult<Step<'py>> {
-        if !self.begun {
-            self.begun = true;
-            if let Some(body) = &mut self.body
-                && let Some(ended) = body.at_once(py).transpose()
-            {
-                self.body = None;
-                return match ended {
-                    Ok(value) => Ok(Step::Returned(value)),
-                    Err(error) => Err(errors::of_coroutine(py, error)),
-                };
+    /// It ends with an error.
+    #[cold]
+    #[inline(never)]
+    fn fail(&mut self, py: Python<'_>, error: PyErr) -> PyErr {
+        self.body = None;
+        errors::of_coroutine(py, error)
+    }
+
+    /// Resumes what it awaits, and then the body. Apart, so that those who end at once do not prepare for it.
+    #[inline(never)]
+    fn go_on<'py>(&mut self, py: Python<'py>) -> PyResult<Step<'py>> {
+        let awaited = match self.awaited.take() {
+            Some(awaited) => awaited.into_bound(py),
+            None => match self.body.as_mut().map_or(Ok(None), |body| body.awaits(py)) {
+                Ok(Some(coroutine)) => coroutine,
+                Ok(None) => return self.run(py, Ok(py.None().into_bound(py))),
+                Err(error) => return Err(self.fail(py, error)),
+            },
+        };
+        let given = match within(self.body.as_ref(), py, || step(&awaited)) {
+            Ok(Step::Yielded(value)) => {
+                self.awaited = Some(awaited.into());
+                return Ok(Step::Yielded(value));
             }
-        }
-        let outcome = match self.awaited.take() {
-            None => Ok(py.None().into_bound(py)),
-            Some(awaited) => {
-                let awaited = awaited.into_bound(py);
-                match within(self.body.as_ref(), py, || step(&awaited)) {
-                    Ok(Step::Yielded(value)) => {
-                        self.awaited = Some(awaited.into());
-                        return Ok(Step::Yielded(value));
-                    }
-                    Ok(Step::Returned(value)) => Ok(value),
-                    Err(error) => Err(error),
-                }
+            Ok(Step::Returned(value)) => value,
+            Err(error) => {
+                drop(awaited);
+                return self.run(py, Err(error));
             }
         };
-        self.run(py, outcome)
+        drop(awaited);
+        let Some(body) = &mut self.body else { return Err(has_ended()) };
+        match body.ends(py, given) {
+            Ok(Ok(value)) => {
+                self.body = None;
+                Ok(Step::Returned(value))
+            }
+            Ok(Err(error)) => Err(self.fail(py, error)),
+            Err(given) => self.run(py, Ok(given)),
+        }
     }
 
     fn throw<'py>(&mut self, py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
@@ -316,7 +377,7 @@ fn begin_await(object: Object<'_>) -> (Option<Object<'_>>, PyResult<Step<'_>>) {
 fn begin_other<'py>(object: &Object<'py>) -> (Option<Object<'py>>, PyResult<Step<'py>>) {
     match coroutine::awaited(object) {
         Ok(awaited) => {
-            let step = step(&awaited);
+            let step = step_other(&awaited);
             (Some(awaited), step)
         }
         Err(error) => (None, Err(error)),
@@ -327,8 +388,13 @@ fn begin_other<'py>(object: &Object<'py>) -> (Option<Object<'py>>, PyResult<Step
 fn step<'py>(awaited: &Object<'py>) -> PyResult<Step<'py>> {
     match future::ours(awaited) {
         Some(ours) => future::resume(ours),
-        None => deeper(awaited.py(), || coroutine::resume(awaited)),
+        None => step_other(awaited),
     }
+}
+
+#[inline(always)]
+fn step_other<'py>(awaited: &Object<'py>) -> PyResult<Step<'py>> {
+    recursion::checked_resume(c" while resuming what is awaited", awaited)
 }
 
 /// What is awaited may be a coroutine of ours that awaits another, and so on.
@@ -430,66 +496,4 @@ impl NativeClass for CoroutineIter {
     fn clear(&self, py: Python<'_>) {
         drop(self.coroutine.with(py, Option::take));
     }
-}
-
-/// An awaitable that is there already, for `__aenter__` and `__aexit__` which need not wait.
-pub(crate) struct Immediate {
-    /// Nothing: None.
-    value: Guarded<Option<Owned>>,
-}
-
-impl Immediate {
-    /// Its await gives `value`.
-    #[inline]
-    pub(crate) fn of<'py>(value: &Object<'py>) -> PyResult<Object<'py>> {
-        Ok(create(value.py(), Self { value: Guarded::new(Some(value.into())) })?.into_any())
-    }
-
-    /// Its await gives None: one object for all.
-    #[inline]
-    pub(crate) fn none(py: Python<'_>) -> PyResult<Object<'_>> {
-        static NONE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let none = NONE.get_or_try_init(py, || {
-            create(py, Self { value: Guarded::new(None) }).map(|it| it.into_any().unbind())
-        })?;
-        Ok(none.bind(py).clone())
-    }
-}
-
-impl NativeClass for Immediate {
-    const NAME: &'static CStr = c"tonnage._tonnage.immediate";
-    const DOC: &'static CStr = c"An awaitable that is there already.";
-    const LISTED: bool = false;
-    const SUBCLASSED: bool = false;
-    const HIDES_NEXT: bool = true;
-
-    fn empty() -> Option<Self> {
-        None
-    }
-
-    fn is_link(&self, _py: Python<'_>) -> bool {
-        false
-    }
-
-    fn slots(slots: &mut Slots<Self>) {
-        slots.coroutine(take_value, |this| CoroutineIter::create(this.as_any()));
-        slots.one_arg(c"send", c"End it.", |this, _value| coroutine::sent(take_value(this)?));
-        slots.with_args(c"throw", c"Raise an exception.", |_this, args| Err(coroutine::thrown(&args)?));
-        slots.no_args(c"close", c"End it.", |this| Ok(this.py().None().into_bound(this.py())));
-    }
-
-    fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        self.value.traverse(0, |value| visit.option(value.as_deref()))
-    }
-
-    fn clear(&self, py: Python<'_>) {
-        drop(self.value.with(py, Option::take));
-    }
-}
-
-#[inline]
-fn take_value<'py>(this: &Bound<'py, Immediate>) -> PyResult<Step<'py>> {
-    let py = this.py();
-    let value = this.value().value.with(py, Option::take);
-    Ok(Step::Returned(value.map_or_else(|| py.None().into_bound(py), |value| value.into_bound(py))))
 }

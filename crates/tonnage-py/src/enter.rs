@@ -20,13 +20,13 @@ pub(crate) fn enter<'py>(
     block: &Object<'py>,
     enter: fn(&Object<'_>) -> PyResult<()>,
 ) -> PyResult<Object<'py>> {
-    Coroutine::create(block.py(), Enter { block: Some(block.into()), enter })
+    Coroutine::create_with(block.py(), || Enter { block: Some(block.into()), enter })
 }
 
 impl Body for Enter {
     const QUALNAME: &'static str = "__aenter__";
 
-    #[inline]
+    #[inline(always)]
     fn at_once<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
         let Some(block) = self.block.take() else { return Ok(None) };
         let block = block.into_bound(py);
@@ -46,7 +46,7 @@ impl Body for Enter {
 }
 
 /// The error that leaves a block, from the arguments of `__aexit__(exc_type, exc_val, exc_tb)`; None if none does.
-#[inline]
+#[inline(always)]
 pub(crate) fn error_of_block<'py>(args: &Args<'_, 'py>) -> PyResult<Object<'py>> {
     const PARAMETERS: Parameters<3> = Parameters {
         function: "__aexit__",

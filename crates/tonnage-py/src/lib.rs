@@ -10,6 +10,7 @@ mod enter;
 mod errors;
 mod event_loop;
 mod future;
+mod immediate;
 mod limits;
 mod names;
 mod running;

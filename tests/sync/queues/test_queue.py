@@ -377,3 +377,20 @@ def test_tonnage_exports_its_queues() -> None:
     for name in QUEUES:
         assert getattr(tonnage, name).__module__ == "tonnage"
         assert getattr(tonnage, name).__qualname__ == name
+
+
+def test_more_calls_come_and_go_than_objects_are_kept_for_the_next(lib: Any, run: Run) -> None:
+    async def main() -> list[int]:
+        queue = lib.Queue()
+        sums = []
+        for _ in range(2):
+            puts = [queue.put(number) for number in range(5000)]
+            gets = [queue.get() for _ in puts]
+            for put in puts:
+                await put
+            sums.append(sum([await get for get in gets]))
+            with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+                await puts[0]
+        return sums
+
+    assert run(main()) == [12_497_500] * 2

@@ -17,6 +17,7 @@ pub(crate) struct Parameters<const N: usize> {
     pub(crate) required: usize,
 }
 
+#[derive(Clone, Copy)]
 enum Keywords<'a, 'py> {
     /// Names in a tuple; the values follow the positional arguments.
     Names(&'a Bound<'py, PyTuple>),
@@ -112,43 +113,33 @@ impl<'a, 'py> Args<'a, 'py> {
         names: [&'static str; N],
     ) -> PyResult<[Option<Object<'py>>; N]> {
         let mut found = [const { None }; N];
-        self.match_keywords(&Parameters { function, names, positional: 0, required: 0 }, &mut found)?;
+        let parameters = Parameters { function, names, positional: 0, required: 0 };
+        match_keywords(self.named(), self.keywords, &parameters, &mut found)?;
         Ok(found.map(|value: Option<Object<'py>>| value.filter(|value| !value.is_none())))
     }
 
     fn match_one(&self, function: &'static str, wanted: &'static str) -> PyResult<Option<Object<'py>>> {
         let mut found = [None];
         let parameters = Parameters { function, names: [wanted], positional: 0, required: 0 };
-        self.match_keywords(&parameters, &mut found)?;
+        match_keywords(self.named(), self.keywords, &parameters, &mut found)?;
         let [value] = found;
         Ok(value.filter(|value| !value.is_none()))
     }
 
     /// Matches the arguments with the parameters; a missing optional one is `None`.
+    #[inline(always)]
     pub(crate) fn parse<const N: usize>(
         &self,
         parameters: &Parameters<N>,
     ) -> PyResult<[Option<Object<'py>>; N]> {
-        let mut found = [const { None }; N];
-        let allowed = parameters.positional;
-        if self.positional > allowed {
-            return Err(self.too_many(parameters));
-        }
-        for (place, value) in found.iter_mut().zip(&self.values[..self.positional]) {
-            *place = Some(value.clone());
-        }
-        self.match_keywords(parameters, &mut found)?;
-        for (index, place) in found.iter().enumerate().take(parameters.required) {
-            if place.is_none() {
-                let Parameters { function, names, .. } = parameters;
-                return Err(PyTypeError::new_err(format!(
-                    "{function}() missing required argument '{}' (pos {})",
-                    names[index],
-                    index + 1
-                )));
-            }
-        }
-        Ok(found)
+        // In parts, so that who looks at the arguments first keeps them in registers.
+        matched(self.positional(), self.named(), self.keywords, parameters)
+    }
+
+    /// What was given by name, if the names are in a tuple.
+    #[inline(always)]
+    fn named(&self) -> &'a [Object<'py>] {
+        &self.values[self.positional..]
     }
 
     /// Were any given by name?
@@ -164,71 +155,99 @@ impl<'a, 'py> Args<'a, 'py> {
             Keywords::Dict(dict) => dict.copy(),
             Keywords::Names(names) => {
                 let dict = PyDict::new(self.py);
-                for (name, value) in names.iter().zip(&self.values[self.positional..]) {
+                for (name, value) in names.iter().zip(self.named()) {
                     dict.set_item(name, value)?;
                 }
                 Ok(dict)
             }
         }
     }
+}
 
-    fn match_keywords<const N: usize>(
-        &self,
-        parameters: &Parameters<N>,
-        found: &mut [Option<Object<'py>>; N],
-    ) -> PyResult<()> {
-        match &self.keywords {
-            Keywords::None => {}
-            Keywords::Names(names) => {
-                for (name, value) in names.iter().zip(&self.values[self.positional..]) {
-                    Self::keyword(parameters, found, &name, value.clone())?;
-                }
-            }
-            Keywords::Dict(dict) => {
-                for (name, value) in dict.iter() {
-                    Self::keyword(parameters, found, &name, value)?;
-                }
-            }
-        }
-        Ok(())
+#[inline(never)]
+fn matched<'py, const N: usize>(
+    positional: &[Object<'py>],
+    named: &[Object<'py>],
+    keywords: Keywords<'_, 'py>,
+    parameters: &Parameters<N>,
+) -> PyResult<[Option<Object<'py>>; N]> {
+    let mut found = [const { None }; N];
+    if positional.len() > parameters.positional {
+        return Err(too_many(positional.len(), parameters));
     }
-
-    fn keyword<const N: usize>(
-        parameters: &Parameters<N>,
-        found: &mut [Option<Object<'py>>; N],
-        name: &Object<'py>,
-        value: Object<'py>,
-    ) -> PyResult<()> {
-        let name = name.cast::<PyString>()?.to_str()?;
-        let function = parameters.function;
-        let Some(index) = parameters.names.iter().position(|known| *known == name) else {
+    for (place, value) in found.iter_mut().zip(positional) {
+        *place = Some(value.clone());
+    }
+    match_keywords(named, keywords, parameters, &mut found)?;
+    for (index, place) in found.iter().enumerate().take(parameters.required) {
+        if place.is_none() {
+            let Parameters { function, names, .. } = parameters;
             return Err(PyTypeError::new_err(format!(
-                "{function}() got an unexpected keyword argument '{name}'"
-            )));
-        };
-        if found[index].is_some() {
-            return Err(PyTypeError::new_err(format!(
-                "argument for {function}() given by name ('{name}') and position ({})",
+                "{function}() missing required argument '{}' (pos {})",
+                names[index],
                 index + 1
             )));
         }
-        found[index] = Some(value);
-        Ok(())
     }
+    Ok(found)
+}
 
-    #[cold]
-    fn too_many<const N: usize>(&self, parameters: &Parameters<N>) -> PyErr {
-        let Parameters { function, positional, required, .. } = parameters;
-        let bound = if positional == required { "exactly" } else { "at most" };
-        let plural = if *positional == 1 { "" } else { "s" };
-        if *positional == 0 {
-            return PyTypeError::new_err(format!("{function}() takes no positional arguments"));
+fn match_keywords<'py, const N: usize>(
+    named: &[Object<'py>],
+    keywords: Keywords<'_, 'py>,
+    parameters: &Parameters<N>,
+    found: &mut [Option<Object<'py>>; N],
+) -> PyResult<()> {
+    match keywords {
+        Keywords::None => {}
+        Keywords::Names(names) => {
+            for (name, value) in names.iter().zip(named) {
+                match_keyword(parameters, found, &name, value.clone())?;
+            }
         }
-        PyTypeError::new_err(format!(
-            "{function}() takes {bound} {positional} positional argument{plural} ({} given)",
-            self.positional
-        ))
+        Keywords::Dict(dict) => {
+            for (name, value) in dict.iter() {
+                match_keyword(parameters, found, &name, value)?;
+            }
+        }
     }
+    Ok(())
+}
+
+fn match_keyword<'py, const N: usize>(
+    parameters: &Parameters<N>,
+    found: &mut [Option<Object<'py>>; N],
+    name: &Object<'py>,
+    value: Object<'py>,
+) -> PyResult<()> {
+    let name = name.cast::<PyString>()?.to_str()?;
+    let function = parameters.function;
+    let Some(index) = parameters.names.iter().position(|known| *known == name) else {
+        return Err(PyTypeError::new_err(format!(
+            "{function}() got an unexpected keyword argument '{name}'"
+        )));
+    };
+    if found[index].is_some() {
+        return Err(PyTypeError::new_err(format!(
+            "argument for {function}() given by name ('{name}') and position ({})",
+            index + 1
+        )));
+    }
+    found[index] = Some(value);
+    Ok(())
+}
+
+#[cold]
+fn too_many<const N: usize>(given: usize, parameters: &Parameters<N>) -> PyErr {
+    let Parameters { function, positional, required, .. } = parameters;
+    let bound = if positional == required { "exactly" } else { "at most" };
+    let plural = if *positional == 1 { "" } else { "s" };
+    if *positional == 0 {
+        return PyTypeError::new_err(format!("{function}() takes no positional arguments"));
+    }
+    PyTypeError::new_err(format!(
+        "{function}() takes {bound} {positional} positional argument{plural} ({given} given)"
+    ))
 }
 
 /// The object behind a place that holds a borrowed pointer.

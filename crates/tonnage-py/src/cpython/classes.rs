@@ -12,10 +12,11 @@ use super::native_class::{
     ClassCell, Extends, NativeLayout, Vectorcall, add_class, is_instance, type_object, type_ptr,
 };
 use super::unowned::Lent;
-use crate::coroutine::{CoroutineIter, Immediate};
+use crate::coroutine::CoroutineIter;
 use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
+use crate::immediate::Immediate;
 use crate::limits::{
     AcquireCoroutine, AdaptiveLimiter, Aimd, Budget, CapacityLimiter, Door, Gradient, Limiter, Permit,
     RateLimiter,

@@ -5,7 +5,7 @@ use std::ptr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyTuple, PyType};
 
 use super::slots::Object;
 
@@ -19,7 +19,6 @@ struct Found {
     class: Py<PyType>,
     append: ffi::PyCFunction,
     popleft: ffi::PyCFunction,
-    len: ffi::lenfunc,
 }
 
 impl Deques {
@@ -29,56 +28,98 @@ impl Deques {
         let deque = class.call0()?;
         let append = method(&deque, c"append", ffi::METH_O)?;
         let popleft = method(&deque, c"popleft", ffi::METH_NOARGS)?;
-        // SAFETY: a type object is valid.
-        let sequence = unsafe { (*class.as_type_ptr()).tp_as_sequence };
-        // SAFETY: the table is the type's own, or null.
-        let len = unsafe { sequence.as_ref() }.and_then(|sequence| sequence.sq_length);
-        let found = match (append, popleft, len) {
-            (Some(append), Some(popleft), Some(len)) => {
-                Some(Found { class: class.clone().unbind(), append, popleft, len })
+        let found = match (append, popleft) {
+            (Some(append), Some(popleft)) if has_size_in_head(class)? => {
+                Some(Found { class: class.clone().unbind(), append, popleft })
             }
             _ => None,
         };
         Ok(Self { found })
     }
 
-    /// Is it a deque, and of no subclass?
-    #[inline]
-    fn exact(&self, object: &Py<PyAny>) -> Option<&Found> {
+    /// The object as a deque, if it is one, and of no subclass.
+    #[inline(always)]
+    pub(crate) fn exact<'a, 'py>(&'a self, object: &'a Object<'py>) -> Option<Deque<'a, 'py>> {
         let found = self.found.as_ref()?;
         // SAFETY: a valid object has a type.
         let class = unsafe { ffi::Py_TYPE(object.as_ptr()) };
-        if class.cast() == found.class.as_ptr() { Some(found) } else { None }
+        if class.cast() == found.class.as_ptr() { Some(Deque { object, found }) } else { None }
+    }
+}
+
+/// A deque, of no subclass: it stays one, as CPython lets nobody give it another class.
+pub(crate) struct Deque<'a, 'py> {
+    object: &'a Object<'py>,
+    found: &'a Found,
+}
+
+impl<'py> Deque<'_, 'py> {
+    /// How many items it has. Runs no Python code.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        // SAFETY: an object of a class whose objects have their length in the head.
+        unsafe { size_in_head(self.object) }.cast_unsigned()
     }
 
-    /// `len(deque)`; nothing if it is none. Runs no Python code.
-    #[inline]
-    pub(crate) fn len(&self, _py: Python<'_>, object: &Py<PyAny>) -> Option<usize> {
-        let found = self.exact(object)?;
-        // SAFETY: a slot of the object's type.
-        let len = unsafe { (found.len)(object.as_ptr()) };
-        usize::try_from(len).ok()
-    }
-
-    /// `deque.append(item)`; nothing if it is none.
-    #[inline]
-    pub(crate) fn append(&self, object: &Object<'_>, item: &Object<'_>) -> Option<PyResult<()>> {
-        let found = self.exact(object.as_unbound())?;
+    /// `deque.append(item)`.
+    #[inline(always)]
+    pub(crate) fn append(&self, item: &Object<'_>) -> PyResult<()> {
         // SAFETY: a method of the object's class that takes one argument; both objects are bound.
-        let result = unsafe { (found.append)(object.as_ptr(), item.as_ptr()) };
+        let result = unsafe { (self.found.append)(self.object.as_ptr(), item.as_ptr()) };
         // SAFETY: a new reference, or null with an exception set.
-        Some(unsafe { Bound::from_owned_ptr_or_err(object.py(), result) }.map(drop))
+        unsafe { returned(self.object.py(), result) }.map(drop)
     }
 
-    /// `deque.popleft()`; nothing if it is none.
-    #[inline]
-    pub(crate) fn popleft<'py>(&self, object: &Object<'py>) -> Option<PyResult<Object<'py>>> {
-        let found = self.exact(object.as_unbound())?;
+    /// `deque.popleft()`. Runs no Python code if there is an item.
+    #[inline(always)]
+    pub(crate) fn popleft(&self) -> PyResult<Object<'py>> {
         // SAFETY: a method of the object's class that takes no argument; the object is bound.
-        let result = unsafe { (found.popleft)(object.as_ptr(), ptr::null_mut()) };
+        let result = unsafe { (self.found.popleft)(self.object.as_ptr(), ptr::null_mut()) };
         // SAFETY: a new reference, or null with an exception set.
-        Some(unsafe { Bound::from_owned_ptr_or_err(object.py(), result) })
+        unsafe { returned(self.object.py(), result) }
     }
+}
+
+/// # Safety
+/// The result is a new reference, or null with an exception set.
+#[inline(always)]
+unsafe fn returned(py: Python<'_>, result: *mut ffi::PyObject) -> PyResult<Object<'_>> {
+    if result.is_null() {
+        return Err(fetched(py));
+    }
+    // SAFETY: the caller's promise.
+    Ok(unsafe { Bound::from_owned_ptr(py, result) })
+}
+
+#[cold]
+#[inline(never)]
+fn fetched(py: Python<'_>) -> PyErr {
+    PyErr::fetch(py)
+}
+
+/// Have its objects their length where those of variable size have it? A look there is less than a call.
+fn has_size_in_head(class: &Bound<'_, PyType>) -> PyResult<bool> {
+    // SAFETY: a type object is valid.
+    let size = unsafe { (*class.as_type_ptr()).tp_basicsize };
+    if size.cast_unsigned() < size_of::<ffi::PyVarObject>() {
+        return Ok(false);
+    }
+    for len in [0, 1, 3] {
+        let deque = class.call1((PyTuple::new(class.py(), vec![0; len])?,))?;
+        // SAFETY: the object has room for such a head, as was asked.
+        if unsafe { size_in_head(&deque) } != len.cast_signed() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// # Safety
+/// The object is at least as large as one of variable size.
+#[inline]
+unsafe fn size_in_head(object: &Object<'_>) -> ffi::Py_ssize_t {
+    // SAFETY: the caller's promise; a number, which is only read under the interpreter's lock.
+    unsafe { (*object.as_ptr().cast::<ffi::PyVarObject>()).ob_size }
 }
 
 /// The function behind a method, if it is one in C that is called with these flags.

@@ -6,6 +6,7 @@
 //! panic becomes a Python exception; it is never undefined behaviour. Code inside `enter` may.
 
 use std::cell::{Cell, UnsafeCell};
+use std::ops::{Deref, DerefMut};
 
 use pyo3::Python;
 
@@ -18,19 +19,31 @@ pub(crate) struct Guarded<T> {
 // which runs under the same lock), so threads take turns; `T: Send` allows that.
 unsafe impl<T: Send> Sync for Guarded<T> {}
 
-struct Entered<'a>(&'a Cell<bool>);
+/// The state while it is entered.
+pub(crate) struct Entered<'a, T>(&'a Guarded<T>);
 
-impl<'a> Entered<'a> {
-    #[inline]
-    fn enter(flag: &'a Cell<bool>) -> Option<Self> {
-        if flag.replace(true) { None } else { Some(Self(flag)) }
+impl<T> Deref for Entered<'_, T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: other threads and Python code that come meanwhile find the flag, as long as this lives.
+        unsafe { &*self.0.value.get() }
     }
 }
 
-impl Drop for Entered<'_> {
+impl<T> DerefMut for Entered<'_, T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above.
+        unsafe { &mut *self.0.value.get() }
+    }
+}
+
+impl<T> Drop for Entered<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.0.set(false);
+        self.0.entered.set(false);
     }
 }
 
@@ -41,13 +54,9 @@ impl<T> Guarded<T> {
 
     /// Calls `visit` with the state. `visit` must not run Python code.
     #[inline(always)]
-    pub(crate) fn with<R>(&self, _py: Python<'_>, visit: impl FnOnce(&mut T) -> R) -> R {
-        let _entered = Entered::enter(&self.entered)
-            .expect("guarded state is entered once at a time: no Python code runs inside `with`");
-        // SAFETY: the token proves that we hold the interpreter lock, and the flag that no other
-        // reference to the value is alive.
-        let value = unsafe { &mut *self.value.get() };
-        visit(value)
+    pub(crate) fn with<R>(&self, py: Python<'_>, visit: impl FnOnce(&mut T) -> R) -> R {
+        let Some(mut entered) = self.try_enter(py) else { entered_twice() };
+        visit(&mut entered)
     }
 
     /// As `with`, but `visit` may run Python code: who comes meanwhile gets what `entered` gives, so every
@@ -55,24 +64,36 @@ impl<T> Guarded<T> {
     #[inline(always)]
     pub(crate) fn enter<R>(
         &self,
-        _py: Python<'_>,
+        py: Python<'_>,
         entered: impl FnOnce() -> R,
         visit: impl FnOnce(&mut T) -> R,
     ) -> R {
-        let Some(_entered) = Entered::enter(&self.entered) else { return entered() };
-        // SAFETY: as in `with`: other threads and Python code that come meanwhile find the flag.
-        let value = unsafe { &mut *self.value.get() };
-        visit(value)
+        let Some(mut state) = self.try_enter(py) else { return entered() };
+        visit(&mut state)
+    }
+
+    /// As `enter`, for as long as the result lives; nothing for who comes meanwhile.
+    #[inline(always)]
+    pub(crate) fn try_enter(&self, _py: Python<'_>) -> Option<Entered<'_, T>> {
+        // The token proves that we hold the interpreter lock.
+        if self.entered.replace(true) { None } else { Some(Entered(self)) }
     }
 
     /// Calls `visit` with the state for the collector, or skips it while the state is entered: an
     /// object whose references are not all visited is taken for reachable, and lives on.
     #[inline]
     pub(crate) fn traverse<R>(&self, skipped: R, visit: impl FnOnce(&T) -> R) -> R {
-        let Some(_entered) = Entered::enter(&self.entered) else { return skipped };
-        // SAFETY: the collector runs under the interpreter lock, and the flag says that no other
-        // reference to the value is alive.
-        let value = unsafe { &*self.value.get() };
-        visit(value)
+        if self.entered.replace(true) {
+            return skipped;
+        }
+        // The collector runs under the interpreter lock.
+        visit(&Entered(self))
     }
+}
+
+/// Apart, so that no place that enters prepares for it.
+#[cold]
+#[inline(never)]
+fn entered_twice() -> ! {
+    unreachable!("guarded state is entered once at a time: no Python code runs inside `with`")
 }

@@ -9,7 +9,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
 
-use super::args::{Args, borrowed};
+use super::args::{Args, Parameters, borrowed};
 #[cfg(not(Py_3_14))]
 use super::block_methods::BlockMethod;
 use super::native_class::NativeClass;
@@ -55,6 +55,21 @@ impl<T: 'static> Methods<T> {
         F: for<'a, 'py> Fn(&'a Bound<'py, T>, Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
     {
         let call = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: with_args::<T, F> };
+        self.method(name, doc, call, ffi::METH_FASTCALL | ffi::METH_KEYWORDS);
+    }
+
+    /// A method with one parameter, which has no default. Most give it by position: these cost less.
+    pub(crate) fn one_parameter<P, F>(
+        &mut self,
+        name: &'static CStr,
+        doc: &'static CStr,
+        _parameters: P,
+        _body: F,
+    ) where
+        P: Fn() -> Parameters<1> + Copy + 'static,
+        F: for<'a, 'py> Fn(&'a Bound<'py, T>, &'a Object<'py>) -> PyResult<Object<'py>> + Copy + 'static,
+    {
+        let call = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: one_parameter::<T, P, F> };
         self.method(name, doc, call, ffi::METH_FASTCALL | ffi::METH_KEYWORDS);
     }
 
@@ -149,7 +164,31 @@ pub(crate) fn add_function<F>(
 where
     F: for<'a, 'py> Fn(Args<'a, 'py>) -> PyResult<Object<'py>> + Copy + 'static,
 {
-    let call = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function::<F> };
+    add(module, name, doc, function::<F>)
+}
+
+/// Adds a function with one parameter, as `Methods::one_parameter`.
+pub(crate) fn add_function_of_one<P, F>(
+    module: &Bound<'_, PyModule>,
+    name: &'static CStr,
+    doc: &'static CStr,
+    _parameters: P,
+    _body: F,
+) -> PyResult<()>
+where
+    P: Fn() -> Parameters<1> + Copy + 'static,
+    F: for<'a, 'py> Fn(&'a Object<'py>) -> PyResult<Object<'py>> + Copy + 'static,
+{
+    add(module, name, doc, function_of_one::<P, F>)
+}
+
+fn add(
+    module: &Bound<'_, PyModule>,
+    name: &'static CStr,
+    doc: &'static CStr,
+    function: ffi::PyCFunctionFastWithKeywords,
+) -> PyResult<()> {
+    let call = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function };
     let flags = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
     // The function keeps a pointer to it: functions of the module live for ever.
     let definition = Box::leak(Box::new(ffi::PyMethodDef {
@@ -181,6 +220,72 @@ where
         let args = unsafe { Args::from_vector(py, args, count, &names) };
         body::<F>()(args).map(Bound::into_ptr)
     })
+}
+
+unsafe extern "C" fn function_of_one<P, F>(
+    _: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject
+where
+    P: Fn() -> Parameters<1> + Copy + 'static,
+    F: for<'a, 'py> Fn(&'a Object<'py>) -> PyResult<Object<'py>> + Copy + 'static,
+{
+    run(ptr::null_mut(), |py| {
+        if count == 1 && names.is_null() {
+            // SAFETY: a vector of one argument, borrowed for the call.
+            return body::<F>()(unsafe { first(py, args) }).map(Bound::into_ptr);
+        }
+        // SAFETY: the arguments are those of a vector call, borrowed for the call.
+        let args = unsafe { Args::from_vector(py, args, count, &names) };
+        body::<F>()(&only::<P>(&args)?).map(Bound::into_ptr)
+    })
+}
+
+unsafe extern "C" fn one_parameter<T, P, F>(
+    object: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject
+where
+    T: 'static,
+    P: Fn() -> Parameters<1> + Copy + 'static,
+    F: for<'a, 'py> Fn(&'a Bound<'py, T>, &'a Object<'py>) -> PyResult<Object<'py>> + Copy + 'static,
+{
+    run(ptr::null_mut(), |py| {
+        // SAFETY: called by CPython as a method of `T`.
+        let receiver = unsafe { receiver::<T>(py, &object) };
+        if count == 1 && names.is_null() {
+            // SAFETY: a vector of one argument, borrowed for the call.
+            return body::<F>()(receiver, unsafe { first(py, args) }).map(Bound::into_ptr);
+        }
+        // SAFETY: the arguments are those of a vector call, borrowed for the call.
+        let args = unsafe { Args::from_vector(py, args, count, &names) };
+        body::<F>()(receiver, &only::<P>(&args)?).map(Bound::into_ptr)
+    })
+}
+
+/// # Safety
+/// The arguments are those of a vector call, at least one, borrowed for `'a`.
+#[inline(always)]
+unsafe fn first<'a, 'py>(py: Python<'py>, args: *const *mut ffi::PyObject) -> &'a Object<'py> {
+    // SAFETY: the caller's promise.
+    let first = unsafe { &*args };
+    // SAFETY: as above.
+    unsafe { borrowed(py, first) }
+}
+
+/// The one argument, which is given by name, or else is none or too many.
+#[cold]
+#[inline(never)]
+fn only<'py, P>(args: &Args<'_, 'py>) -> PyResult<Object<'py>>
+where
+    P: Fn() -> Parameters<1> + Copy + 'static,
+{
+    let [only] = args.parse(&body::<P>()())?;
+    Ok(only.expect("it was asked for as required"))
 }
 
 pub(super) unsafe extern "C" fn no_args<T, F>(

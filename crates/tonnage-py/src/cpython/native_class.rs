@@ -18,7 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::args::Args;
-use super::guarded::Guarded;
+use super::free_list::FreeList;
 use super::methods;
 use super::owned::Owned;
 use super::slots::{Object, Slots};
@@ -26,16 +26,6 @@ use super::trampoline::run;
 use super::trash;
 use super::unowned::Lent;
 use super::visit::Visit;
-
-/// How many dead objects of a class are kept for the next ones: those of some thousand tasks, less than a megabyte.
-/// What is used again also spares the collector a count, so that it collects less often: of 4000 tasks that wait for
-/// a semaphore, each costs 6 % less than with 256.
-const FREE_MAX: usize = 4096;
-
-unsafe extern "C" {
-    /// Makes an object that is complete but for its count of references one with one reference.
-    pub(super) fn _Py_NewReference(object: *mut ffi::PyObject);
-}
 
 #[repr(C)]
 pub(super) struct NativeObject<T> {
@@ -108,12 +98,12 @@ pub(super) unsafe fn lent<'a, T: NativeLayout>(object: *mut ffi::PyObject) -> Op
 /// The type object and the free list of one native class.
 pub(crate) struct ClassCell {
     type_object: AtomicPtr<ffi::PyTypeObject>,
-    free: Guarded<Vec<*mut ffi::PyObject>>,
+    free: FreeList,
     /// Objects that are alive; counted in debug builds only.
     live: AtomicIsize,
 }
 
-// SAFETY: both pointers are used under the interpreter lock only (`Guarded`).
+// SAFETY: the list is used under the interpreter lock only.
 unsafe impl Send for ClassCell {}
 // SAFETY: as above.
 unsafe impl Sync for ClassCell {}
@@ -122,7 +112,7 @@ impl ClassCell {
     pub(super) const fn new() -> Self {
         Self {
             type_object: AtomicPtr::new(ptr::null_mut()),
-            free: Guarded::new(Vec::new()),
+            free: FreeList::new(),
             live: AtomicIsize::new(0),
         }
     }
@@ -190,6 +180,10 @@ pub(crate) trait NativeClass: NativeLayout {
     /// question.
     fn may_be_finalized(&self, _py: Python<'_>) -> bool {
         true
+    }
+    /// Is it known that a drop of the value would do nothing, and that no finalizer has run or has work to do?
+    fn is_spent(&self, _py: Python<'_>) -> bool {
+        false
     }
     /// An empty value, for `__new__`; `None` if the class cannot be called.
     fn empty() -> Option<Self>;
@@ -311,29 +305,9 @@ pub(crate) fn create_with<T: NativeClass>(
     py: Python<'_>,
     value: impl FnOnce() -> T,
 ) -> PyResult<Bound<'_, T>> {
-    let type_object = T::cell().type_ptr(py);
-    let reused = T::cell().free.with(py, Vec::pop);
-    let object = match reused {
-        Some(object) => {
-            // SAFETY: a freed object of this very type, whose memory and reference to the type were kept, and
-            // which nobody sees.
-            unsafe { _Py_NewReference(object) };
-            object
-        }
-        None => {
-            let object = if T::IS_COLLECTED {
-                // SAFETY: the type object is complete, has no items, and its objects have a collector's head.
-                unsafe { ffi::PyObject_GC_New::<ffi::PyObject>(type_object) }
-            } else {
-                // SAFETY: as above, without the head.
-                unsafe { ffi::PyObject_New::<ffi::PyObject>(type_object) }
-            };
-            if object.is_null() {
-                return Err(PyErr::fetch(py));
-            }
-            object
-        }
-    };
+    // A dead object of this very type has its memory and its reference to the type still.
+    let kept = T::cell().free.take(py);
+    let object = if kept.is_null() { allocate::<T>(py)? } else { kept };
     // SAFETY: the object is ours alone and large enough; nothing was written behind its head yet.
     unsafe { value_ptr::<T>(object).write(value()) };
     T::cell().count(1);
@@ -345,6 +319,20 @@ pub(crate) fn create_with<T: NativeClass>(
     let object = unsafe { Bound::from_owned_ptr(py, object) };
     // SAFETY: as above.
     Ok(unsafe { object.cast_into_unchecked() })
+}
+
+#[cold]
+#[inline(never)]
+fn allocate<T: NativeClass>(py: Python<'_>) -> PyResult<*mut ffi::PyObject> {
+    let type_object = T::cell().type_ptr(py);
+    let object = if T::IS_COLLECTED {
+        // SAFETY: the type object is complete, has no items, and its objects have a collector's head.
+        unsafe { ffi::PyObject_GC_New::<ffi::PyObject>(type_object) }
+    } else {
+        // SAFETY: as above, without the head.
+        unsafe { ffi::PyObject_New::<ffi::PyObject>(type_object) }
+    };
+    if object.is_null() { Err(PyErr::fetch(py)) } else { Ok(object) }
 }
 
 /// Makes the type object of `T` and adds it to the module.
@@ -456,6 +444,44 @@ unsafe extern "C" fn new<T: NativeClass>(
 unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     // SAFETY: CPython deallocates on an attached thread; see `slots::run`.
     let py = unsafe { Python::assume_attached() };
+    // SAFETY: what we were called with.
+    if unsafe { is_spent::<T>(py, object) } {
+        if T::IS_COLLECTED {
+            // SAFETY: the object is one with a collector's head.
+            unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+        }
+        // SAFETY: the object has no references, and its value need not be dropped.
+        if unsafe { T::cell().free.keep(py, object) } {
+            return T::cell().count(-1);
+        }
+    }
+    // SAFETY: what we were called with.
+    unsafe { dealloc_any::<T>(py, object) };
+}
+
+/// Is it an object of exactly this class, of which nothing need be dropped?
+///
+/// # Safety
+/// The object is alive, and of T's layout.
+#[inline(always)]
+unsafe fn is_spent<T: NativeClass>(py: Python<'_>, object: *mut ffi::PyObject) -> bool {
+    // SAFETY: the value is alive until it is dropped.
+    if T::LENT.is_some() || !unsafe { &*value_ptr::<T>(object) }.is_spent(py) {
+        return false;
+    }
+    // SAFETY: the caller's promise.
+    let extras = unsafe { extras::<T>(object) };
+    let is_bare = extras.is_none_or(|extras| extras.dict.get().is_null() && extras.weakrefs.get().is_null());
+    // SAFETY: an object that is alive has a type.
+    is_bare && (!T::SUBCLASSED || unsafe { ffi::Py_TYPE(object) } == T::cell().type_ptr(py))
+}
+
+/// Apart, so that those who are spent do not prepare for it.
+///
+/// # Safety
+/// The object has no references, and is being deallocated.
+#[inline(never)]
+unsafe fn dealloc_any<T: NativeClass>(py: Python<'_>, object: *mut ffi::PyObject) {
     // SAFETY: an object that is being deallocated is valid until it is freed below.
     let type_object = unsafe { ffi::Py_TYPE(object) };
     let exact = type_object == T::cell().type_ptr(py);
@@ -493,16 +519,8 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     unsafe { ffi::Py_XDECREF(dict) };
     // SAFETY: asks for a bit in the collector's head of a valid object, which has one.
     let finalized = may_be_finalized && unsafe { ffi::PyObject_GC_IsFinalized(object) } != 0;
-    let kept = exact
-        && !finalized
-        && T::cell().free.with(py, |free| {
-            let room = free.len() < FREE_MAX;
-            if room {
-                free.push(object);
-            }
-            room
-        });
-    if kept {
+    // SAFETY: the object has no references, and its value is dropped.
+    if exact && !finalized && unsafe { T::cell().free.keep(py, object) } {
         return; // With its reference to the type.
     }
     // SAFETY: the type's own function frees what its own allocator made.

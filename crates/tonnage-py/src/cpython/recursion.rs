@@ -11,11 +11,30 @@ use pyo3::exceptions::PyRecursionError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::coroutine;
+use super::slots::{Object, Step};
+
 /// As CPython's default for Python code. A level takes 2 KiB of the stack in debug builds.
 const DEPTH_MAX: u32 = 1000;
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Resumes what is awaited one level deeper, as `checked`. A coroutine of the interpreter asks for CPython's limit
+/// itself.
+#[inline(always)]
+pub(crate) fn checked_resume<'py>(place: &'static CStr, awaited: &Object<'py>) -> PyResult<Step<'py>> {
+    let py = awaited.py();
+    if !coroutine::is_coroutine_object(awaited) {
+        return checked(py, place, || coroutine::resume(awaited));
+    }
+    let depth = depth();
+    if depth.get() >= DEPTH_MAX {
+        return Err(too_deep(place));
+    }
+    let _level = Level::enter(depth);
+    coroutine::resume(awaited)
 }
 
 /// Runs `work` one level deeper, or raises RecursionError. `place` follows the text of the error.
@@ -25,11 +44,7 @@ pub(crate) fn checked<R>(
     place: &'static CStr,
     work: impl FnOnce() -> PyResult<R>,
 ) -> PyResult<R> {
-    // Found once: each look at a place of the thread is a call. Not inside of `with`, through which the outcome of
-    // `work` would be copied.
-    let depth = DEPTH.with(ptr::from_ref);
-    // SAFETY: a place of this thread that has no destructor lives as long as the thread.
-    let depth = unsafe { &*depth };
+    let depth = depth();
     if depth.get() >= DEPTH_MAX {
         return Err(too_deep(place));
     }
@@ -37,26 +52,53 @@ pub(crate) fn checked<R>(
     if unsafe { ffi::Py_EnterRecursiveCall(place.as_ptr()) } != 0 {
         return Err(PyErr::fetch(py));
     }
-    depth.set(depth.get() + 1);
-    let leave = Leave(depth);
+    let level = Level::enter(depth);
+    let leave = Leave;
     let outcome = work();
-    drop(leave);
+    drop((leave, level));
     outcome
 }
 
+/// Found once: each look at a place of the thread is a call. Not inside of `with`, through which the outcome of the work
+/// would be copied.
+#[inline(always)]
+fn depth<'a>() -> &'a Cell<u32> {
+    let depth = DEPTH.with(ptr::from_ref);
+    // SAFETY: a place of this thread that has no destructor lives as long as the thread.
+    unsafe { &*depth }
+}
+
 #[cold]
+#[inline(never)]
 fn too_deep(place: &CStr) -> PyErr {
     let place = place.to_string_lossy();
     PyRecursionError::new_err(format!("maximum recursion depth exceeded{place}"))
 }
 
-/// Leaves the level also when the work panics.
-struct Leave<'a>(&'a Cell<u32>);
+/// One level, which is left also when the work panics.
+struct Level<'a>(&'a Cell<u32>);
 
-impl Drop for Leave<'_> {
+impl<'a> Level<'a> {
+    #[inline(always)]
+    fn enter(depth: &'a Cell<u32>) -> Self {
+        depth.set(depth.get() + 1);
+        Self(depth)
+    }
+}
+
+impl Drop for Level<'_> {
     #[inline]
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
+    }
+}
+
+/// The same of CPython's own count.
+struct Leave;
+
+impl Drop for Leave {
+    #[inline]
+    fn drop(&mut self) {
         // SAFETY: made by `checked` after it entered, on this thread.
         unsafe { ffi::Py_LeaveRecursiveCall() };
     }

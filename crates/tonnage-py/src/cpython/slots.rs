@@ -162,18 +162,20 @@ impl<T: NativeClass> Slots<T> {
         self.function(ffi::Py_am_await, unary::<T, F> as *mut c_void);
     }
 
-    /// What a coroutine has: `await` takes the object itself, and resumes it with `next`; code that calls
-    /// `__await__()` by name gets an iterator. It is no iterator itself: see `NativeClass::HIDES_NEXT`.
-    pub(crate) fn coroutine<N, I>(&mut self, _next: N, iter: I)
+    /// What a coroutine has: `await` takes the object itself, and resumes it with `next`, as does `send`, which is for
+    /// those who send by the C API; code that calls `__await__()` by name gets an iterator. It is no iterator itself:
+    /// see `NativeClass::HIDES_NEXT`.
+    pub(crate) fn coroutine<N, S, I>(&mut self, _next: N, _send: S, iter: I)
     where
         N: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Step<'py>> + Copy + 'static,
+        S: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Step<'py>> + Copy + 'static,
         I: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Object<'py>> + Copy + 'static,
     {
         // `yield from` of a generator that `types.coroutine` has marked asks for it.
         self.function(ffi::Py_tp_iter, unary::<T, I> as *mut c_void);
         self.function(ffi::Py_am_await, ffi::PyObject_SelfIter as *mut c_void);
         self.function(ffi::Py_tp_iternext, next::<T, N> as *mut c_void);
-        self.function(ffi::Py_am_send, send::<T, N> as *mut c_void);
+        self.function(ffi::Py_am_send, send::<T, S> as *mut c_void);
         self.methods.by_name_only(c"__await__", c"Return an iterator to be used in await expression.", iter);
     }
 

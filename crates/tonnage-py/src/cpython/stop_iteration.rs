@@ -36,7 +36,7 @@ mod recycled {
     use std::ptr;
     use std::sync::atomic::{AtomicPtr, Ordering};
 
-    use super::super::native_class::_Py_NewReference;
+    use super::super::free_list::_Py_NewReference;
     use super::{Object, ffi, with_value};
 
     /// The subclass, once it is made; types live for ever.
@@ -46,18 +46,14 @@ mod recycled {
     static SPARE: AtomicPtr<ffi::PyStopIterationObject> = AtomicPtr::new(ptr::null_mut());
 
     /// Makes StopIteration with `value` the current exception. Its `args` are empty.
+    #[inline]
     pub(crate) fn raise(value: Object<'_>) {
-        let Some(class) = class() else {
-            let py = value.py();
-            return with_value(value).restore(py);
-        };
-        let stop = match take_spare() {
-            spare if spare.is_null() => new_instance(class),
-            spare => spare,
-        };
-        if stop.is_null() {
-            return; // MemoryError is set.
-        }
+        let spare = take_spare();
+        if spare.is_null() { raise_another(value) } else { raise_as(spare, value) }
+    }
+
+    #[inline]
+    fn raise_as(stop: *mut ffi::PyStopIterationObject, value: Object<'_>) {
         // SAFETY: the instance is ours alone.
         let field = unsafe { &mut (*stop).value };
         let before = std::mem::replace(field, value.into_ptr());
@@ -65,6 +61,20 @@ mod recycled {
         unsafe { ffi::Py_XDECREF(before) };
         // SAFETY: gives the instance away.
         unsafe { ffi::PyErr_SetRaisedException(stop.cast()) };
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn raise_another(value: Object<'_>) {
+        let Some(class) = class() else {
+            let py = value.py();
+            return with_value(value).restore(py);
+        };
+        let stop = new_instance(class);
+        if stop.is_null() {
+            return; // MemoryError is set.
+        }
+        raise_as(stop, value);
     }
 
     /// The spare instance, unless there is none, or somebody has found it by way of the collector and keeps it.
@@ -137,6 +147,15 @@ mod recycled {
             // SAFETY: the reference that the field owned.
             return unsafe { ffi::Py_XDECREF(value) };
         }
+        // SAFETY: the caller's object, which has no references.
+        unsafe { end(object) };
+    }
+
+    /// # Safety
+    /// The object is an instance of the subclass that is being deallocated.
+    #[cold]
+    #[inline(never)]
+    unsafe fn end(object: *mut ffi::PyObject) {
         // SAFETY: a valid object of a heap type, which owns a reference to its type.
         let class = unsafe { ffi::Py_TYPE(object) };
         // SAFETY: a type is valid as long as its objects.

@@ -13,8 +13,9 @@ use super::limiter::Limiter;
 use super::refusal::check_most;
 use super::serve::Payload;
 use super::{deadline, keys, permit};
-use crate::coroutine::{Body, Coroutine, Immediate, Next};
+use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::{Args, Object, Owned, Parameters, Visit, number};
+use crate::immediate::Immediate;
 use crate::waiter::Waiter;
 
 pub(crate) type AcquireCoroutine = Coroutine<Acquire>;

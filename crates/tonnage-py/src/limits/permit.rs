@@ -17,11 +17,11 @@ use super::holders::{Holder, Kind, Loan, Record};
 use super::limiter::Limiter;
 use super::outcome::Outcome;
 use super::{adaptive, ask, borrow, keys, serve};
-use crate::coroutine::Immediate;
 use crate::cpython::native_class::create;
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
 use crate::enter::error_of_block;
 use crate::event_loop::EventLoop;
+use crate::immediate::Immediate;
 use crate::{future, names, running};
 
 pub(crate) struct Permit {

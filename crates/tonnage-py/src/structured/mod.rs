@@ -56,8 +56,10 @@ pub(crate) use turn::Turn;
 pub(crate) use wait::{WaitCoroutine, Waiting};
 pub(crate) use wait_for::WaitForCoroutine;
 
+use deadline_block::parameter;
+
 use crate::cpython::native_class::{exact, is_exact};
-use crate::cpython::{Native, Object, add_function, recursion};
+use crate::cpython::{Native, Object, add_function, add_function_of_one, recursion};
 use crate::future::{self, Future};
 use crate::limits::Door;
 use crate::task::Task;
@@ -114,28 +116,32 @@ pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 fn add_deadlines(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_function(
+    add_function_of_one(
         module,
         c"timeout",
         c"Cancel the block after `delay` seconds, and raise TimeoutError; None is never.",
+        || parameter("timeout", "delay"),
         timeout::timeout,
     )?;
-    add_function(
+    add_function_of_one(
         module,
         c"timeout_at",
         c"Cancel the block at the loop's time `when`, and raise TimeoutError; None is never.",
+        || parameter("timeout_at", "when"),
         timeout::timeout_at,
     )?;
-    add_function(
+    add_function_of_one(
         module,
         c"move_on_after",
         c"Cancel the block after `delay` seconds, and go on after it; None is never.",
+        || parameter("move_on_after", "delay"),
         move_on::move_on_after,
     )?;
-    add_function(
+    add_function_of_one(
         module,
         c"move_on_at",
         c"Cancel the block at the loop's time `when`, and go on after it; None is never.",
+        || parameter("move_on_at", "when"),
         move_on::move_on_at,
     )?;
     add_function(

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use super::deadline_block::{self, DeadlineBlock, Kind, seconds_or_none};
 use crate::cpython::native_class::create;
-use crate::cpython::{Args, Native, NativeClass, Object, Parameters, Slots, Visit};
+use crate::cpython::{Native, NativeClass, Object, Slots, Visit};
 use crate::future::to_bool;
 
 #[repr(C)]
@@ -21,19 +21,13 @@ impl MoveOn {
 }
 
 /// `move_on_after(delay)`.
-pub(super) fn move_on_after<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
-    const PARAMETERS: Parameters<1> =
-        Parameters { function: "move_on_after", names: ["delay"], positional: 1, required: 1 };
-    let delay = seconds_or_none(&args, &PARAMETERS)?;
-    MoveOn::create(args.py(), deadline_block::after(args.py(), delay)?)
+pub(super) fn move_on_after<'py>(delay: &Object<'py>) -> PyResult<Object<'py>> {
+    MoveOn::create(delay.py(), deadline_block::after(delay.py(), seconds_or_none(delay)?)?)
 }
 
 /// `move_on_at(when)`.
-pub(super) fn move_on_at<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
-    const PARAMETERS: Parameters<1> =
-        Parameters { function: "move_on_at", names: ["when"], positional: 1, required: 1 };
-    let when = seconds_or_none(&args, &PARAMETERS)?;
-    MoveOn::create(args.py(), when)
+pub(super) fn move_on_at<'py>(when: &Object<'py>) -> PyResult<Object<'py>> {
+    MoveOn::create(when.py(), seconds_or_none(when)?)
 }
 
 impl deadline_block::Class for MoveOn {
@@ -51,6 +45,10 @@ impl NativeClass for MoveOn {
 
     fn is_link(&self, py: Python<'_>) -> bool {
         self.block.is_link(py)
+    }
+
+    fn is_spent(&self, py: Python<'_>) -> bool {
+        self.block.is_spent(py)
     }
 
     fn slots(slots: &mut Slots<Self>) {

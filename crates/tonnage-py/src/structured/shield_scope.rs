@@ -10,12 +10,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::deadline_block::now;
-use crate::coroutine::Immediate;
 use crate::cpython::{
     Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, number,
 };
 use crate::enter::error_of_block;
 use crate::event_loop::EventLoop;
+use crate::immediate::Immediate;
 use crate::task::{self, Deferred, Task};
 use crate::{names, running};
 

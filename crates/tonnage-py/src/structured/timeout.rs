@@ -4,9 +4,9 @@ use std::ffi::CStr;
 
 use pyo3::prelude::*;
 
-use super::deadline_block::{self, DeadlineBlock, Kind, seconds_or_none};
+use super::deadline_block::{self, DeadlineBlock, Kind, parameter, seconds_or_none};
 use crate::cpython::native_class::{create, create_with, upcast};
-use crate::cpython::{Args, Native, NativeClass, Object, Parameters, Slots, Visit, compat};
+use crate::cpython::{Native, NativeClass, Object, Slots, Visit, compat};
 use crate::running;
 
 #[repr(C)]
@@ -28,19 +28,14 @@ impl Timeout {
 }
 
 /// `asyncio.timeout(delay)`.
-pub(super) fn timeout<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
-    const PARAMETERS: Parameters<1> =
-        Parameters { function: "timeout", names: ["delay"], positional: 1, required: 1 };
-    let delay = seconds_or_none(&args, &PARAMETERS)?;
-    Ok(Timeout::after(args.py(), delay)?.into_any())
+pub(super) fn timeout<'py>(delay: &Object<'py>) -> PyResult<Object<'py>> {
+    Ok(Timeout::after(delay.py(), seconds_or_none(delay)?)?.into_any())
 }
 
 /// `asyncio.timeout_at(when)`.
-pub(super) fn timeout_at<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
-    const PARAMETERS: Parameters<1> =
-        Parameters { function: "timeout_at", names: ["when"], positional: 1, required: 1 };
-    let when = seconds_or_none(&args, &PARAMETERS)?;
-    Ok(create(args.py(), Timeout::new(when))?.into_any())
+pub(super) fn timeout_at<'py>(when: &Object<'py>) -> PyResult<Object<'py>> {
+    let seconds = seconds_or_none(when)?;
+    Ok(create(when.py(), Timeout::new(seconds))?.into_any())
 }
 
 /// Begins a timeout of `delay_s` for what the caller awaits from now on.
@@ -59,15 +54,18 @@ pub(super) fn end<'py>(
 ) -> PyResult<Object<'py>> {
     let py = timeout.py();
     match outcome {
-        Ok(value) => {
-            deadline_block::exit(upcast(timeout), &py.None().into_bound(py))?;
-            Ok(value)
-        }
+        Ok(value) => end_in_time(timeout).map(|()| value),
         Err(error) => {
             deadline_block::exit(upcast(timeout), error.value(py).as_any())?;
             Err(error)
         }
     }
+}
+
+/// Ends it, when what was awaited has given its value.
+#[inline]
+pub(super) fn end_in_time(timeout: &Bound<'_, Timeout>) -> PyResult<()> {
+    deadline_block::exit(upcast(timeout), &timeout.py().None().into_bound(timeout.py())).map(drop)
 }
 
 impl deadline_block::Class for Timeout {
@@ -87,12 +85,15 @@ impl NativeClass for Timeout {
         self.block.is_link(py)
     }
 
+    fn is_spent(&self, py: Python<'_>) -> bool {
+        self.block.is_spent(py)
+    }
+
     fn slots(slots: &mut Slots<Self>) {
         slots.passes_for(compat::asyncio_timeout);
         slots.init(|this, args| {
-            const PARAMETERS: Parameters<1> =
-                Parameters { function: "Timeout", names: ["when"], positional: 1, required: 1 };
-            let when = seconds_or_none(&args, &PARAMETERS)?;
+            let [when] = args.parse(&parameter("Timeout", "when"))?;
+            let when = seconds_or_none(&when.expect("required"))?;
             this.value().block.set_when(args.py(), when);
             Ok(())
         });

@@ -42,12 +42,16 @@ impl NativeClass for Turn {
         self.0.with(py, |phase| *phase == Phase::Created)
     }
 
+    fn is_spent(&self, py: Python<'_>) -> bool {
+        self.0.with(py, |phase| *phase != Phase::Created)
+    }
+
     fn empty() -> Option<Self> {
         None
     }
 
     fn slots(slots: &mut Slots<Self>) {
-        slots.coroutine(next, |turn| CoroutineIter::create(turn.as_any()));
+        slots.coroutine(next, next, |turn| CoroutineIter::create(turn.as_any()));
         slots.finalizer(|turn| {
             turn.value().0.with(turn.py(), |phase| *phase = Phase::Ended);
             if let Err(error) = warn_unawaited(turn.py(), "sleep") {

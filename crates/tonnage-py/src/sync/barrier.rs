@@ -11,10 +11,11 @@ use pyo3::prelude::*;
 
 use super::bound_loop::{BoundLoop, LoopBound, loop_attributes};
 use super::line::{Line, Place};
-use crate::coroutine::{Body, Coroutine, Immediate, Next};
+use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::{
     Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, compat,
 };
+use crate::immediate::Immediate;
 use crate::waiter::Waiter;
 use crate::{future, names};
 

@@ -13,9 +13,10 @@ use super::condition_wait::{Wait, WaitFor};
 use super::gate::{self, EnterByName, Gated};
 use super::line::Line;
 use super::lock::Lock;
-use crate::coroutine::{Coroutine, Immediate};
+use crate::coroutine::Coroutine;
 use crate::cpython::native_class::create;
 use crate::cpython::{Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
+use crate::immediate::Immediate;
 use crate::{errors, future, names};
 
 #[repr(C)]

@@ -13,8 +13,9 @@ use pyo3::prelude::*;
 use super::bound_loop::{BoundLoop, LoopBound, loop_attributes};
 use super::entering::{Entering, GateOf};
 use super::line::{Left, Line, Place};
-use crate::coroutine::{Body, Coroutine, Immediate, Next};
+use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, native_class};
+use crate::immediate::Immediate;
 use crate::waiter::Waiter;
 use crate::{future, names};
 

@@ -20,14 +20,12 @@ use expiry::{Alarm, set_alarm, stop, stop_alarm};
 use super::deadline::{self, Linked};
 use super::errors::explain_timeout;
 use super::parent::Parent;
-use crate::coroutine::Immediate;
 use crate::cpython::native_class::{Extends, upcast};
-use crate::cpython::{
-    Args, Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, number,
-};
+use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, number};
 use crate::enter::error_of_block;
 use crate::event_loop::EventLoop;
 use crate::future::to_bool;
+use crate::immediate::Immediate;
 use crate::{errors, names, running};
 
 #[repr(C)]
@@ -161,6 +159,13 @@ impl DeadlineBlock {
         self.state.with(py, |state| std::mem::replace(&mut state.outer, outer))
     }
 
+    /// Does it refer to nothing, as it was left?
+    pub(super) fn is_spent(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| {
+            state.parent.is_none() && state.outer.is_none() && matches!(state.alarm, Alarm::None)
+        })
+    }
+
     /// Was its own cancellation swallowed?
     pub(super) fn has_caught(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.caught)
@@ -191,20 +196,15 @@ fn foreign_now(event_loop: &Object<'_>) -> PyResult<f64> {
     event_loop.call_method0(names::time(event_loop.py()))?.extract()
 }
 
-/// The one argument of a function: seconds, or None.
-#[inline(always)]
-pub(super) fn seconds_or_none(args: &Args<'_, '_>, parameters: &Parameters<1>) -> PyResult<Option<f64>> {
-    let seconds = match args.single() {
-        Some(seconds) => seconds.clone(),
-        None => parse(args, parameters)?,
-    };
-    if seconds.is_none() { Ok(None) } else { number::seconds(&seconds).map(Some) }
+/// The one parameter of a function.
+pub(super) fn parameter(function: &'static str, name: &'static str) -> Parameters<1> {
+    Parameters { function, names: [name], positional: 1, required: 1 }
 }
 
-#[cold]
-fn parse<'py>(args: &Args<'_, 'py>, parameters: &Parameters<1>) -> PyResult<Object<'py>> {
-    let [seconds] = args.parse(parameters)?;
-    Ok(seconds.expect("required"))
+/// Seconds, or None.
+#[inline(always)]
+pub(super) fn seconds_or_none(given: &Object<'_>) -> PyResult<Option<f64>> {
+    if given.is_none() { Ok(None) } else { number::seconds(given).map(Some) }
 }
 
 impl NativeClass for DeadlineBlock {
@@ -254,13 +254,12 @@ pub(super) fn methods<T: Class>(slots: &mut Slots<T>) {
         let when = upcast(this).value().state.with(this.py(), |state| state.when);
         Ok(when.into_pyobject(this.py())?)
     });
-    slots.with_args(
+    slots.one_parameter(
         c"reschedule",
         c"Move the deadline to `when`, in the loop's time; None is never.",
-        |this, args| {
-            let parameters =
-                Parameters { function: T::RESCHEDULE, names: ["when"], positional: 1, required: 1 };
-            reschedule(upcast(this), seconds_or_none(&args, &parameters)?)?;
+        || parameter(T::RESCHEDULE, "when"),
+        |this, when| {
+            reschedule(upcast(this), seconds_or_none(when)?)?;
             Ok(this.py().None().into_bound(this.py()))
         },
     );

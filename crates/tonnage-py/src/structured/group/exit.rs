@@ -6,9 +6,10 @@ use pyo3::exceptions::PyGeneratorExit;
 use pyo3::prelude::*;
 
 use super::{Abort, Phase, TaskGroup, abort, bounded, cancel_children};
-use crate::coroutine::{Body, Coroutine, Immediate, Next};
+use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::{Args, Native, Object, Owned, Visit};
 use crate::enter::error_of_block;
+use crate::immediate::Immediate;
 use crate::structured::errors::{add_hidden, add_note, group_of};
 use crate::waiter::Waiter;
 use crate::{errors, future};

@@ -7,45 +7,33 @@ use pyo3::prelude::*;
 
 use super::class::{Queue, State};
 use super::lines::{self, Side, serve_after_error};
-use super::overridden::Overridden;
-use super::storage::{self, Kind};
-use crate::cpython::{Deques, Native, Object, Owned};
+use super::storage;
+use crate::cpython::{Deque, Deques, Native, Object};
 
-/// The deque of the items, and how many there are.
-#[inline]
-fn deque<'a>(py: Python<'_>, state: &'a State, deques: &Deques) -> Option<(&'a Owned, usize)> {
-    if state.overridden != Overridden::NOTHING || state.delays.is_some() {
-        return None;
-    }
-    let deque = state.storage.as_ref()?;
-    Some((deque, deques.len(py, deque)?))
+/// The items, if the queue is as plain as most.
+#[inline(always)]
+fn items<'a, 'py>(py: Python<'py>, state: &'a State, deques: &'a Deques) -> Option<Deque<'a, 'py>> {
+    if state.is_plain { deques.exact(state.storage.as_ref()?.bind(py)) } else { None }
 }
 
 /// Stores the item if there is room for it; false: it is to go the long way.
-#[inline]
+#[inline(always)]
 pub(super) fn put<'py>(queue: &Bound<'py, Queue>, item: &Object<'py>) -> PyResult<bool> {
     let py = queue.py();
     let deques = storage::deques(py)?;
-    if queue.value().kind != Kind::Fifo {
-        return Ok(false);
-    }
     let found = queue.value().state.with(py, |state| {
-        let (deque, stored) = deque(py, state, deques)?;
-        let has_room = state.capacity == usize::MAX || stored + state.putters.promised < state.capacity;
+        // The capacity of a queue without a bound is more than can be stored.
+        let has_room = items(py, state, deques)?.len() + state.putters.promised < state.capacity;
         let stores = has_room && state.overflow.waits() && !state.is_shutdown;
-        if stores { Some(deque.get_bound(py)) } else { None }
+        state.storage.as_ref().filter(|_| stores).map(|storage| storage.get_bound(py))
     });
-    let Some(deque) = found else { return Ok(false) };
-    match deques.append(&deque, item) {
-        Some(Ok(())) => {}
-        Some(Err(error)) => {
-            serve_after_error(queue, Side::Putters);
-            serve_after_error(queue, Side::Getters);
-            return Err(error);
-        }
-        None => return Ok(false),
+    let Some(storage) = found else { return Ok(false) };
+    // Python code may run in here, if it is a deque that drops what is too much.
+    let Some(items) = deques.exact(&storage) else { return Ok(false) };
+    if let Err(error) = items.append(item) {
+        return Err(serve_after(queue, error));
     }
-    let size = deques.len(py, deque.as_unbound()).unwrap_or(0);
+    let size = items.len();
     let nobody_waits = queue.value().state.with(py, |state| {
         state.unfinished += 1;
         state.counted.peak = state.counted.peak.max(size);
@@ -57,22 +45,28 @@ pub(super) fn put<'py>(queue: &Bound<'py, Queue>, item: &Object<'py>) -> PyResul
     Ok(true)
 }
 
+#[cold]
+fn serve_after(queue: &Bound<'_, Queue>, error: PyErr) -> PyErr {
+    serve_after_error(queue, Side::Putters);
+    serve_after_error(queue, Side::Getters);
+    error
+}
+
 /// Takes the next item that is not promised; nothing: the long way is to be gone.
-#[inline]
+#[inline(always)]
 pub(super) fn get<'py>(queue: &Bound<'py, Queue>) -> PyResult<Option<Object<'py>>> {
     let py = queue.py();
     let deques = storage::deques(py)?;
-    if queue.value().kind != Kind::Fifo {
-        return Ok(None);
-    }
-    let found = queue.value().state.with(py, |state| {
-        let (deque, stored) = deque(py, state, deques)?;
-        let nobody_waits = state.putters.waiters.is_empty();
-        if stored > state.getters.promised { Some((deque.get_bound(py), nobody_waits)) } else { None }
+    let taken = queue.value().state.with(py, |state| {
+        let items = items(py, state, deques)?;
+        if items.len() <= state.getters.promised {
+            return None;
+        }
+        // Runs no Python code, as there is an item.
+        Some((items.popleft(), state.putters.waiters.is_empty()))
     });
-    let Some((deque, nobody_waits)) = found else { return Ok(None) };
-    // No Python code has run since, so it is a deque still, and has the item.
-    let Some(item) = deques.popleft(&deque).transpose()? else { return Ok(None) };
+    let Some((item, nobody_waits)) = taken else { return Ok(None) };
+    let item = item?;
     if !nobody_waits {
         lines::serve(queue, Side::Putters)?;
     }

@@ -13,7 +13,7 @@ use super::overflow::Overflow;
 use super::overridden::Overridden;
 use super::storage::{self, Kind};
 use super::{format, get, init, iterate, put, shutdown, stats, unfinished};
-use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit};
+use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
 use crate::names;
 use crate::waiter::Waiter;
 
@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) joiners: Waiters<Waiter>,
     pub(super) unfinished: usize,
     pub(super) is_shutdown: bool,
+    /// Is it first in, first out, of no subclass with a word, and may items wait for as long as it takes?
+    pub(super) is_plain: bool,
     pub(super) overridden: Overridden,
     pub(super) overflow: Overflow,
     /// Who is told what was dropped.
@@ -64,6 +66,7 @@ impl State {
             joiners: Waiters::new(),
             unfinished: 0,
             is_shutdown: false,
+            is_plain: false,
             overridden: Overridden::NOTHING,
             overflow: Overflow::Wait,
             on_drop: None,
@@ -149,8 +152,18 @@ fn add_methods(slots: &mut Slots<Queue>) {
     slots.no_args(c"full", c"Return True if no item can be put without waiting.", |queue| {
         to_bool(queue.py(), lines::is_full(queue)?)
     });
-    slots.with_args(c"put", c"Put an item; wait for a free place if the queue is full.", put::put);
-    slots.with_args(c"put_nowait", c"Put an item, or raise QueueFull.", put::put_nowait_method);
+    slots.one_parameter(
+        c"put",
+        c"Put an item; wait for a free place if the queue is full.",
+        || item("Queue.put"),
+        put::put,
+    );
+    slots.one_parameter(
+        c"put_nowait",
+        c"Put an item, or raise QueueFull.",
+        || item("Queue.put_nowait"),
+        put::put_nowait_method,
+    );
     slots.no_args(c"get", c"Remove and return an item; wait for one if the queue is empty.", get::get);
     slots.no_args(c"get_nowait", c"Remove and return an item, or raise QueueEmpty.", get::get_nowait);
     slots.one_arg(
@@ -162,6 +175,10 @@ fn add_methods(slots: &mut Slots<Queue>) {
     slots.no_args(c"join", c"Wait until the work on all items is done.", unfinished::join);
     slots.with_args(c"shutdown", c"Make get() and put() raise QueueShutDown.", shutdown::shutdown);
     slots.no_args(c"stats", c"Return the queue's size and counters.", stats::stats);
+}
+
+fn item(function: &'static str) -> Parameters<1> {
+    Parameters { function, names: ["item"], positional: 1, required: 1 }
 }
 
 /// White-box attributes of asyncio's queues that programs use.

@@ -25,13 +25,13 @@ pub(crate) struct Get {
 
 /// `queue.get()`.
 pub(super) fn get<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>> {
-    Coroutine::create(queue.py(), Get { queue: queue.into(), place: Place::new(Side::Getters) })
+    Coroutine::create_with(queue.py(), || Get { queue: queue.into(), place: Place::new(Side::Getters) })
 }
 
 impl Body for Get {
     const QUALNAME: &'static str = "Queue.get";
 
-    #[inline]
+    #[inline(always)]
     fn at_once<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
         at_once::get(self.queue.bind(py))
     }

@@ -10,7 +10,7 @@ use super::dropped;
 use super::lines::{self, Side};
 use super::overflow::Overflow;
 use super::overridden::Overridden;
-use super::storage;
+use super::storage::{self, Kind};
 use crate::cpython::{Args, Native, Object, Owned, Parameters};
 use crate::names;
 
@@ -32,8 +32,17 @@ pub(super) fn init(queue: &Bound<'_, Queue>, args: Args<'_, '_>) -> PyResult<()>
     let delays = Delays::parse(target_delay.as_ref(), queue.value().kind, overridden)?;
     let on_drop = dropped::parse(on_drop, overflow, delays.is_some())?;
     let maxsize_kept = Some((&maxsize).into());
-    let made =
-        State { maxsize: maxsize_kept, capacity, overridden, overflow, on_drop, delays, ..State::new() };
+    let is_plain = queue.value().kind == Kind::Fifo && overridden == Overridden::NOTHING && delays.is_none();
+    let made = State {
+        maxsize: maxsize_kept,
+        capacity,
+        is_plain,
+        overridden,
+        overflow,
+        on_drop,
+        delays,
+        ..State::new()
+    };
     drop(queue.value().state.with(py, |state| std::mem::replace(state, made)));
     if overridden.has(Overridden::INIT) {
         queue.call_method1(names::_init(py), (maxsize,)).map(drop)

@@ -10,7 +10,7 @@ use super::overridden::Overridden;
 use super::shutdown::{is_shutdown, shut_down};
 use super::storage::{self, overridden};
 use crate::coroutine::{Body, Coroutine, Next};
-use crate::cpython::{Args, Native, Object, Owned, Parameters, Visit};
+use crate::cpython::{Native, Object, Owned, Visit};
 use crate::names;
 
 pub(crate) type PutCoroutine = Coroutine<Put>;
@@ -23,18 +23,12 @@ pub(crate) struct Put {
 }
 
 /// `queue.put(item)`.
-pub(super) fn put<'py>(queue: &Bound<'py, Queue>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
-    let item = Some(match args.single() {
-        Some(item) => item.into(),
-        None => only_item(&args, "Queue.put")?.into(),
-    });
-    Coroutine::create(queue.py(), Put { queue: queue.into(), item, place: Place::new(Side::Putters) })
-}
-
-fn only_item<'py>(args: &Args<'_, 'py>, function: &'static str) -> PyResult<Object<'py>> {
-    let parameters = Parameters { function, names: ["item"], positional: 1, required: 1 };
-    let [item] = args.parse(&parameters)?;
-    Ok(item.expect("required"))
+pub(super) fn put<'py>(queue: &Bound<'py, Queue>, item: &Object<'py>) -> PyResult<Object<'py>> {
+    Coroutine::create_with(queue.py(), || Put {
+        queue: queue.into(),
+        item: Some(item.into()),
+        place: Place::new(Side::Putters),
+    })
 }
 
 impl Body for Put {
@@ -42,7 +36,7 @@ impl Body for Put {
     /// The item may be a coroutine that keeps an item.
     const IS_LINK: bool = true;
 
-    #[inline]
+    #[inline(always)]
     fn at_once<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
         let Some(item) = &self.item else { return Ok(None) };
         let stored = at_once::put(self.queue.bind(py), item.bind(py))?;
@@ -85,14 +79,8 @@ impl Body for Put {
 }
 
 /// `queue.put_nowait(item)`.
-pub(super) fn put_nowait_method<'py>(
-    queue: &Bound<'py, Queue>,
-    args: Args<'_, 'py>,
-) -> PyResult<Object<'py>> {
-    match args.single() {
-        Some(item) => put_nowait(queue, item)?,
-        None => put_nowait(queue, &only_item(&args, "Queue.put_nowait")?)?,
-    }
+pub(super) fn put_nowait_method<'py>(queue: &Bound<'py, Queue>, item: &Object<'py>) -> PyResult<Object<'py>> {
+    put_nowait(queue, item)?;
     Ok(queue.py().None().into_bound(queue.py()))
 }
 

@@ -116,8 +116,8 @@ pub(super) fn put_native<'py>(queue: &Bound<'py, Queue>, item: &Object<'py>) -> 
     match queue.value().kind {
         Kind::Priority => return heap::push(&storage, item),
         Kind::Fifo => {
-            if let Some(appended) = deques(py)?.append(&storage, item) {
-                return appended;
+            if let Some(deque) = deques(py)?.exact(&storage) {
+                return deque.append(item);
             }
         }
         Kind::Lifo => {
@@ -136,8 +136,8 @@ pub(super) fn get_native<'py>(queue: &Bound<'py, Queue>) -> PyResult<Object<'py>
     let storage = storage(queue)?;
     match queue.value().kind {
         Kind::Priority => heap::pop(&storage),
-        Kind::Fifo => match deques(py)?.popleft(&storage) {
-            Some(popped) => popped,
+        Kind::Fifo => match deques(py)?.exact(&storage) {
+            Some(deque) => deque.popleft(),
             None => storage.call_method0(names::popleft(py)),
         },
         Kind::Lifo if storage.is_exact_instance_of::<PyList>() => call::one_arg(list_pop(py)?, &storage),
