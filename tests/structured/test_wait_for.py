@@ -1,4 +1,4 @@
-"""wait_for: awaitables that fail in unusual places."""
+"""wait_for: coroutines with and without time, and awaitables that fail in unusual places."""
 
 from __future__ import annotations
 
@@ -96,3 +96,51 @@ def test_timeout_of_a_generator_that_has_yielded_spares_what_is_waited_for(
         return await api.wait_for(work(), 60)
 
     assert run(main()) == "undisturbed"
+
+
+class Seconds(float):
+    """A number of a class of its own."""
+
+
+@pytest.mark.parametrize("timeout", [None, 5, 5.5, True, Seconds(5)])
+def test_a_coroutine_gives_its_value_within_a_time_of_any_kind(
+    api: Implementation, run: Run, timeout: float | None
+) -> None:
+    async def value() -> str:
+        await asyncio.sleep(0)
+        return "value"
+
+    async def main() -> None:
+        assert await api.wait_for(value(), timeout) == "value"
+
+    run(main())
+
+
+@pytest.mark.parametrize("timeout", [0, -1.5, Seconds(0)])
+def test_a_coroutine_without_time_does_not_begin(api: Implementation, run: Run, timeout: float) -> None:
+    begun = False
+
+    async def begin() -> None:
+        nonlocal begun
+        begun = True
+
+    async def main() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await api.wait_for(begin(), timeout)
+
+    run(main())
+    assert not begun
+
+
+@pytest.mark.parametrize("timeout", [None, 5])
+def test_the_error_of_a_coroutine_ends_its_time(api: Implementation, run: Run, timeout: float | None) -> None:
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise LookupError
+
+    async def main() -> None:
+        for _ in range(2):
+            with pytest.raises(LookupError):
+                await api.wait_for(fail(), timeout)
+
+    run(main())

@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt};
+use pyo3::types::{PyBool, PyFloat, PyInt};
 
 use super::slots::Object;
 
@@ -18,6 +18,12 @@ pub(crate) fn seconds(object: &Object<'_>) -> PyResult<f64> {
     let seconds = unsafe { ffi::PyLong_AsDouble(object.as_ptr()) };
     // -1 also says that the int is too large for a float.
     if seconds == -1.0 { PyErr::take(object.py()).map_or(Ok(seconds), Err) } else { Ok(seconds) }
+}
+
+/// Is it None, an int or a float? Then no Python code runs where `seconds` reads it.
+#[inline(always)]
+pub(crate) fn is_plain_or_none(object: &Object<'_>) -> bool {
+    object.is_exact_instance_of::<PyInt>() || object.is_exact_instance_of::<PyFloat>() || object.is_none()
 }
 
 /// An int of at least `least`; one without end is as many as can be counted.

@@ -5,10 +5,11 @@
 
 use pyo3::prelude::*;
 
+use super::deadline_block::seconds_or_none;
 use super::timeout::{self, Timeout};
 use super::{child_done, ensure_future};
 use crate::coroutine::{Body, Coroutine, Next};
-use crate::cpython::{Args, Object, Owned, Parameters, Visit, number};
+use crate::cpython::{Args, Object, Owned, Parameters, Visit, coroutine, number};
 use crate::waiter::Waiter;
 use crate::{errors, names, running};
 
@@ -32,17 +33,56 @@ enum Phase {
 pub(super) fn wait_for<'py>(args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     const PARAMETERS: Parameters<2> =
         Parameters { function: "wait_for", names: ["fut", "timeout"], positional: 2, required: 2 };
-    let [awaitable, timeout] = match args.positional() {
-        [awaitable, timeout] if !args.has_keywords() => [awaitable.into(), timeout.into()],
-        _ => args.parse(&PARAMETERS)?.map(|given| Owned::from(given.expect("both are required"))),
-    };
-    let body = WaitFor { awaitable, timeout, phase: Phase::Begun };
-    Coroutine::create(args.py(), body)
+    if let [awaitable, timeout] = args.positional()
+        && !args.has_keywords()
+    {
+        return create(args.py(), awaitable, timeout);
+    }
+    let [awaitable, timeout] = args.parse(&PARAMETERS)?.map(|given| given.expect("both are required"));
+    create(args.py(), &awaitable, &timeout)
+}
+
+#[inline(always)]
+fn create<'py>(py: Python<'py>, awaitable: &Object<'py>, timeout: &Object<'py>) -> PyResult<Object<'py>> {
+    Coroutine::create_with(py, || WaitFor {
+        awaitable: awaitable.into(),
+        timeout: timeout.into(),
+        phase: Phase::Begun,
+    })
 }
 
 impl Body for WaitFor {
     const QUALNAME: &'static str = "wait_for";
     const IS_LINK: bool = true;
+
+    #[inline(always)]
+    fn awaits<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
+        let (awaitable, timeout) = (self.awaitable.bind(py), self.timeout.bind(py));
+        let is_plain = coroutine::is_coroutine_object(awaitable) && number::is_plain_or_none(timeout);
+        if !is_plain || !matches!(self.phase, Phase::Begun) {
+            return Ok(None);
+        }
+        let timeout = match self.seconds(py)? {
+            None => None,
+            Some(seconds) if seconds > 0.0 => Some(timeout::begin(py, seconds)?.into()),
+            Some(_) => return Ok(None),
+        };
+        self.phase = Phase::Running(timeout);
+        Ok(Some(awaitable.clone()))
+    }
+
+    #[inline(always)]
+    fn ends<'py>(
+        &mut self,
+        py: Python<'py>,
+        given: Object<'py>,
+    ) -> Result<PyResult<Object<'py>>, Object<'py>> {
+        match &self.phase {
+            Phase::Running(Some(timeout)) => Ok(timeout::end_in_time(timeout.bind(py)).map(|()| given)),
+            Phase::Running(None) => Ok(Ok(given)),
+            Phase::Begun | Phase::Cancelled(..) => Err(given),
+        }
+    }
 
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
         match std::mem::replace(&mut self.phase, Phase::Running(None)) {
@@ -76,16 +116,20 @@ impl Body for WaitFor {
 
 impl WaitFor {
     fn begin<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
-        let given = self.timeout.bind(py);
-        if given.is_none() {
+        let Some(seconds) = self.seconds(py)? else {
             return Ok(Next::Await(self.awaitable.get_bound(py)));
-        }
-        let seconds = number::seconds(given)?;
+        };
         if seconds <= 0.0 {
             return self.cancel_at_once(py);
         }
         self.phase = Phase::Running(Some(timeout::begin(py, seconds)?.into()));
         Ok(Next::Await(self.awaitable.get_bound(py)))
+    }
+
+    /// How long it may take; nothing is for ever.
+    #[inline(always)]
+    fn seconds(&self, py: Python<'_>) -> PyResult<Option<f64>> {
+        seconds_or_none(self.timeout.bind(py))
     }
 
     /// Without time, nothing of the awaitable runs, unless it is a future that is done.
