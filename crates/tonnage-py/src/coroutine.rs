@@ -15,8 +15,8 @@ use pyo3::types::PyString;
 
 use crate::cpython::native_class::{create, create_with};
 use crate::cpython::{
-    Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, Slots, Step, Visit, context, coroutine,
-    recursion,
+    Args, Guarded, Native, NativeClass, NativeLayout, Object, Owned, PlainDrop, Slots, Step, Visit, context,
+    coroutine, recursion,
 };
 use crate::{errors, future, names};
 
@@ -137,7 +137,10 @@ where
         self.state.with(py, |state| state.finalized)
     }
 
-    fn is_spent(&self, py: Python<'_>) -> bool {
+    const PLAIN_DROP: PlainDrop = PlainDrop::NotAtAll;
+
+    #[inline]
+    fn ends_plainly(&self, py: Python<'_>) -> bool {
         // What has ended awaits nothing.
         self.state.with(py, |state| state.body.is_none() && !state.finalized)
     }

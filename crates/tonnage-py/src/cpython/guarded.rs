@@ -52,6 +52,11 @@ impl<T> Guarded<T> {
         Self { value: UnsafeCell::new(value), entered: Cell::new(false) }
     }
 
+    #[inline(always)]
+    pub(crate) fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+
     /// Calls `visit` with the state. `visit` must not run Python code.
     #[inline(always)]
     pub(crate) fn with<R>(&self, py: Python<'_>, visit: impl FnOnce(&mut T) -> R) -> R {

@@ -18,12 +18,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::args::Args;
+use super::dealloc::dealloc;
 use super::free_list::FreeList;
 use super::methods;
 use super::owned::Owned;
 use super::slots::{Object, Slots};
 use super::trampoline::run;
-use super::trash;
 use super::unowned::Lent;
 use super::visit::Visit;
 
@@ -37,8 +37,8 @@ pub(super) struct NativeObject<T> {
 /// finds it by its offset, and makes the dictionary when the first attribute is set.
 #[repr(C)]
 pub(crate) struct Extras {
-    dict: Cell<*mut ffi::PyObject>,
-    weakrefs: Cell<*mut ffi::PyObject>,
+    pub(super) dict: Cell<*mut ffi::PyObject>,
+    pub(super) weakrefs: Cell<*mut ffi::PyObject>,
 }
 
 // SAFETY: both pointers are used under the interpreter lock only, by CPython and by this file.
@@ -68,7 +68,7 @@ impl<T: NativeClass> Vectorcall<T> {
 
 /// Where the value of an object is.
 #[inline]
-fn value_ptr<T>(object: *mut ffi::PyObject) -> *mut T {
+pub(super) fn value_ptr<T>(object: *mut ffi::PyObject) -> *mut T {
     object.wrapping_byte_add(offset_of!(NativeObject<T>, value)).cast()
 }
 
@@ -77,7 +77,7 @@ fn value_ptr<T>(object: *mut ffi::PyObject) -> *mut T {
 /// # Safety
 /// The object is alive, and of T's layout.
 #[inline]
-unsafe fn extras<'a, T: NativeClass>(object: *mut ffi::PyObject) -> Option<&'a Extras> {
+pub(super) unsafe fn extras<'a, T: NativeClass>(object: *mut ffi::PyObject) -> Option<&'a Extras> {
     let offset = T::EXTRAS?;
     let place = value_ptr::<T>(object).wrapping_byte_add(offset).cast::<Extras>();
     // SAFETY: the caller hands in an object of this layout; the offset is that of the field (`EXTRAS`).
@@ -98,7 +98,7 @@ pub(super) unsafe fn lent<'a, T: NativeLayout>(object: *mut ffi::PyObject) -> Op
 /// The type object and the free list of one native class.
 pub(crate) struct ClassCell {
     type_object: AtomicPtr<ffi::PyTypeObject>,
-    free: FreeList,
+    pub(super) free: FreeList,
     /// Objects that are alive; counted in debug builds only.
     live: AtomicIsize,
 }
@@ -118,7 +118,7 @@ impl ClassCell {
     }
 
     #[inline]
-    fn count(&self, change: isize) {
+    pub(super) fn count(&self, change: isize) {
         if cfg!(debug_assertions) {
             self.live.fetch_add(change, Ordering::Relaxed);
         }
@@ -130,7 +130,7 @@ impl ClassCell {
     }
 
     #[inline]
-    fn type_ptr(&self, _py: Python<'_>) -> *mut ffi::PyTypeObject {
+    pub(super) fn type_ptr(&self, _py: Python<'_>) -> *mut ffi::PyTypeObject {
         self.type_object.load(Ordering::Relaxed)
     }
 }
@@ -149,6 +149,14 @@ pub(crate) unsafe trait NativeLayout: Sized + Send + Sync + 'static {
     fn base(_py: Python<'_>) -> Option<*mut ffi::PyTypeObject> {
         None
     }
+}
+/// How the value of an object that ends plainly is dropped.
+pub(crate) enum PlainDrop {
+    InPlace,
+    /// What `ends_plainly` has found missing is not looked for.
+    ByFields,
+    /// It refers to nothing.
+    NotAtAll,
 }
 
 /// A Rust value that is the body of a Python object.
@@ -181,9 +189,17 @@ pub(crate) trait NativeClass: NativeLayout {
     fn may_be_finalized(&self, _py: Python<'_>) -> bool {
         true
     }
-    /// Is it known that a drop of the value would do nothing, and that no finalizer has run or has work to do?
-    fn is_spent(&self, _py: Python<'_>) -> bool {
+    /// Is there nothing to finalize, and was nothing, and is it no link? Most objects of a class that answers this are
+    /// deallocated without the other questions.
+    #[inline]
+    fn ends_plainly(&self, _py: Python<'_>) -> bool {
         false
+    }
+    const PLAIN_DROP: PlainDrop = PlainDrop::InPlace;
+    /// What drops one that ends plainly, if it is dropped `ByFields`.
+    #[inline]
+    fn drop_plainly(self) {
+        drop(self);
     }
     /// An empty value, for `__new__`; `None` if the class cannot be called.
     fn empty() -> Option<Self>;
@@ -439,110 +455,6 @@ unsafe extern "C" fn new<T: NativeClass>(
         T::cell().count(1);
     }
     object
-}
-
-unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
-    // SAFETY: CPython deallocates on an attached thread; see `slots::run`.
-    let py = unsafe { Python::assume_attached() };
-    // SAFETY: what we were called with.
-    if unsafe { is_spent::<T>(py, object) } {
-        if T::IS_COLLECTED {
-            // SAFETY: the object is one with a collector's head.
-            unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
-        }
-        // SAFETY: the object has no references, and its value need not be dropped.
-        if unsafe { T::cell().free.keep(py, object) } {
-            return T::cell().count(-1);
-        }
-    }
-    // SAFETY: what we were called with.
-    unsafe { dealloc_any::<T>(py, object) };
-}
-
-/// Is it an object of exactly this class, of which nothing need be dropped?
-///
-/// # Safety
-/// The object is alive, and of T's layout.
-#[inline(always)]
-unsafe fn is_spent<T: NativeClass>(py: Python<'_>, object: *mut ffi::PyObject) -> bool {
-    // SAFETY: the value is alive until it is dropped.
-    if T::LENT.is_some() || !unsafe { &*value_ptr::<T>(object) }.is_spent(py) {
-        return false;
-    }
-    // SAFETY: the caller's promise.
-    let extras = unsafe { extras::<T>(object) };
-    let is_bare = extras.is_none_or(|extras| extras.dict.get().is_null() && extras.weakrefs.get().is_null());
-    // SAFETY: an object that is alive has a type.
-    is_bare && (!T::SUBCLASSED || unsafe { ffi::Py_TYPE(object) } == T::cell().type_ptr(py))
-}
-
-/// Apart, so that those who are spent do not prepare for it.
-///
-/// # Safety
-/// The object has no references, and is being deallocated.
-#[inline(never)]
-unsafe fn dealloc_any<T: NativeClass>(py: Python<'_>, object: *mut ffi::PyObject) {
-    // SAFETY: an object that is being deallocated is valid until it is freed below.
-    let type_object = unsafe { ffi::Py_TYPE(object) };
-    let exact = type_object == T::cell().type_ptr(py);
-    // SAFETY: as above; the value is alive.
-    if unsafe { &*value_ptr::<T>(object) }.needs_finalizer(py) {
-        // SAFETY: called once, from the deallocator, on an object with no references.
-        if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
-            return; // It was resurrected.
-        }
-    }
-    // SAFETY: a type is valid as long as its objects.
-    let has_finalizer = unsafe { (*type_object).tp_finalize }.is_some();
-    // SAFETY: the value is alive.
-    let may_be_finalized =
-        T::IS_COLLECTED && has_finalizer && unsafe { &*value_ptr::<T>(object) }.may_be_finalized(py);
-    if T::IS_COLLECTED {
-        // SAFETY: the object is one with a collector's head; untracking twice is allowed.
-        unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
-    }
-    // SAFETY: the object is of T's layout, and alive until it is freed below.
-    let extras = unsafe { extras::<T>(object) };
-    if extras.is_some_and(|extras| !extras.weakrefs.get().is_null()) {
-        // SAFETY: the weak references are the object's, and are cleared before the value goes.
-        unsafe { ffi::PyObject_ClearWeakRefs(object) };
-    }
-    // SAFETY: as above.
-    if unsafe { lent::<T>(object) }.is_some_and(Lent::is_any) {
-        return; // What refers to it would read freed memory.
-    }
-    let dict = extras.map_or(ptr::null_mut(), |extras| extras.dict.replace(ptr::null_mut()));
-    // SAFETY: nobody can reach the object any more; the value is dropped once.
-    unsafe { drop_value::<T>(py, value_ptr(object)) };
-    T::cell().count(-1);
-    // SAFETY: the dictionary was the object's, or is null.
-    unsafe { ffi::Py_XDECREF(dict) };
-    // SAFETY: asks for a bit in the collector's head of a valid object, which has one.
-    let finalized = may_be_finalized && unsafe { ffi::PyObject_GC_IsFinalized(object) } != 0;
-    // SAFETY: the object has no references, and its value is dropped.
-    if exact && !finalized && unsafe { T::cell().free.keep(py, object) } {
-        return; // With its reference to the type.
-    }
-    // SAFETY: the type's own function frees what its own allocator made.
-    let free = unsafe { (*type_object).tp_free }.expect("each type has tp_free");
-    // SAFETY: as above.
-    unsafe { free(object.cast()) };
-    // SAFETY: an object of a heap type owns a reference to its type.
-    unsafe { ffi::Py_DECREF(type_object.cast()) };
-}
-
-/// # Safety
-/// As for `ptr::drop_in_place`.
-#[inline]
-unsafe fn drop_value<T: NativeClass>(py: Python<'_>, value: *mut T) {
-    // SAFETY: the value is valid until it is dropped.
-    if unsafe { &*value }.is_link(py) {
-        // SAFETY: the caller's promise.
-        unsafe { trash::drop_value(value) };
-    } else {
-        // SAFETY: the caller's promise.
-        unsafe { ptr::drop_in_place(value) };
-    }
 }
 
 unsafe extern "C" fn traverse<T: NativeClass>(

@@ -9,7 +9,7 @@ use pyo3::types::{PyBool, PyList, PyString};
 use super::{Future, Outcome, Polled, awaited_by, awaiting, callbacks, finalizer};
 use crate::cpython::native_class::{create, create_with, is_exact};
 use crate::cpython::{
-    Args, LoopRef, Mark, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, receiver_of,
+    Args, LoopRef, Mark, Native, NativeClass, Object, Owned, Parameters, PlainDrop, Slots, Visit, receiver_of,
 };
 use crate::event_loop::EventLoop;
 use crate::structured::GatheringFuture;
@@ -20,6 +20,7 @@ impl NativeClass for Future {
     const DOC: &'static CStr = c"Future(*, loop=None)\n--\n\nA result that is not there yet.";
 
     const HIDES_NEXT: bool = true;
+    const PLAIN_DROP: PlainDrop = PlainDrop::ByFields;
 
     fn empty() -> Option<Self> {
         Some(Self::empty())
@@ -35,6 +36,14 @@ impl NativeClass for Future {
 
     fn may_be_finalized(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.event_loop.has(Mark::Finalized))
+    }
+
+    fn ends_plainly(&self, py: Python<'_>) -> bool {
+        self.has_ended_plainly(py)
+    }
+
+    fn drop_plainly(self) {
+        Self::drop_plainly(self);
     }
 
     fn slots(slots: &mut Slots<Self>) {

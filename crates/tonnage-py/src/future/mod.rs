@@ -11,6 +11,8 @@ mod callbacks;
 mod class;
 mod finalizer;
 
+use std::mem::ManuallyDrop;
+
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -96,6 +98,12 @@ impl FutureState {
         matches!(self.outcome, Outcome::Pending)
     }
 
+    #[inline]
+    fn has_plain_result(&self, py: Python<'_>) -> bool {
+        self.rare.is_none()
+            && matches!(&self.outcome, Outcome::Result(value) if !is_collected(value.bind(py)))
+    }
+
     pub(crate) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
@@ -138,10 +146,24 @@ impl Future {
     /// Does it keep nothing alive but its loop and, as its result, an object that refers to no other?
     #[inline]
     pub(crate) fn has_plain_result(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.has_plain_result(py))
+    }
+    /// Has it a plain result, does nobody wait for it, and was it never finalized? Then it has nothing to finalize either.
+    #[inline(always)]
+    pub(crate) fn has_ended_plainly(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| {
-            matches!(&state.outcome, Outcome::Result(value) if !is_collected(value.bind(py)))
-                && state.rare.is_none()
+            state.has_plain_result(py)
+                && matches!(state.callbacks, Callbacks::None)
+                && !state.event_loop.has(Mark::Finalized)
         })
+    }
+
+    /// Drops one that has ended plainly.
+    #[inline(always)]
+    pub(crate) fn drop_plainly(self) {
+        let FutureState { event_loop, outcome, callbacks, rare } = self.state.into_inner();
+        let _missing = ManuallyDrop::new((callbacks, rare));
+        drop((outcome, event_loop));
     }
 
     pub(crate) fn has_failed(&self, py: Python<'_>) -> bool {

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use super::deadline_block::{self, DeadlineBlock, Kind, seconds_or_none};
 use crate::cpython::native_class::create;
-use crate::cpython::{Native, NativeClass, Object, Slots, Visit};
+use crate::cpython::{Native, NativeClass, Object, PlainDrop, Slots, Visit};
 use crate::future::to_bool;
 
 #[repr(C)]
@@ -47,7 +47,10 @@ impl NativeClass for MoveOn {
         self.block.is_link(py)
     }
 
-    fn is_spent(&self, py: Python<'_>) -> bool {
+    const PLAIN_DROP: PlainDrop = PlainDrop::NotAtAll;
+
+    #[inline]
+    fn ends_plainly(&self, py: Python<'_>) -> bool {
         self.block.is_spent(py)
     }
 

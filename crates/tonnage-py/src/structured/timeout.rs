@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use super::deadline_block::{self, DeadlineBlock, Kind, parameter, seconds_or_none};
 use crate::cpython::native_class::{create, create_with, upcast};
-use crate::cpython::{Native, NativeClass, Object, Slots, Visit, compat};
+use crate::cpython::{Native, NativeClass, Object, PlainDrop, Slots, Visit, compat};
 use crate::running;
 
 #[repr(C)]
@@ -85,7 +85,10 @@ impl NativeClass for Timeout {
         self.block.is_link(py)
     }
 
-    fn is_spent(&self, py: Python<'_>) -> bool {
+    const PLAIN_DROP: PlainDrop = PlainDrop::NotAtAll;
+
+    #[inline]
+    fn ends_plainly(&self, py: Python<'_>) -> bool {
         self.block.is_spent(py)
     }
 

@@ -8,7 +8,7 @@ use pyo3::types::PyString;
 
 use crate::coroutine::{CoroutineIter, coroutine_repr, has_ended, warn_unawaited};
 use crate::cpython::native_class::create;
-use crate::cpython::{Guarded, Native, NativeClass, Object, Slots, Step, Visit, coroutine};
+use crate::cpython::{Guarded, Native, NativeClass, Object, PlainDrop, Slots, Step, Visit, coroutine};
 
 pub(crate) struct Turn(Guarded<Phase>);
 
@@ -42,7 +42,10 @@ impl NativeClass for Turn {
         self.0.with(py, |phase| *phase == Phase::Created)
     }
 
-    fn is_spent(&self, py: Python<'_>) -> bool {
+    const PLAIN_DROP: PlainDrop = PlainDrop::NotAtAll;
+
+    #[inline]
+    fn ends_plainly(&self, py: Python<'_>) -> bool {
         self.0.with(py, |phase| *phase != Phase::Created)
     }
 

@@ -1,6 +1,7 @@
 //! The class Task as Python sees it: asyncio's methods and attributes, those of 3.15 on each version.
 
 use std::ffi::CStr;
+use std::mem::ManuallyDrop;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
@@ -9,7 +10,8 @@ use pyo3::types::PyString;
 use super::{Standing, Task, TaskState, finalizer, next_number, repr, step};
 use crate::cpython::native_class::{create, create_with, is_exact};
 use crate::cpython::{
-    Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit, context, coroutine, current,
+    Args, Guarded, Native, NativeClass, Object, Owned, Parameters, PlainDrop, Slots, Visit, context,
+    coroutine, current,
 };
 use crate::event_loop::EventLoop;
 use crate::future::{self, Callbacks, Future};
@@ -19,17 +21,14 @@ impl NativeClass for Task {
     const NAME: &'static CStr = c"tonnage.Task";
     const DOC: &'static CStr = c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\nA coroutine wrapped in a Future.";
 
+    const PLAIN_DROP: PlainDrop = PlainDrop::ByFields;
+
     fn empty() -> Option<Self> {
         Some(Self::empty())
     }
 
     fn is_link(&self, py: Python<'_>) -> bool {
-        // A coroutine that has ended holds nothing.
-        let may_hold = |coro: &Option<Owned>| {
-            coro.as_ref().is_some_and(|coro| !coroutine::is_coroutine_object(coro.bind(py)))
-        };
-        !self.future.has_plain_result(py)
-            || self.state.with(py, |state| state.waiter.is_some() || may_hold(&state.coro))
+        !self.future.has_plain_result(py) || self.may_hold_others(py)
     }
 
     fn needs_finalizer(&self, py: Python<'_>) -> bool {
@@ -38,6 +37,18 @@ impl NativeClass for Task {
 
     fn may_be_finalized(&self, py: Python<'_>) -> bool {
         self.future.may_be_finalized(py)
+    }
+
+    fn ends_plainly(&self, py: Python<'_>) -> bool {
+        self.future.has_ended_plainly(py) && !self.may_hold_others(py)
+    }
+
+    #[inline]
+    fn drop_plainly(self) {
+        self.future.drop_plainly();
+        let TaskState { coro, context, waiter, bounds, .. } = self.state.into_inner();
+        let _missing = ManuallyDrop::new((waiter, bounds));
+        drop((coro, context));
     }
 
     fn slots(slots: &mut Slots<Self>) {
@@ -78,6 +89,17 @@ impl NativeClass for Task {
             (state.coro.take(), state.context.take(), state.waiter.take(), state.bounds.take())
         });
         drop(gone);
+    }
+}
+
+impl Task {
+    /// Does it keep an object that may hold others? A coroutine that has ended holds nothing.
+    #[inline]
+    fn may_hold_others(&self, py: Python<'_>) -> bool {
+        let may_hold = |coro: &Owned| !coroutine::is_coroutine_object(coro.bind(py));
+        self.state.with(py, |state| {
+            state.waiter.is_some() || state.bounds.is_some() || state.coro.as_ref().is_some_and(may_hold)
+        })
     }
 }
 
