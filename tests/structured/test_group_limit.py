@@ -60,6 +60,16 @@ def test_tasks_begin_in_the_order_of_their_creation(run: Run) -> None:
     assert meter.begun == list(range(9))
 
 
+def test_a_task_of_the_line_begins_when_debug_mode_was_turned_on_meanwhile(run: Run) -> None:
+    async def main() -> None:
+        async with TaskGroup(limit=1) as group:
+            tasks = [group.create_task(value_of(number)) for number in range(3)]
+            asyncio.get_running_loop().set_debug(True)
+        assert [task.result() for task in tasks] == [0, 1, 2]
+
+    run(main())
+
+
 def test_a_task_in_the_line_is_pending_and_has_made_no_step(run: Run) -> None:
     async def main() -> None:
         begun = []

@@ -14,7 +14,7 @@ use super::pending::{Admission, Pending};
 use super::{EventLoop, Handle, Ready, Timer, TimerHandle};
 use crate::cpython::{Args, Methods, Native, Object, Owned, Parameters, compat, number};
 use crate::errors::Refusal;
-use crate::future::{Callbacks, Future};
+use crate::future::Future;
 use crate::limits::Limiter;
 use crate::structured::DeadlineBlock;
 use crate::task::{self, TaskOptions};
@@ -315,7 +315,7 @@ fn create_task<'py>(event_loop: &Bound<'py, EventLoop>, args: Args<'_, 'py>) -> 
     if let Some(coro) = args.single()
         && native.spawns_directly(py)
     {
-        return Ok(task::create_plain(event_loop, coro, Callbacks::None)?.into_any());
+        return Ok(task::create_plain(event_loop, coro, None, 0)?.into_any());
     }
     // A loop that does not run makes the tasks that prepare or end a program.
     if native.is_running() && !native.is_closed() {

@@ -152,7 +152,7 @@ pub(super) fn schedule(
 fn schedule_one(future: &Bound<'_, Future>, callback: Callback, event_loop: &LoopRef) -> PyResult<()> {
     let py = future.py();
     match (callback, event_loop.get(py)) {
-        (Callback::Report { parent, key }, _) => structured::child_done(parent.bind(py), key, future),
+        (Callback::Report { parent, key }, _) => structured::report(parent.bind(py), key, future),
         (_, LoopOf::None) => Err(errors::not_initialised("Future")),
         (Callback::Wakeup(task), LoopOf::Native(native)) => native.schedule(py, Ready::Step(task)),
         (Callback::Wakeup(task), LoopOf::Foreign(event_loop)) => step_soon(task.bind(py), &event_loop),

@@ -130,10 +130,18 @@ impl Future {
         Self { extras: Extras::new(), state: Guarded::new(state) }
     }
 
-    /// As `of_native_loop`, with those who wait for it already.
+    /// As `of_native_loop`, whose end `parent` is told by `key`, if there is one.
     #[inline(always)]
-    pub(crate) fn awaited_by(event_loop: &Bound<'_, EventLoop>, callbacks: Callbacks) -> Self {
+    pub(crate) fn told_to<'py>(
+        event_loop: &Bound<'py, EventLoop>,
+        parent: Option<&Object<'py>>,
+        key: u32,
+    ) -> Self {
         let event_loop = LoopRef::native(event_loop);
+        let callbacks = match parent {
+            Some(parent) => Callbacks::One(Callback::Report { parent: parent.into(), key }),
+            None => Callbacks::None,
+        };
         // In full: what `empty` has would be made to be dropped.
         let state = FutureState { event_loop, outcome: Outcome::Pending, callbacks, rare: None };
         Self { extras: Extras::new(), state: Guarded::new(state) }
@@ -143,11 +151,6 @@ impl Future {
         self.state.with(py, |state| state.is_pending())
     }
 
-    /// Does it keep nothing alive but its loop and, as its result, an object that refers to no other?
-    #[inline]
-    pub(crate) fn has_plain_result(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.has_plain_result(py))
-    }
     /// Has it a plain result, does nobody wait for it, and was it never finalized? Then it has nothing to finalize either.
     #[inline(always)]
     pub(crate) fn has_ended_plainly(&self, py: Python<'_>) -> bool {
@@ -164,6 +167,12 @@ impl Future {
         let FutureState { event_loop, outcome, callbacks, rare } = self.state.into_inner();
         let _missing = ManuallyDrop::new((callbacks, rare));
         drop((outcome, event_loop));
+    }
+
+    /// Does it keep nothing alive but its loop and, as its result, an object that refers to no other?
+    #[inline]
+    pub(crate) fn has_plain_result(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.has_plain_result(py))
     }
 
     pub(crate) fn has_failed(&self, py: Python<'_>) -> bool {

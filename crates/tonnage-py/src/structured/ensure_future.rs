@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use super::deadline;
 use crate::cpython::{Args, Object, Parameters, call, coroutine};
 use crate::event_loop::EventLoop;
-use crate::future::{self, Callbacks};
+use crate::future;
 use crate::task;
 use crate::{names, running};
 
@@ -21,7 +21,7 @@ pub(crate) fn spawn<'py>(event_loop: &Object<'py>, coro: &Object<'py>) -> PyResu
     if let Some(native) = EventLoop::bound(event_loop)
         && native.get().spawns_directly(coro.py())
     {
-        return Ok(task::create_plain(native, coro, Callbacks::None)?.into_any());
+        return Ok(task::create_plain(native, coro, None, 0)?.into_any());
     }
     call::method(event_loop, names::create_task(coro.py()), coro)
 }

@@ -154,7 +154,7 @@ fn add_deadlines(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// Tells `parent` that the child it knows by `key` is done. A failure is told in the next turn, as asyncio does
 /// it: who is ready in this turn still runs before a group cancels it.
-#[inline]
+#[inline(always)]
 pub(crate) fn child_done(parent: &Object<'_>, key: u32, child: &Bound<'_, Future>) -> PyResult<()> {
     if !child.value().has_failed(child.py()) && key != shield::OUTER {
         // Most children by far. These two tell no other parent, so that no stack can grow.
@@ -172,7 +172,9 @@ pub(crate) fn child_done(parent: &Object<'_>, key: u32, child: &Bound<'_, Future
     report(parent, key, child)
 }
 
-fn report(parent: &Object<'_>, key: u32, child: &Bound<'_, Future>) -> PyResult<()> {
+/// As `child_done`, of any child.
+#[inline(never)]
+pub(crate) fn report(parent: &Object<'_>, key: u32, child: &Bound<'_, Future>) -> PyResult<()> {
     if child.value().has_failed(child.py()) && parent.is_instance_of::<TaskGroup>() {
         return future::add_callback(child, ChildDone::create(parent, key)?);
     }

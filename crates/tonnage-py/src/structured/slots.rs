@@ -22,7 +22,14 @@ impl Slots {
         self.taken < self.limit
     }
 
+    /// Is none free, and none borrowed?
+    #[inline]
+    pub(super) fn are_just_taken(&self) -> bool {
+        self.taken == self.limit
+    }
+
     /// Takes a slot, if one is free.
+    #[inline]
     #[must_use]
     pub(super) fn take(&mut self) -> bool {
         let is_free = self.is_any_free();

@@ -14,7 +14,7 @@ use crate::cpython::{
     coroutine, current,
 };
 use crate::event_loop::EventLoop;
-use crate::future::{self, Callbacks, Future};
+use crate::future::{self, Future};
 use crate::{names, structured};
 
 impl NativeClass for Task {
@@ -252,18 +252,20 @@ fn init(task: &Bound<'_, Task>, args: Args<'_, '_>) -> PyResult<()> {
 }
 
 /// Creates a task of one of our loops that has nothing but a coroutine, where nobody overrides or watches
-/// anything (`EventLoop::spawns_directly`). It is made in one piece: groups make tasks by the hundred thousand.
+/// anything (`EventLoop::spawns_directly`), and whose end `parent` is told by `key`. It is made in one piece: groups
+/// make tasks by the hundred thousand.
 #[inline(never)]
 pub(crate) fn create_plain<'py>(
     event_loop: &Bound<'py, EventLoop>,
     coro: &Object<'py>,
-    callbacks: Callbacks,
+    parent: Option<&Object<'py>>,
+    key: u32,
 ) -> PyResult<Bound<'py, Task>> {
     let py = event_loop.py();
     check_coroutine(coro)?;
     let context = context::copy_current(py)?;
     let task = create_with(py, || Task {
-        future: Future::awaited_by(event_loop, callbacks),
+        future: Future::told_to(event_loop, parent, key),
         state: Guarded::new(TaskState {
             coro: Some(coro.into()),
             context: Some(context.into()),

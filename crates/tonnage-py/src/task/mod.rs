@@ -22,7 +22,8 @@ use pyo3::prelude::*;
 pub(crate) use cancel::{cancel, cancel_any, cancel_gather, deliver_deferred};
 pub(crate) use class::{TaskOptions, check_coroutine, create_native, create_plain};
 pub(crate) use parked::{
-    Parking, Standing, create_parked, end_parked, move_parked, refuse_parked, start_parked,
+    Parking, Standing, create_parked, create_parked_plain, end_parked, move_parked, refuse_parked,
+    start_parked,
 };
 pub(crate) use shields::Deferred;
 pub(crate) use step::{call_soon as step_soon, step, step_on};

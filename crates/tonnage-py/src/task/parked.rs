@@ -11,7 +11,7 @@ use super::{KeptAt, Task, TaskOptions, TaskState, check_coroutine, next_number, 
 use crate::cpython::native_class::{create, create_with};
 use crate::cpython::{Guarded, Native, Object, Owned, context};
 use crate::event_loop::EventLoop;
-use crate::future::{self, Callback, Callbacks, Future};
+use crate::future::{self, Future};
 use crate::structured::{self, TaskGroup};
 use crate::{errors, names};
 
@@ -58,16 +58,11 @@ pub(crate) struct Parking<'a, 'py> {
 pub(crate) fn create_parked<'py>(
     event_loop: &Object<'py>,
     coro: &Object<'py>,
-    options: Option<TaskOptions<'py>>,
+    options: TaskOptions<'py>,
     parking: Parking<'_, 'py>,
 ) -> PyResult<Bound<'py, Task>> {
     let py = coro.py();
     let native = EventLoop::bound(event_loop).filter(|native| native.get().is_plain_and_quiet());
-    if let Some(native) = native
-        && options.is_none()
-    {
-        return create_in_one_piece(native, coro, parking);
-    }
     let task = match native {
         Some(native) => create(
             py,
@@ -79,14 +74,15 @@ pub(crate) fn create_parked<'py>(
             task
         }
     };
-    prepare(&task, coro, options.unwrap_or_default())?;
+    prepare(&task, coro, options)?;
     park(&task, parking);
     Ok(task)
 }
 
-/// As `create_plain`: groups with a limit park tasks by the hundred thousand.
-#[inline(always)]
-fn create_in_one_piece<'py>(
+/// As `create_parked`, of a task that has nothing but a coroutine, on a loop of ours where nobody overrides or watches
+/// anything. It is made in one piece: groups with a limit park tasks by the hundred thousand.
+#[inline(never)]
+pub(crate) fn create_parked_plain<'py>(
     event_loop: &Bound<'py, EventLoop>,
     coro: &Object<'py>,
     Parking { group, index, key }: Parking<'_, 'py>,
@@ -94,9 +90,8 @@ fn create_in_one_piece<'py>(
     let py = coro.py();
     check_coroutine(coro)?;
     let context = context::copy_current(py)?;
-    let report = Callback::Report { parent: group.as_any().into(), key };
     create_with(py, || Task {
-        future: Future::awaited_by(event_loop, Callbacks::One(report)),
+        future: Future::told_to(event_loop, Some(group.as_any()), key),
         state: Guarded::new(TaskState {
             coro: Some(coro.into()),
             context: Some(context.into()),
@@ -128,18 +123,30 @@ pub(crate) fn move_parked(task: &Bound<'_, Task>, from: Parking<'_, '_>, to: Par
 }
 
 /// There is a slot: the loop keeps it, and makes its first step.
+#[inline(never)]
 pub(crate) fn start_parked(task: &Bound<'_, Task>) -> PyResult<()> {
     let py = task.py();
-    drop(unpark(task));
-    let event_loop = task.value().future.event_loop(py)?;
-    if let Some(native) = EventLoop::of(&event_loop)
-        && native.is_plain_and_quiet()
-        && !native.is_closed()
-    {
-        let at = native.start_task(py, task);
-        task.value().state.with(py, |state| state.kept_at = Some(at));
-        return Ok(());
+    let at = task.value().future.state.with(py, |state| {
+        let native = state.event_loop.get_native(py).filter(|native| native.starts_directly())?;
+        Some(native.start_task(py, task))
+    });
+    if at.is_none() {
+        return start_on_other(task);
     }
+    let group = task.value().state.with(py, |state| {
+        state.standing = Standing::Plain;
+        state.kept_at = at;
+        state.waiter.take()
+    });
+    drop(group);
+    Ok(())
+}
+
+/// As `start_parked`, on a loop that has a say in it.
+#[cold]
+fn start_on_other(task: &Bound<'_, Task>) -> PyResult<()> {
+    drop(unpark(task));
+    let event_loop = task.value().future.event_loop(task.py())?;
     step::wake(task, step::On::of(&event_loop))?;
     Task::register(task, &event_loop)
 }

@@ -9,7 +9,6 @@ use super::start::{call_off, keep_quiet_when_lost};
 use super::{Gathering, GatheringFuture, Wish};
 use crate::cpython::{Native, Object, Owned};
 use crate::event_loop::EventLoop;
-use crate::future::{Callback, Callbacks};
 use crate::structured::{call_graph, child_done, deadline, ensure_future};
 use crate::{errors, task};
 
@@ -47,8 +46,7 @@ fn start<'py>(
     if !event_loop.get().spawns_directly(py) {
         return start_by_name(outer, event_loop.as_any(), (coro, key), deadline);
     }
-    let report = Callback::Report { parent: outer.as_any().into(), key };
-    let task = task::create_plain(event_loop, coro, Callbacks::One(report))?;
+    let task = task::create_plain(event_loop, coro, Some(outer.as_any()), key)?;
     task.value().state.with(py, |state| state.log_destroy_pending = false);
     if let Some(deadline) = deadline {
         task.value().inherit(py, deadline);

@@ -6,6 +6,7 @@
 //! slot or a place in the line; a caller is counted from its first wait until its task exists or it gave up,
 //! and so long the block waits for it.
 
+use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 
 use pyo3::prelude::*;
@@ -114,6 +115,7 @@ impl Bounded {
         }
     }
 
+    #[inline]
     pub(super) fn ask(&mut self) -> Answer {
         if self.line.is_empty() {
             if self.permits.is_some() {
@@ -127,6 +129,7 @@ impl Bounded {
     }
 
     /// The answer to one for which there is no slot.
+    #[inline]
     pub(super) fn ask_for_place(&self) -> Answer {
         if self.parked < self.max_pending {
             Answer::Line
@@ -136,23 +139,61 @@ impl Bounded {
     }
 
     /// The child has the slot that was taken for it.
+    #[inline]
     fn hold(&mut self, index: u32) {
         *self.place(index) = Place::Slot;
     }
 
     /// The child stands in the line.
+    #[inline]
     pub(super) fn stand(&mut self, index: u32, waiting: Waiting) {
         let ticket = self.line.push(waiting);
         self.parked += 1;
         *self.place(index) = Place::Line(ticket);
     }
 
+    #[inline]
     fn place(&mut self, index: u32) -> &mut Place {
         let index = index as usize;
         if self.places.len() <= index {
-            self.places.resize(index + 1, Place::None);
+            self.make_places(index);
         }
         &mut self.places[index]
+    }
+
+    /// Places are made as the vector grows, not one by one.
+    #[cold]
+    fn make_places(&mut self, index: usize) {
+        self.places.reserve(index + 1 - self.places.len());
+        self.places.resize(self.places.capacity(), Place::None);
+    }
+
+    /// The child has ended, and gives its slot to the first of the line, whose index is the answer.
+    ///
+    /// # Errors
+    /// Others have a say, as limiters, lenders and callers: nothing is changed, and all of them are to be asked.
+    #[inline]
+    pub(super) fn pass_on(&mut self, index: u32) -> Result<Option<u32>, ()> {
+        let has_slot = matches!(self.places.get(index as usize), Some(Place::Slot));
+        if !has_slot || self.permits.is_some() || !self.seekers.is_empty() {
+            return Err(());
+        }
+        let next = match self.line.first() {
+            None => None,
+            Some(Waiting::Parked(next)) if self.slots.are_just_taken() => Some(*next),
+            Some(_) => return Err(()),
+        };
+        self.places[index as usize] = Place::None;
+        match next {
+            None => self.slots.give_back(),
+            Some(next) => {
+                // Refers to nothing that is to be dropped.
+                let _parked = ManuallyDrop::new(self.line.pop());
+                self.parked -= 1;
+                self.places[next as usize] = Place::Slot;
+            }
+        }
+        Ok(next)
     }
 
     /// The child leaves the line, or gives its slot back.
@@ -173,7 +214,7 @@ impl Bounded {
 
     /// May the first of the line begin?
     #[inline]
-    fn may_admit(&self) -> bool {
+    pub(super) fn may_admit(&self) -> bool {
         self.permits.is_some() || (!self.line.is_empty() && self.slots.is_any_free())
     }
 

@@ -9,7 +9,7 @@ use super::{Abort, Key, Phase, TaskGroup, bounded, park, permits};
 use crate::cpython::{Args, Native, Object, Owned, compat};
 use crate::errors::{self, Refusal};
 use crate::event_loop::EventLoop;
-use crate::future::{self, Callback, Callbacks};
+use crate::future;
 use crate::names;
 use crate::structured::child_done::watch;
 use crate::structured::deadline;
@@ -47,7 +47,7 @@ pub(super) fn create_child<'py>(
 ) -> PyResult<Object<'py>> {
     let place = place_for(group, coro)?;
     if place.is_bounded {
-        return bounded_child(group, &place.event_loop, (coro, options));
+        return bounded_child(group, &place, (coro, options));
     }
     make_child(group, &place.event_loop, (coro, options), place.next).map(|(task, _)| task)
 }
@@ -56,16 +56,17 @@ pub(super) fn create_child<'py>(
 #[inline(never)]
 fn bounded_child<'py>(
     group: &Bound<'py, TaskGroup>,
-    event_loop: &Object<'py>,
+    place: &Place<'py>,
     what: (&Object<'py>, Option<&Bound<'py, PyDict>>),
 ) -> PyResult<Object<'py>> {
+    let event_loop = &place.event_loop;
     match group.value().state.with(group.py(), |state| state.slots().ask()) {
+        Answer::Line => park::park(group, event_loop, what, place.next),
         Answer::Slot => start_child(group, event_loop, what).or_else(|error| {
             bounded::slot_unused(group)?;
             Err(error)
         }),
         Answer::Try => try_child(group, event_loop, what),
-        Answer::Line => park::park(group, event_loop, what),
         Answer::Full { running, waiting } => Err(overloaded(group, what.0, (running, waiting))?),
     }
 }
@@ -88,7 +89,7 @@ fn try_child<'py>(
     }
     match group.value().state.with(group.py(), |state| state.slots().ask_for_place()) {
         Answer::Full { running, waiting } => Err(overloaded(group, what.0, (running, waiting))?),
-        _ => park::park(group, event_loop, what),
+        _ => park::park_any(group, event_loop, what),
     }
 }
 
@@ -158,8 +159,7 @@ fn create_plain_child<'py>(
     let py = group.py();
     let deadline = deadline::of_creator_on(event_loop)?;
     let key = Key { index: expected, daemon: false }.pack();
-    let report = Callback::Report { parent: group.as_any().into(), key };
-    let task = task::create_plain(event_loop, coro, Callbacks::One(report))?;
+    let task = task::create_plain(event_loop, coro, Some(group.as_any()), key)?;
     if let Some(deadline) = deadline {
         task.value().inherit(py, deadline);
     }

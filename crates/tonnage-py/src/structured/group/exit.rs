@@ -118,6 +118,9 @@ impl Body for Exit {
 fn wait_for_children<'py>(group: &Bound<'py, TaskGroup>) -> PyResult<Option<Next<'py>>> {
     let py = group.py();
     loop {
+        if group.value().state.with(py, |state| state.is_empty()) {
+            return Ok(None);
+        }
         let (is_quiet, phase, event_loop, waiter) = group.value().state.with(py, |state| {
             let event_loop = state.event_loop.as_ref().map(|event_loop| event_loop.get_bound(py));
             let waiter = state.waiter.as_ref().map(|waiter| waiter.future(py));

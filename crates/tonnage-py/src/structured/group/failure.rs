@@ -4,10 +4,11 @@ use pyo3::prelude::*;
 
 use super::start::Starting;
 use super::{Abort, Key, OnError, TaskGroup, abort_with_parent, bounded, report};
-use crate::cpython::{Mark, Native, Object, compat};
+use crate::cpython::native_class::exact;
+use crate::cpython::{Mark, Native, Object, Owned, compat};
 use crate::future::{self, Future, Outcome};
 use crate::limits::Loans;
-use crate::task::Task;
+use crate::task::{self, Task};
 use crate::waiter::Waiter;
 use crate::{errors, names};
 
@@ -42,19 +43,37 @@ pub(crate) fn child_ended(group: &Bound<'_, TaskGroup>, key: u32, child: &Object
     let (index, daemon) = (Key::unpack(key).index, Key::unpack(key).daemon);
     // Of most groups by far: nobody waits for anything but the end of all children.
     let left = group.value().state.with(py, |state| {
-        if daemon || state.bounded.is_some() || !state.starting.is_empty() {
+        if daemon || !state.starting.is_empty() {
             return None;
         }
+        let next = match &mut state.bounded {
+            None => None,
+            Some(bounded) => bounded.pass_on(index).ok()?,
+        };
         let gone = state.children.remove(index);
+        // Who is waited for as well.
+        if let Some(next) = next.and_then(|next| state.children.get(next)) {
+            return Some((gone, Then::Begin(next.share(py))));
+        }
         let waiter = if gone.is_some() && state.is_quiet() { state.waiter.take() } else { None };
-        Some((gone, waiter))
+        Some((gone, waiter.map_or(Then::Nothing, Then::Wake)))
     });
-    let Some((gone, waiter)) = left else { return leave(group, key, child) };
+    let Some((gone, then)) = left else { return leave(group, key, child) };
     drop(gone);
-    match waiter {
-        None => Ok(()),
-        Some(waiter) => wake_parent(&waiter, py),
+    match then {
+        Then::Nothing => Ok(()),
+        Then::Wake(waiter) => wake_parent(&waiter, py),
+        // What is parked is a task of ours.
+        Then::Begin(next) => exact(next.bind(py)).map_or(Ok(()), task::start_parked),
     }
+}
+
+/// What the end of a child leads to.
+enum Then {
+    Nothing,
+    Wake(Waiter),
+    /// The child of the line that has its slot.
+    Begin(Owned),
 }
 
 #[inline(never)]

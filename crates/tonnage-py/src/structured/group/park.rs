@@ -16,8 +16,29 @@ use crate::structured::ensure_future::{spawn_child, spawn_child_with};
 use crate::task::{self, Parking, Standing, Task, TaskOptions};
 use crate::waiter::Waiter;
 
-/// A child in the line.
+/// A child in the line, which is most likely to have the `expected` index.
+#[inline(always)]
 pub(super) fn park<'py>(
+    group: &Bound<'py, TaskGroup>,
+    event_loop: &Object<'py>,
+    (coro, options): (&Object<'py>, Option<&Bound<'py, PyDict>>),
+    expected: u32,
+) -> PyResult<Object<'py>> {
+    if let Some(native) = EventLoop::bound(event_loop)
+        && options.is_none()
+        && native.get().is_plain_and_quiet()
+        && !native.get().has_task_factory()
+    {
+        let deadline = deadline::of_creator_on(native)?;
+        let task = task::create_parked_plain(native, coro, parking(group, expected))?;
+        return stand(group, task, deadline, expected);
+    }
+    park_any(group, event_loop, (coro, options))
+}
+
+/// As `park`, on any loop.
+#[inline(never)]
+pub(super) fn park_any<'py>(
     group: &Bound<'py, TaskGroup>,
     event_loop: &Object<'py>,
     (coro, options): (&Object<'py>, Option<&Bound<'py, PyDict>>),
@@ -25,26 +46,45 @@ pub(super) fn park<'py>(
     if makes_its_own_tasks(event_loop)? {
         return postpone(group, event_loop, (coro, options));
     }
-    let py = group.py();
     let options = options.map(read).transpose()?;
     let deadline = deadline::of_creator(event_loop)?;
-    let parking = |index| Parking { group, index, key: Key { index, daemon: false }.pack() };
-    let expected = group.value().state.with(py, |state| state.children.next_key());
-    let task = task::create_parked(event_loop, coro, options, parking(expected))?;
+    let expected = group.value().state.with(group.py(), |state| state.children.next_key());
+    let options = options.unwrap_or_default();
+    let task = task::create_parked(event_loop, coro, options, parking(group, expected))?;
+    stand(group, task, deadline, expected)
+}
+
+fn parking<'a, 'py>(group: &'a Bound<'py, TaskGroup>, index: u32) -> Parking<'a, 'py> {
+    Parking { group, index, key: Key { index, daemon: false }.pack() }
+}
+
+/// The task is a child of the group, and stands in the line.
+#[inline(always)]
+fn stand<'py>(
+    group: &Bound<'py, TaskGroup>,
+    task: Bound<'py, Task>,
+    deadline: Option<f64>,
+    expected: u32,
+) -> PyResult<Object<'py>> {
+    let py = group.py();
     if let Some(deadline) = deadline {
         task.value().inherit(py, deadline);
     }
     let child = Owned::from(task.as_any());
-    let (index, aborting) = group.value().state.with(py, |state| {
+    let (index, aborting, may_admit) = group.value().state.with(py, |state| {
         let index = state.children.insert(child);
-        state.slots().stand(index, Waiting::Parked(index));
-        (index, state.abort != Abort::No)
+        let slots = state.slots();
+        slots.stand(index, Waiting::Parked(index));
+        let may_admit = slots.may_admit();
+        (index, state.abort != Abort::No, may_admit)
     });
     if index != expected {
         // Making the task made the collector run, and a finalizer used the group.
-        task::move_parked(&task, parking(expected), parking(index));
+        task::move_parked(&task, parking(group, expected), parking(group, index));
     }
-    settle(group, task.as_any(), aborting)?;
+    if aborting || may_admit {
+        settle(group, task.as_any(), aborting)?;
+    }
     Ok(task.into_any())
 }
 
@@ -112,6 +152,7 @@ fn postpone<'py>(
 }
 
 /// Making the task may have run other code, which has aborted the group or given a slot back.
+#[inline(never)]
 fn settle(group: &Bound<'_, TaskGroup>, task: &Object<'_>, aborting: bool) -> PyResult<()> {
     if aborting {
         task::cancel_any(task, None)?;
