@@ -14,7 +14,7 @@ use super::trash;
 use super::unowned::Lent;
 
 pub(super) unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
-    // SAFETY: CPython deallocates on an attached thread; see `slots::run`.
+    // SAFETY: CPython deallocates on an attached thread; see `trampoline::run`.
     let py = unsafe { Python::assume_attached() };
     // SAFETY: an object that is being deallocated is valid until it is freed below.
     let exact = unsafe { ffi::Py_TYPE(object) } == T::cell().type_ptr(py);
@@ -59,7 +59,7 @@ unsafe fn has_more<T: NativeClass>(object: *mut ffi::PyObject) -> bool {
 /// As `dealloc`, for all objects.
 #[inline(never)]
 unsafe extern "C" fn dealloc_with_care<T: NativeClass>(object: *mut ffi::PyObject) {
-    // SAFETY: CPython deallocates on an attached thread; see `slots::run`.
+    // SAFETY: CPython deallocates on an attached thread; see `trampoline::run`.
     let py = unsafe { Python::assume_attached() };
     // SAFETY: an object that is being deallocated is valid until it is freed below.
     let type_object = unsafe { ffi::Py_TYPE(object) };

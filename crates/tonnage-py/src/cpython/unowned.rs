@@ -2,7 +2,7 @@
 //!
 //! Who waits stands in a line, and must leave it when nobody has him any more; so the line must not keep him.
 //! Invariant: an object counts its unowned references (`Lent`), and its memory is not freed while there is one
-//! (`native_class::dealloc`). Its finalizer takes them back; where it fails to, the object leaks.
+//! (`dealloc.rs`). Its finalizer takes them back; where it fails to, the object leaks.
 
 use std::cell::Cell;
 use std::marker::PhantomData;

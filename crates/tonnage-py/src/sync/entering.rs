@@ -301,6 +301,10 @@ impl NativeClass for Entering {
         self.future.may_be_finalized(py)
     }
 
+    fn ends_plainly(&self, py: Python<'_>) -> bool {
+        self.phase.with(py, |phase| matches!(phase, Phase::Ended)) && self.future.has_ended_plainly(py)
+    }
+
     fn empty() -> Option<Self> {
         None
     }
