@@ -188,11 +188,29 @@ impl EventLoop {
     /// to say. Runs no Python code.
     #[inline]
     pub(crate) fn schedule_step(&self, py: Python<'_>, task: Owned<Task>) -> Result<(), Owned<Task>> {
-        if self.flags.has_any([Flag::Closed, Flag::Debug]) {
+        if !self.is_quiet() {
             return Err(task);
         }
-        self.ready.with(py, |queue| queue.push_back(Ready::Step(task)));
+        self.push_step(py, task);
         Ok(())
+    }
+
+    /// Has `schedule` nothing to say?
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.flags.has_any([Flag::Closed, Flag::Debug])
+    }
+
+    /// Is it quiet, and does nobody override its scheduling?
+    #[inline]
+    pub(crate) fn takes_steps(&self) -> bool {
+        !self.flags.has_any([Flag::Overridden, Flag::Closed, Flag::Debug])
+    }
+
+    /// As `schedule_step`, on a loop that is quiet.
+    #[inline(always)]
+    pub(crate) fn push_step(&self, py: Python<'_>, task: Owned<Task>) {
+        self.ready.with(py, |queue| queue.push_back(Ready::Step(task)));
     }
 
     /// As `schedule`, from any thread.

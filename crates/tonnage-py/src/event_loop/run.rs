@@ -82,13 +82,23 @@ fn pass(slf: &Bound<'_, EventLoop>, polled: &mut Polled) -> PyResult<()> {
     }
     for _ in 0..count {
         let Some(ready) = event_loop.ready.with(py, std::collections::VecDeque::pop_front) else { break };
-        if event_loop.debug() {
-            event_loop.execute_watched(slf, ready)?;
-        } else {
-            event_loop.execute(slf, ready)?;
+        match ready {
+            ready if event_loop.debug() => event_loop.execute_watched(slf, ready)?,
+            Ready::Step(task) => step(slf, task)?,
+            ready => event_loop.execute(slf, ready)?,
         }
     }
     event_loop.flush(slf.as_any())
+}
+
+/// Runs the next step of a task.
+#[inline(always)]
+fn step<'py>(slf: &Bound<'py, EventLoop>, task: Owned<Task>) -> PyResult<()> {
+    let task = task.into_bound(slf.py());
+    match task::step_on(&task, slf) {
+        Ok(()) => Ok(()),
+        Err(error) => step_failed(slf.as_any(), &task, *error),
+    }
 }
 
 impl EventLoop {
@@ -181,13 +191,7 @@ impl EventLoop {
     fn execute<'py>(&self, slf: &Bound<'py, EventLoop>, ready: Ready) -> PyResult<()> {
         let py = slf.py();
         match ready {
-            Ready::Step(task) => {
-                let task = task.into_bound(py);
-                match task::step_on(&task, slf) {
-                    Ok(()) => Ok(()),
-                    Err(error) => step_failed(slf.as_any(), &task, *error),
-                }
-            }
+            Ready::Step(task) => step(slf, task),
             Ready::Handle(handle) => {
                 let handle = handle.into_bound(py);
                 if handle::run_set_result(&handle, slf.as_any())? {

@@ -80,11 +80,17 @@ impl Callbacks {
 
     #[inline(always)]
     pub(crate) fn push(&mut self, callback: Callback) {
+        self.push_with(|| callback);
+    }
+
+    /// As `push`, of one that is made where it is to stay.
+    #[inline(always)]
+    pub(crate) fn push_with(&mut self, callback: impl FnOnce() -> Callback) {
         if matches!(self, Self::None) {
             // Nothing was there to be dropped.
-            let _nothing = ManuallyDrop::new(mem::replace(self, Self::One(callback)));
+            let _nothing = ManuallyDrop::new(mem::replace(self, Self::One(callback())));
         } else {
-            self.push_second(callback);
+            self.push_second(callback());
         }
     }
 
@@ -132,17 +138,18 @@ impl Callbacks {
     }
 }
 /// Hands the callbacks of a future that is done to its loop.
+#[inline(never)]
 pub(super) fn schedule(
     future: &Bound<'_, Future>,
     callbacks: Callbacks,
-    event_loop: &LoopRef,
+    event_loop: LoopRef,
 ) -> PyResult<()> {
     match callbacks {
         Callbacks::None => Ok(()),
-        Callbacks::One(one) => schedule_one(future, one, event_loop),
+        Callbacks::One(one) => schedule_one(future, one, &event_loop),
         Callbacks::Many(many) => {
             // Each is told, whatever becomes of the others.
-            let tell = |callback| schedule_one(future, callback, event_loop);
+            let tell = |callback| schedule_one(future, callback, &event_loop);
             many.into_iter().map(tell).fold(Ok(()), Result::and)
         }
     }

@@ -319,7 +319,7 @@ pub(crate) fn settle(future: &Bound<'_, Future>, outcome: Outcome) -> PyResult<b
             Ok(true)
         }
         Told::Others(callbacks, event_loop) => {
-            callbacks::schedule(future, callbacks, &event_loop)?;
+            callbacks::schedule(future, callbacks, event_loop)?;
             Ok(true)
         }
         Told::Refused(outcome) => {

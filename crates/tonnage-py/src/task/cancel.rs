@@ -280,13 +280,12 @@ impl Task {
 }
 
 /// A cancel that was requested while the task ran meets what it now waits for.
-pub(super) fn deliver(task: &Bound<'_, Task>, waiter: &Object<'_>) -> PyResult<()> {
+#[cold]
+pub(super) fn deliver(task: &Bound<'_, Task>) -> PyResult<()> {
     let py = task.py();
-    if !task.value().state.with(py, |state| state.must_cancel) {
-        return Ok(());
-    }
+    let Some(waiter) = task.value().awaits(py) else { return Ok(()) };
     let message = task.value().cancel_message(py);
-    if cancel_waiter(waiter, message.as_ref())? {
+    if cancel_waiter(&waiter, message.as_ref())? {
         task.value().state.with(py, |state| state.must_cancel = false);
     }
     Ok(())

@@ -105,7 +105,7 @@ pub(super) fn resume<'py, const ENTERS: bool>(task: &Bound<'py, Task>, on: On<'_
         Some(error) => coroutine::throw(&coro, &error),
     };
     let acted = match came_back {
-        Ok(Step::Yielded(value)) => stepped(yielded(task, on, &value)),
+        Ok(Step::Yielded(value)) => yielded(task, on, value),
         Ok(Step::Returned(value)) => stepped(returned(task, on, value)),
         Err(error) => stepped(raised(task, on, error)),
     };
@@ -236,25 +236,34 @@ fn raised(task: &Bound<'_, Task>, on: On<'_, '_>, error: PyErr) -> PyResult<()> 
 }
 
 #[inline(always)]
-fn yielded<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: &Object<'py>) -> PyResult<()> {
+fn yielded<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -> Stepped {
     if value.is_none() {
-        return wake(task, on);
+        return stepped(wake(task, on));
     }
-    let waiting = match future::waited_for(value) {
+    let stands = match future::waited_for(&value) {
         Some(ours) => wait_for_native(task, on, ours),
-        None => wait_for_other(task, on.event_loop, value),
+        None => wait_for_other(task, on.event_loop, &value),
     };
-    match waiting {
-        Ok(Cancel::No) => Ok(()),
-        Ok(Cancel::Due) => cancel::deliver(task, value),
-        Err(error) => not_waiting(task, on.event_loop, error),
+    if let Err(error) = stands {
+        return stepped(not_waiting(task, on.event_loop, error));
     }
+    let waiter = Owned::from(value);
+    let (replaced, must_cancel, seeks) = task.value().state.with(task.py(), |state| {
+        (state.waiter.replace(waiter), state.must_cancel, state.standing == Standing::Seeks)
+    });
+    if let Some(replaced) = replaced {
+        drop_replaced(replaced);
+    }
+    if seeks {
+        structured::suspended(task);
+    }
+    if must_cancel { stepped(cancel::deliver(task)) } else { Ok(()) }
 }
 
-/// Does a cancel that was requested while the task ran meet what it waits for?
-enum Cancel {
-    No,
-    Due,
+/// A task that runs waits for nothing, but for what Python code has made it wait for meanwhile.
+#[cold]
+fn drop_replaced(waiter: Owned) {
+    drop(waiter);
 }
 
 /// The awaited object itself failed, so nobody would ever wake the task: it is told where it waits.
@@ -269,21 +278,18 @@ fn wait_for_other<'py>(
     task: &Bound<'py, Task>,
     event_loop: &Object<'py>,
     value: &Object<'py>,
-) -> PyResult<Cancel> {
+) -> PyResult<()> {
     let py = task.py();
     let blocking = value.getattr_opt(names::_asyncio_future_blocking(py))?;
     match blocking {
-        Some(blocking) if !blocking.is_none() => wait_for_foreign(task, event_loop, value, &blocking)?,
-        _ if coroutine::is_generator(value) => {
-            return Err(PyRuntimeError::new_err(format!(
-                "yield was used instead of yield from for generator in task {} with {}",
-                task.repr()?,
-                value.repr()?
-            )));
-        }
-        _ => return Err(PyRuntimeError::new_err(format!("Task got bad yield: {}", value.repr()?))),
+        Some(blocking) if !blocking.is_none() => wait_for_foreign(task, event_loop, value, &blocking),
+        _ if coroutine::is_generator(value) => Err(PyRuntimeError::new_err(format!(
+            "yield was used instead of yield from for generator in task {} with {}",
+            task.repr()?,
+            value.repr()?
+        ))),
+        _ => Err(PyRuntimeError::new_err(format!("Task got bad yield: {}", value.repr()?))),
     }
-    Ok(Cancel::Due)
 }
 
 /// Why a task does not stand among those who wait for a future of ours.
@@ -304,10 +310,9 @@ fn wait_for_native<'py>(
     task: &Bound<'py, Task>,
     on: On<'_, 'py>,
     future: &Bound<'py, Future>,
-) -> PyResult<Cancel> {
-    let py = task.py();
+) -> PyResult<()> {
     let value = future.as_any();
-    let stands = future.value().state.with(py, |state| {
+    let stands = future.value().state.with(task.py(), |state| {
         if !state.event_loop.is(on.event_loop) {
             return Stands::OtherLoop;
         }
@@ -327,30 +332,21 @@ fn wait_for_native<'py>(
         if is_in_line(value) {
             return Stands::InLine;
         }
-        state.callbacks.push(Callback::Wakeup(task.into()));
+        state.callbacks.push_with(|| Callback::Wakeup(task.into()));
         Stands::Waits
     });
-    let waiter = Owned::from(value);
     match stands {
-        Stands::Waits => {}
-        Stands::IsDone => wake(task, on)?,
-        Stands::InLine => wait_in_line(task, on, future)?,
+        Stands::Waits => Ok(()),
+        Stands::IsDone => wake(task, on),
+        Stands::InLine => wait_in_line(task, on, future),
         Stands::Foreign => {
             seek(value)?;
-            add_wakeup(task, value)?;
+            add_wakeup(task, value)
         }
-        Stands::OtherLoop => return Err(other_loop(task, value)?),
-        Stands::NotAwaited => return Err(not_awaited(task, value)?),
-        Stands::Itself => return Err(awaits_itself(task)?),
+        Stands::OtherLoop => Err(other_loop(task, value)?),
+        Stands::NotAwaited => Err(not_awaited(task, value)?),
+        Stands::Itself => Err(awaits_itself(task)?),
     }
-    let (replaced, must_cancel, seeks) = task.value().state.with(py, |state| {
-        (state.waiter.replace(waiter), state.must_cancel, state.standing == Standing::Seeks)
-    });
-    drop(replaced);
-    if seeks {
-        structured::suspended(task);
-    }
-    Ok(if must_cancel { Cancel::Due } else { Cancel::No })
 }
 
 #[inline]
@@ -402,13 +398,7 @@ fn wait_for_foreign<'py>(
         return Err(awaits_itself(task)?);
     }
     value.setattr(names::_asyncio_future_blocking(py), false)?;
-    add_wakeup(task, value)?;
-    let waiter = Owned::from(value);
-    drop(task.value().state.with(py, |state| state.waiter.replace(waiter)));
-    if task.value().seeks(py) {
-        structured::suspended(task);
-    }
-    Ok(())
+    add_wakeup(task, value)
 }
 
 fn add_wakeup<'py>(task: &Bound<'py, Task>, future: &Object<'py>) -> PyResult<()> {
@@ -443,13 +433,19 @@ pub(crate) fn throw_soon(task: &Bound<'_, Task>, event_loop: &Object<'_>, error:
 }
 
 /// Schedules a step.
-#[inline]
+#[inline(always)]
 pub(super) fn wake<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>) -> PyResult<()> {
+    let Some(native) = on.native.filter(|native| native.takes_steps()) else {
+        return wake_otherwise(task, on);
+    };
+    native.push_step(task.py(), task.into());
+    Ok(())
+}
+
+#[cold]
+fn wake_otherwise<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>) -> PyResult<()> {
     match on.native {
-        Some(native) if native.is_plain() => match native.schedule_step(task.py(), task.into()) {
-            Ok(()) => Ok(()),
-            Err(task_back) => native.schedule(task.py(), Ready::Step(task_back)),
-        },
+        Some(native) if native.is_plain() => native.schedule(task.py(), Ready::Step(task.into())),
         _ => call_soon(task, on.event_loop),
     }
 }
