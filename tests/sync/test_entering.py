@@ -385,6 +385,88 @@ def test_debug_mode_changes_nothing(lib: Any, name: str, run: Run) -> None:
     run(main())
 
 
+def test_debug_mode_may_come_while_it_waits(lib: Any, name: str, run: Run) -> None:
+    async def main() -> None:
+        gate = await held(lib, name)
+        order: list[Any] = []
+        tasks = [asyncio.create_task(pass_through(gate, order, number)) for number in range(3)]
+        await settle()
+        asyncio.get_running_loop().set_debug(True)
+        gate.release()
+        await asyncio.gather(*tasks)
+        assert order == [0, 1, 2]
+        assert is_free(gate)
+
+    run(main())
+
+
+def test_who_waits_in_a_block_and_in_acquire_stands_in_one_line(lib: Any, name: str, run: Run) -> None:
+    async def main() -> None:
+        gate = await held(lib, name)
+        order: list[Any] = []
+
+        async def acquire(number: int) -> None:
+            await gate.acquire()
+            order.append(number)
+            gate.release()
+
+        tasks = [
+            asyncio.create_task(pass_through(gate, order, number) if number % 3 else acquire(number))
+            for number in range(9)
+        ]
+        await settle()
+        assert len(gate._waiters) == 9
+        tasks[3].cancel()
+        tasks[4].cancel()
+        gate.release()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert order == [0, 1, 2, 5, 6, 7, 8]
+        assert is_free(gate)
+
+    run(main())
+
+
+def test_future_that_others_refer_to_is_let_go(lib: Any, name: str, run: Run) -> None:
+    """Weak references, and what a program has put into its attributes."""
+
+    class Kept:
+        pass
+
+    async def main() -> None:
+        gate = await held(lib, name)
+        task = asyncio.create_task(pass_through(gate))
+        await settle()
+        told: list[Any] = []
+        future = gate._waiters[0]
+        gone = weakref.ref(future, told.append)
+        future.kept = Kept()
+        kept = weakref.ref(future.kept)
+        del future
+        gate.release()
+        await task
+        assert gone() is None
+        assert told == [gone]
+        assert kept() is None
+
+    run(main())
+
+
+def test_loop_that_is_closed_is_an_error_of_the_release(lib: Any, name: str, kind: Kind) -> None:
+    async def main() -> Any:
+        gate = await held(lib, name)
+        task = asyncio.create_task(pass_through(gate))
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        await settle()
+        return gate, task
+
+    event_loop = kind.loop_factory()
+    gate, task = event_loop.run_until_complete(main())
+    event_loop.close()
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        gate.release()
+    assert not task.done()
+
+
 def test_gate_of_another_loop_is_refused(
     lib: Any, name: str, kind: Kind, loop: asyncio.AbstractEventLoop
 ) -> None:

@@ -5,7 +5,7 @@
 //! (`remove`), from any place. A ticket is good for one stay: it never names whoever comes later.
 //! Nothing is dropped here: what leaves is handed to the caller.
 
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 
 /// A place in the line, for as long as its owner waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,16 @@ struct Place<W> {
     stay: u32,
     before: u32,
     behind: u32,
+}
+
+impl<W> Place<W> {
+    /// Who stood here has gone: it is the first of the free places, before `free`. Returns who stood behind.
+    #[inline]
+    fn leave(&mut self, free: u32) -> u32 {
+        // Four billion stays at one place later a forgotten ticket would be good again.
+        self.stay = self.stay.wrapping_add(1);
+        mem::replace(&mut self.behind, free)
+    }
 }
 
 /// A line of waiters. Bounded by its callers: each place belongs to a task that waits.
@@ -67,7 +77,7 @@ impl<W> Waiters<W> {
     ///
     /// # Panics
     /// With more than four billion waiters.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, waiter: W) -> Ticket {
         let index = self.free_place();
         let last = self.last;
@@ -77,9 +87,9 @@ impl<W> Waiters<W> {
         place.before = last;
         place.behind = NOWHERE;
         let stay = place.stay;
-        match last {
-            NOWHERE => self.first = index,
-            last => self.places[last as usize].behind = index,
+        match self.places.get_mut(last as usize) {
+            Some(last) => last.behind = index,
+            None => self.first = index,
         }
         self.last = index;
         self.count += 1;
@@ -111,10 +121,26 @@ impl<W> Waiters<W> {
     #[inline]
     #[must_use]
     pub fn pop(&mut self) -> Option<W> {
-        match self.first {
-            NOWHERE => None,
-            first => self.take(first),
+        self.pop_if(|_first| true)
+    }
+
+    /// Takes the first of the line, if `wanted` says so of it.
+    #[inline(always)]
+    #[must_use]
+    pub fn pop_if(&mut self, wanted: impl FnOnce(&W) -> bool) -> Option<W> {
+        let index = self.first;
+        // Nobody is nowhere.
+        let place = self.places.get_mut(index as usize)?;
+        let waiter = place.waiter.take_if(|waiter| wanted(waiter))?;
+        let behind = place.leave(self.free);
+        self.free = index;
+        self.first = behind;
+        match self.places.get_mut(behind as usize) {
+            Some(behind) => behind.before = NOWHERE,
+            None => self.last = NOWHERE,
         }
+        self.count_out();
+        Some(waiter)
     }
 
     /// Takes out who gave up; `None` if it has left the line already, because it was granted.
@@ -154,29 +180,28 @@ impl<W> Waiters<W> {
         all
     }
 
+    #[inline]
     fn free_place(&mut self) -> u32 {
-        match self.free {
-            NOWHERE => {
-                let index = u32::try_from(self.places.len()).ok().filter(|index| *index != NOWHERE);
-                let index = index.expect("four billion waiters need more memory than there is");
-                let stay = self.stay;
-                self.places.push(Place { waiter: None, stay, before: NOWHERE, behind: NOWHERE });
-                index
-            }
-            index => {
-                self.free = self.places[index as usize].behind;
-                index
-            }
+        match self.places.get(self.free as usize) {
+            Some(place) => mem::replace(&mut self.free, place.behind),
+            None => self.one_more_place(),
         }
+    }
+
+    #[cold]
+    fn one_more_place(&mut self) -> u32 {
+        let index = u32::try_from(self.places.len()).ok().filter(|index| *index != NOWHERE);
+        let index = index.expect("four billion waiters need more memory than there is");
+        let stay = self.stay;
+        self.places.push(Place { waiter: None, stay, before: NOWHERE, behind: NOWHERE });
+        index
     }
 
     fn take(&mut self, index: u32) -> Option<W> {
         let place = &mut self.places[index as usize];
         let waiter = place.waiter.take()?;
-        // Four billion stays at one place later a forgotten ticket would be good again.
-        place.stay = place.stay.wrapping_add(1);
-        let (before, behind) = (place.before, place.behind);
-        place.behind = self.free;
+        let before = place.before;
+        let behind = place.leave(self.free);
         self.free = index;
         match before {
             NOWHERE => self.first = behind,
@@ -186,15 +211,24 @@ impl<W> Waiters<W> {
             NOWHERE => self.last = before,
             behind => self.places[behind as usize].before = before,
         }
-        self.count -= 1;
-        if self.count == 0 && self.places.capacity() > KEPT_MAX {
-            self.give_memory_back();
-        }
+        self.count_out();
         Some(waiter)
     }
 
-    /// All have gone after a burst. The stays go on, so that old tickets stay void.
+    #[inline]
+    fn count_out(&mut self) {
+        self.count -= 1;
+        if self.count == 0 {
+            self.give_memory_back();
+        }
+    }
+
+    /// All have gone, maybe after a burst. The stays go on, so that old tickets stay void.
+    #[inline(never)]
     fn give_memory_back(&mut self) {
+        if self.places.capacity() <= KEPT_MAX {
+            return;
+        }
         let stay = self.places.iter().map(|place| place.stay).max().unwrap_or(0);
         self.stay = stay;
         self.places.truncate(KEPT_MAX);
@@ -261,6 +295,44 @@ mod tests {
             assert_eq!(line.remove(ticket), None);
         }
         assert_eq!(line.len(), 1000);
+    }
+
+    #[test]
+    fn the_first_is_taken_if_it_is_wanted() {
+        let mut line = Waiters::new();
+        assert_eq!(line.pop_if(|_: &i32| panic!("nobody stands in the line")), None);
+        let tickets: Vec<_> = (0..3).map(|waiter| line.push(waiter)).collect();
+        assert_eq!(line.pop_if(|first| *first == 1), None);
+        assert_eq!(line.pop_if(|first| *first == 0), Some(0));
+        assert_eq!(line.remove(tickets[0]), None);
+        assert_eq!(line.remove(tickets[1]), Some(1));
+        line.push(3);
+        assert_eq!(line.drain(), [2, 3]);
+    }
+
+    #[test]
+    fn who_comes_and_goes_in_any_order_is_served_in_order() {
+        // As a queue of pairs, whichever places are used again.
+        let mut line = Waiters::new();
+        let mut model = std::collections::VecDeque::new();
+        let mut random: u32 = 1;
+        for waiter in 0..20_000_u32 {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            match (random >> 16) % 5 {
+                0 | 1 => model.push_back((line.push(waiter), waiter)),
+                2 => model.push_front((line.push_front(waiter), waiter)),
+                3 => assert_eq!(line.pop(), model.pop_front().map(|(_, waiter)| waiter)),
+                _ if model.is_empty() => assert!(line.is_empty()),
+                _ => {
+                    let (ticket, gone) =
+                        model.remove((random >> 8) as usize % model.len()).expect("in bounds");
+                    assert_eq!(line.remove(ticket), Some(gone));
+                    assert_eq!(line.remove(ticket), None);
+                }
+            }
+            assert_eq!(line.len(), model.len());
+        }
+        assert!(line.iter().eq(model.iter().map(|(_, waiter)| waiter)));
     }
 
     #[test]

@@ -20,14 +20,18 @@ struct Known {
 static KNOWN: Guarded<Option<Known>> = Guarded::new(None);
 
 /// `asyncio.get_running_loop()`.
-#[inline]
+#[inline(always)]
 pub(crate) fn event_loop(py: Python<'_>) -> PyResult<Object<'_>> {
-    let found = event_loop_or_none(py)?;
-    found.ok_or_else(|| PyRuntimeError::new_err("no running event loop"))
+    event_loop_or_none(py)?.ok_or_else(none_runs)
+}
+
+#[cold]
+fn none_runs() -> PyErr {
+    PyRuntimeError::new_err("no running event loop")
 }
 
 /// The running loop of this thread, if there is one.
-#[inline]
+#[inline(always)]
 pub(crate) fn event_loop_or_none(py: Python<'_>) -> PyResult<Option<Object<'_>>> {
     let entry = thread_loop::entry(py);
     if let Some(entry) = &entry

@@ -21,7 +21,7 @@ use super::guarded::Guarded;
 use super::methods::{no_args, with_args};
 use super::owned::Owned;
 use super::slots::Object;
-use super::trampoline::run;
+use super::trampoline::{body, receiver, run};
 
 /// How many spares are kept: one for each block that was open at the same time.
 const SPARES_MAX: usize = 256;
@@ -279,9 +279,13 @@ where
         return call_as_cpython(callable, args, count_and_flag, names);
     }
     // SAFETY: called by CPython for a bound method of ours.
-    let receiver = unsafe { (*callable.cast::<BoundMethod>()).receiver };
-    // SAFETY: `bind` has checked the class of the receiver, which the method keeps alive.
-    unsafe { no_args::<T, F>(receiver, ptr::null_mut()) }
+    let object = unsafe { (*callable.cast::<BoundMethod>()).receiver };
+    // As `no_args`, but compiled into this function.
+    run(ptr::null_mut(), |py| {
+        // SAFETY: `bind` has checked the class of the receiver, which the method keeps alive.
+        let receiver = unsafe { receiver::<T>(py, &object) };
+        body::<F>()(receiver).map(Bound::into_ptr)
+    })
 }
 
 unsafe extern "C" fn bound_with_args<T, F>(
@@ -297,9 +301,15 @@ where
     // SAFETY: takes a bit off a number.
     let count = unsafe { ffi::PyVectorcall_NARGS(count_and_flag) };
     // SAFETY: called by CPython for a bound method of ours.
-    let receiver = unsafe { (*callable.cast::<BoundMethod>()).receiver };
-    // SAFETY: `bind` has checked the class of the receiver, which the method keeps alive.
-    unsafe { with_args::<T, F>(receiver, args, count, names) }
+    let object = unsafe { (*callable.cast::<BoundMethod>()).receiver };
+    // As `with_args`, but compiled into this function.
+    run(ptr::null_mut(), |py| {
+        // SAFETY: `bind` has checked the class of the receiver, which the method keeps alive.
+        let receiver = unsafe { receiver::<T>(py, &object) };
+        // SAFETY: the arguments are those of a vector call, borrowed for the call.
+        let args = unsafe { Args::from_vector(py, args, count, &names) };
+        body::<F>()(receiver, args).map(Bound::into_ptr)
+    })
 }
 
 /// As CPython's own bound method does, for a call that it refuses.

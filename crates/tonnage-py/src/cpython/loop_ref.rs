@@ -124,6 +124,16 @@ impl LoopRef {
         old
     }
 
+    /// Takes a loop of ours, if there is none; says whether it did.
+    #[inline]
+    pub(crate) fn fill(&mut self, event_loop: &Bound<'_, EventLoop>) -> bool {
+        let is_none = self.is_none();
+        if is_none {
+            self.0 |= event_loop.clone().into_ptr() as usize | NATIVE;
+        }
+        is_none
+    }
+
     #[inline]
     pub(crate) fn is(&self, event_loop: &Object<'_>) -> bool {
         self.address() == Some(event_loop.as_ptr())

@@ -78,6 +78,18 @@ impl Callbacks {
         mem::replace(self, Self::None)
     }
 
+    /// The task that waits, if nobody else does.
+    #[inline(always)]
+    pub(super) fn take_only_task(&mut self) -> Option<Owned<Task>> {
+        if !matches!(self, Self::One(Callback::Wakeup(_))) {
+            return None;
+        }
+        match self.take() {
+            Self::One(Callback::Wakeup(task)) => Some(task),
+            _ => None,
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn push(&mut self, callback: Callback) {
         self.push_with(|| callback);

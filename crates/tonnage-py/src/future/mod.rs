@@ -11,7 +11,7 @@ mod callbacks;
 mod class;
 mod finalizer;
 
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
@@ -329,6 +329,24 @@ pub(crate) fn settle(future: &Bound<'_, Future>, outcome: Outcome) -> PyResult<b
     }
 }
 
+/// As `settle`, with a result for the one task that waits, if its loop, one of ours, has nothing to say. Runs no Python
+/// code. False: nothing was done.
+#[inline(always)]
+pub(crate) fn settle_quietly(future: &Bound<'_, Future>, result: &Object<'_>) -> bool {
+    let py = future.py();
+    future.value().state.with(py, |state| {
+        let Some(native) = state.event_loop.get_native(py) else { return false };
+        if !state.is_pending() || !native.is_quiet() {
+            return false;
+        }
+        let Some(task) = state.callbacks.take_only_task() else { return false };
+        native.push_step(py, task);
+        // Nothing was there to be dropped.
+        let _pending = ManuallyDrop::new(mem::replace(&mut state.outcome, Outcome::Result(result.into())));
+        true
+    })
+}
+
 /// Hands the task back where its loop is not ours, or has something to say. Runs no Python code.
 #[inline]
 fn schedule_step(event_loop: &LoopRef, task: Owned<Task>, py: Python<'_>) -> Option<Owned<Task>> {
@@ -346,7 +364,7 @@ pub(crate) fn cancel(future: &Bound<'_, Future>, message: Option<Owned>) -> PyRe
         if !state.is_pending() || (message.is_none() && state.rare.is_none()) {
             return message;
         }
-        std::mem::replace(&mut state.rare().cancel_message, message)
+        mem::replace(&mut state.rare().cancel_message, message)
     });
     drop(old);
     settle(future, Outcome::Cancelled)

@@ -16,7 +16,7 @@ impl BoundLoop {
     /// The running loop, to which `owner` is bound from the first call on.
     ///
     /// Same text as asyncio: CPython 3.15, Lib/asyncio/mixins.py.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get<'py>(&self, owner: &Object<'py>) -> PyResult<Object<'py>> {
         let py = owner.py();
         let running = running::event_loop(py)?;

@@ -7,10 +7,10 @@
 //! a slot either returns, or gives it back; the line does not keep it, so that it leaves when it is dropped.
 
 use std::ffi::CStr;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyBool, PyString};
 use tonnage_core::waiters::Ticket;
 
 use super::gate::{Acquire, Gate, Gated};
@@ -19,9 +19,8 @@ use super::semaphore::Semaphore;
 use crate::coroutine::{Coroutine, CoroutineIter, coroutine_repr, has_ended, warn_unawaited};
 use crate::cpython::native_class::{create_with, upcast};
 use crate::cpython::{
-    Guarded, Lent, LoopRef, Mark, Native, NativeClass, Object, Owned, Slots, Step, Visit, coroutine,
+    Guarded, Lent, Mark, Native, NativeClass, Object, Owned, Slots, Step, Visit, coroutine, native_loop,
 };
-use crate::event_loop::EventLoop;
 use crate::future::{self, Future, FutureIter, Outcome};
 use crate::{errors, names};
 
@@ -122,44 +121,64 @@ pub(super) fn grant(this: &Bound<'_, Entering>, value: &Object<'_>) -> PyResult<
     granted
 }
 
+/// As `grant`, where that runs no Python code. False: nothing was done.
+#[inline(always)]
+pub(super) fn grant_quietly(this: &Bound<'_, Entering>) -> bool {
+    let granted = future::settle_quietly(upcast(this), PyBool::new(this.py(), true).as_any());
+    if granted {
+        // It stood in the line, so that there is nothing to be dropped.
+        let _stood = ManuallyDrop::new(this.value().replace(this.py(), Phase::Given));
+    }
+    granted
+}
+
 /// Resumes it.
 #[inline(always)]
 fn next<'py>(this: &Bound<'py, Entering>) -> PyResult<Step<'py>> {
-    let (py, entering) = (this.py(), this.value());
-    let was_given = entering.phase.with(py, |phase| {
-        let was_given = matches!(phase, Phase::Given);
-        if was_given {
-            *phase = Phase::Ended;
-        }
-        was_given
-    });
-    if !was_given {
-        return next_of_others(this);
+    enum At {
+        Created,
+        Given,
+        Other,
     }
-    entering.gate.gate().arrive(entering.gate.as_object(py));
+    let (py, entering) = (this.py(), this.value());
+    let at = entering.phase.with(py, |phase| {
+        let at = match phase {
+            Phase::Created => At::Created,
+            Phase::Given => At::Given,
+            Phase::Stands(_) | Phase::Otherwise(_) | Phase::Ended => return At::Other,
+        };
+        *phase = Phase::Ended;
+        at
+    });
+    match at {
+        At::Created => begin(this),
+        At::Given => arrive(this),
+        At::Other => next_of_others(this),
+    }
+}
+
+/// It was given a slot, and has it.
+#[inline(never)]
+fn arrive<'py>(this: &Bound<'py, Entering>) -> PyResult<Step<'py>> {
+    let (py, gate) = (this.py(), &this.value().gate);
+    gate.gate().arrive(gate.as_object(py));
     Ok(Step::Returned(py.None().into_bound(py)))
 }
 
-#[inline(never)]
+#[cold]
 fn next_of_others<'py>(this: &Bound<'py, Entering>) -> PyResult<Step<'py>> {
     enum At<'py> {
-        Created,
         Stands,
         Otherwise(Object<'py>),
         Ended,
     }
     let py = this.py();
     let at = this.value().phase.with(py, |phase| match phase {
-        Phase::Created => {
-            *phase = Phase::Ended;
-            At::Created
-        }
         Phase::Stands(_) => At::Stands,
         Phase::Otherwise(inner) => At::Otherwise(inner.get_bound(py)),
-        Phase::Given | Phase::Ended => At::Ended,
+        Phase::Created | Phase::Given | Phase::Ended => At::Ended,
     });
     match at {
-        At::Created => begin(this).map_err(|error| errors::of_coroutine(py, error)),
         At::Stands => match future::resume(upcast(this)) {
             Ok(Step::Returned(_)) => go_on_otherwise(this),
             Ok(yielded) => Ok(yielded),
@@ -171,22 +190,25 @@ fn next_of_others<'py>(this: &Bound<'py, Entering>) -> PyResult<Step<'py>> {
 }
 
 /// Takes a slot, or stands in the line.
+#[inline(never)]
 fn begin<'py>(this: &Bound<'py, Entering>) -> PyResult<Step<'py>> {
+    take_or_stand(this).map_err(|error| errors::of_coroutine(this.py(), error))
+}
+
+#[inline(always)]
+fn take_or_stand<'py>(this: &Bound<'py, Entering>) -> PyResult<Step<'py>> {
     let (py, entering) = (this.py(), this.value());
     let gate = entering.gate.gate();
     if gate.take(py) {
         return Ok(Step::Returned(py.None().into_bound(py)));
     }
     let event_loop = gate.event_loop(entering.gate.as_object(py))?;
-    let Some(native) = EventLoop::bound(&event_loop).filter(|native| native.get().is_plain_and_quiet())
-    else {
+    let Some(native) = native_loop(&event_loop).filter(|native| native.get().is_plain_and_quiet()) else {
         return go_on_otherwise(this);
     };
     let is_unused = entering.future.state.with(py, |state| {
-        let is_unused = state.is_pending() && state.event_loop.is_none();
+        let is_unused = state.is_pending() && state.event_loop.fill(native);
         if is_unused {
-            // There was none to be dropped.
-            drop(state.event_loop.replace(LoopRef::native(native)));
             state.event_loop.mark(Mark::Blocking, true);
         }
         is_unused
@@ -195,7 +217,8 @@ fn begin<'py>(this: &Bound<'py, Entering>) -> PyResult<Step<'py>> {
         return go_on_otherwise(this);
     }
     let ticket = gate.line().stand(this);
-    drop(entering.replace(py, Phase::Stands(ticket)));
+    // It ended before it began: there is nothing to be dropped.
+    let _ended = ManuallyDrop::new(entering.replace(py, Phase::Stands(ticket)));
     Ok(Step::Yielded(this.clone().into_any()))
 }
 

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 
 use super::bound_loop::{BoundLoop, LoopBound, loop_attributes};
 use super::entering::{Entering, GateOf};
-use super::line::{Left, Line, Place};
+use super::line::{First, Left, Line, Place};
 use crate::coroutine::{Body, Coroutine, Next};
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, native_class};
 use crate::immediate::Immediate;
@@ -108,14 +108,18 @@ impl Gate {
     }
 
     /// Hands a slot to the first who waits, or frees it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn give_back(&self, py: Python<'_>) -> PyResult<()> {
-        self.slots.with(py, |slots| slots.free = slots.free.saturating_add(1));
-        self.serve_first(py).map(drop)
+        let first = self.line.grant_first(py);
+        self.slots.with(py, |slots| match first {
+            First::Granted => slots.woken += 1,
+            First::Nobody | First::Waits => slots.free = slots.free.saturating_add(1),
+        });
+        if first == First::Waits { self.serve_first(py).map(drop) } else { Ok(()) }
     }
 
     /// Hands a free slot to the first who waits; false if nobody does.
-    #[inline]
+    #[inline(never)]
     fn serve_first(&self, py: Python<'_>) -> PyResult<bool> {
         if self.waiting(py) == 0 {
             return Ok(false);
@@ -136,7 +140,7 @@ impl Gate {
     }
 
     /// Hands the free slots to those who wait.
-    #[inline]
+    #[inline(never)]
     fn serve(&self, py: Python<'_>) -> PyResult<()> {
         while self.free(py) > 0 && self.serve_first(py)? {}
         Ok(())
@@ -146,8 +150,11 @@ impl Gate {
     #[inline]
     pub(super) fn arrive(&self, owner: &Object<'_>) {
         let py = owner.py();
-        self.slots.with(py, |slots| slots.woken -= 1);
-        if let Err(error) = self.serve(py) {
+        let is_free = self.slots.with(py, |slots| {
+            slots.woken -= 1;
+            slots.free > 0
+        });
+        if is_free && let Err(error) = self.serve(py) {
             error.write_unraisable(py, Some(owner));
         }
     }
@@ -293,7 +300,7 @@ where
 }
 
 /// `__aenter__()`: acts at once if a slot is free.
-#[inline]
+#[inline(always)]
 pub(super) fn enter<'py, T: Gated>(this: &Bound<'py, T>) -> PyResult<Object<'py>> {
     let py = this.py();
     if !T::is_plain(this) {

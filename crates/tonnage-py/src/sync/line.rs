@@ -27,6 +27,17 @@ pub(crate) struct Place {
     waiter: Waiter,
 }
 
+/// What became of the first of a line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum First {
+    /// Nobody waits.
+    Nobody,
+    /// It was given what it waits for.
+    Granted,
+    /// It is to be woken by `wake_first`.
+    Waits,
+}
+
 /// How a task left the line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Left {
@@ -72,6 +83,21 @@ impl Line {
     pub(crate) fn leave(&self, py: Python<'_>, place: &Place) -> PyResult<Left> {
         let waited_still = self.0.with(py, |waiters| waiters.remove(place.ticket)).is_some();
         Ok(if !waited_still && place.waiter.was_woken(py)? { Left::Woken } else { Left::GaveUp })
+    }
+
+    /// Gives the first of the line True, where that runs no Python code.
+    #[inline(never)]
+    pub(super) fn grant_first(&self, py: Python<'_>) -> First {
+        let grants = |first: &Standing| match first {
+            Standing::Entering(first) => first.get(py).is_some_and(|first| entering::grant_quietly(&first)),
+            Standing::Waiter(_) => false,
+        };
+        let (granted, nobody) = self.0.with(py, |waiters| (waiters.pop_if(grants), waiters.is_empty()));
+        match granted {
+            Some(_) => First::Granted,
+            None if nobody => First::Nobody,
+            None => First::Waits,
+        }
     }
 
     /// Wakes the first task that has not given up; false if there is none. An error comes from the loop of a

@@ -69,7 +69,7 @@ impl Gated for Lock {
         GateOf::Lock(this.into())
     }
 
-    #[inline]
+    #[inline(always)]
     fn release(this: &Bound<'_, Self>) -> PyResult<()> {
         let (py, gate) = (this.py(), &this.value().gate);
         if this.value().closed.with(py, |closed| *closed != 0) && this.value().is_release_by_closed(py)? {

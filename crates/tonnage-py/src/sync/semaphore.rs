@@ -52,7 +52,7 @@ impl Gated for Semaphore {
         GateOf::Semaphore(this.into())
     }
 
-    #[inline]
+    #[inline(always)]
     fn release(this: &Bound<'_, Self>) -> PyResult<()> {
         let (py, gate) = (this.py(), &this.value().gate);
         let bound = this.value().bound.with(py, |bound| *bound);
