@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 Loop = asyncio.AbstractEventLoop
 Run = Callable[[Any], Any]
@@ -39,6 +42,37 @@ def test_storm_of_callbacks_does_not_starve_sockets(loop: Loop) -> None:
     ours.close()
     theirs.close()
     assert turns <= 62
+
+
+@pytest.mark.parametrize(("has_timers", "most"), [(True, 2), (False, 9)])
+def test_sockets_are_heard_of_between_slow_callbacks(loop: Loop, has_timers: bool, most: int) -> None:
+    """As in a program that computes in pieces, with sleep(0) between them."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    loop.add_reader(ours, loop.stop)
+    timer = loop.call_later(3600, loop.stop) if has_timers else None
+    turns = 0
+
+    def compute() -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 3:
+            theirs.send(b"x")
+        # More than a tick of the kernel's coarse clock.
+        time.sleep(0.015)
+        if turns < 50:
+            loop.call_soon(compute)
+        else:
+            loop.stop()
+
+    loop.call_soon(compute)
+    loop.run_forever()
+    loop.remove_reader(ours)
+    if timer is not None:
+        timer.cancel()
+    ours.close()
+    theirs.close()
+    assert turns - 3 <= most
 
 
 def test_storm_of_callbacks_does_not_starve_timers(loop: Loop) -> None:

@@ -34,9 +34,16 @@ pub fn coarse_ns() -> u64 {
 #[inline]
 #[must_use]
 pub fn is_past(deadline_ns: u64) -> bool {
+    !is_far(deadline_ns, coarse_ns()) && deadline_ns <= now_ns()
+}
+
+/// Is `deadline_ns` not past for certain, since [`coarse_ns`] tells `coarse_ns` just now?
+#[inline]
+#[must_use]
+pub fn is_far(deadline_ns: u64, coarse_ns: u64) -> bool {
     /// Ten of the slowest ticks that Linux can be built with.
     const FAR_NS: u64 = NS_PER_S / 10;
-    deadline_ns <= coarse_ns().saturating_add(FAR_NS) && deadline_ns <= now_ns()
+    deadline_ns > coarse_ns.saturating_add(FAR_NS)
 }
 
 /// The smallest step of [`now_ns`], as `time.get_clock_info('monotonic').resolution` tells it.

@@ -1,7 +1,7 @@
 //! The loop itself: poll, take due timers, run what is ready.
 //!
-//! While work is ready, the network is polled at most every `PASSES_MAX` passes, whenever the coarse clock has
-//! ticked (4 ms on most kernels) since the last poll, and in the turn after something was written or a descriptor
+//! While work is ready, the network is polled at least every `PASSES_MAX` passes, whenever the coarse clock is seen to
+//! have ticked (4 ms on most kernels) since the last poll, and in the turn after something was written or a descriptor
 //! was registered: an answer may be there, for programs that give the loop few turns to hear it.
 
 use std::sync::atomic::Ordering;
@@ -25,7 +25,7 @@ use crate::{errors, future, limits, names, structured, task};
 /// fall into step with a program's own period.
 const PASSES_MAX: u32 = 61;
 
-/// Passes over the ready queue between two looks at the coarse clock.
+/// Passes over the ready queue between two looks at the coarse clock, unless there are timers: then each pass looks.
 const PASSES_UNTIMED: u32 = 8;
 
 /// Places of the ready queue that are kept for the next burst.
@@ -65,18 +65,22 @@ fn pass(slf: &Bound<'_, EventLoop>, polled: &mut Polled) -> PyResult<()> {
     let py = slf.py();
     let event_loop = slf.get();
     let mut count = event_loop.ready.with(py, |queue| queue.len());
-    let timed = polled.passes.is_multiple_of(PASSES_UNTIMED);
+    let timed = polled.passes.is_multiple_of(PASSES_UNTIMED)
+        || event_loop.timers.with(py, |timers| !timers.is_empty());
+    let mut coarse_ns = if timed { clock::coarse_ns() } else { polled.at_coarse_ns };
     if count == 0
         || polled.passes >= PASSES_MAX
         || event_loop.flags.has(Flag::PollsNext)
-        || (timed && clock::coarse_ns() != polled.at_coarse_ns)
+        || coarse_ns != polled.at_coarse_ns
     {
         event_loop.poll(slf, count > 0)?;
-        *polled = Polled { passes: 0, at_coarse_ns: clock::coarse_ns() };
+        coarse_ns = clock::coarse_ns();
+        *polled = Polled { passes: 0, at_coarse_ns: coarse_ns };
         count = event_loop.ready.with(py, |queue| queue.len());
     }
     polled.passes += 1;
-    if !event_loop.timers.with(py, |timers| timers.is_empty()) {
+    let next_ns = event_loop.timers.with(py, |timers| timers.peek());
+    if next_ns.is_some_and(|next_ns| !clock::is_far(next_ns, coarse_ns)) {
         event_loop.take_due_timers(py);
         count = event_loop.ready.with(py, |queue| queue.len());
     }
@@ -175,10 +179,6 @@ impl EventLoop {
     }
 
     fn take_due_timers(&self, py: Python<'_>) {
-        let next = self.timers.with(py, |timers| timers.peek());
-        if !next.is_some_and(clock::is_past) {
-            return;
-        }
         let now_ns = clock::now_ns();
         while let Some(timer) = self.timers.with(py, |timers| timers.pop_due(now_ns)) {
             let ready = timer.ready(py);
