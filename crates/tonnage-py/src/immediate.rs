@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use crate::coroutine::CoroutineIter;
+use crate::coroutine_iter::CoroutineIter;
 use crate::cpython::native_class::create;
 use crate::cpython::{Guarded, Native, NativeClass, Object, Owned, Slots, Step, Visit, coroutine};
 

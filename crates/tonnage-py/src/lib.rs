@@ -5,6 +5,7 @@
 //! `event_loop::Ready`); a future tells its parent, and parents wait for futures (`structured::child_done`).
 
 mod coroutine;
+mod coroutine_iter;
 mod cpython;
 mod enter;
 mod errors;

@@ -12,7 +12,7 @@ use super::native_class::{
     ClassCell, Extends, NativeLayout, Vectorcall, add_class, is_instance, type_object, type_ptr,
 };
 use super::unowned::Lent;
-use crate::coroutine::CoroutineIter;
+use crate::coroutine_iter::CoroutineIter;
 use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};

@@ -6,7 +6,8 @@ use std::ffi::CStr;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::coroutine::{CoroutineIter, coroutine_repr, has_ended, warn_unawaited};
+use crate::coroutine::{coroutine_repr, has_ended, warn_unawaited};
+use crate::coroutine_iter::CoroutineIter;
 use crate::cpython::native_class::create;
 use crate::cpython::{Guarded, Native, NativeClass, Object, PlainDrop, Slots, Step, Visit, coroutine};
 

@@ -16,7 +16,8 @@ use tonnage_core::waiters::Ticket;
 use super::gate::{Acquire, Gate, Gated};
 use super::lock::Lock;
 use super::semaphore::Semaphore;
-use crate::coroutine::{Coroutine, CoroutineIter, coroutine_repr, has_ended, warn_unawaited};
+use crate::coroutine::{Coroutine, coroutine_repr, has_ended, warn_unawaited};
+use crate::coroutine_iter::CoroutineIter;
 use crate::cpython::native_class::{create_with, upcast};
 use crate::cpython::{
     Guarded, Lent, Mark, Native, NativeClass, Object, Owned, Slots, Step, Visit, coroutine, native_loop,
