@@ -348,3 +348,34 @@ def test_factory_of_another_class_makes_that_class(loop: Loop, run: Run, asyncio
         loop.set_task_factory(None)
 
     run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio starts eagerly since 3.12")
+@pytest.mark.parametrize("delay", [0.001, 0.0])
+@pytest.mark.parametrize("block", ["wait_for", "timeout", "move_on_after", "TaskGroup"])
+def test_blocks_in_an_eager_task_of_asyncios_are_that_tasks(block: str, delay: float) -> None:
+    """It runs inside a task of ours, and only asyncio is told."""
+
+    async def work() -> Any:
+        try:
+            if block == "wait_for":
+                await tonnage.wait_for(asyncio.sleep(10), delay)
+            elif block == "TaskGroup":
+                async with tonnage.TaskGroup() as group:
+                    group.create_task(fail(ValueError()))
+                    await asyncio.sleep(10)
+            else:
+                async with getattr(tonnage, block)(delay):
+                    await asyncio.sleep(10)
+        except (asyncio.TimeoutError, ExceptionGroup):
+            return "ended"
+        return "ended"
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.Task(work(), loop=loop, eager_start=True)
+        assert await task == "ended"
+        loop.set_task_factory(asyncio.eager_task_factory)
+        assert await loop.create_task(work()) == "ended"
+
+    tonnage.run(main())

@@ -76,7 +76,7 @@ pub(crate) fn forget(event_loop: &Bound<'_, EventLoop>) {
 #[inline(always)]
 pub(crate) fn task<'py>(event_loop: &Object<'py>) -> PyResult<Option<Object<'py>>> {
     if let Some(native) = EventLoop::of(event_loop)
-        && let Some(task) = native.running_task(event_loop.py())
+        && let Some(task) = native.certain_task(event_loop.py())
     {
         return Ok(Some(task.into_any()));
     }

@@ -32,6 +32,13 @@ impl EventLoop {
         self.current.with(py, |current| current.as_ref().map(|task| task.get_bound(py)))
     }
 
+    /// As `running_task`, unless asyncio may know better: one of its own tasks that starts eagerly runs inside ours, and
+    /// only asyncio is told.
+    #[inline]
+    pub(crate) fn certain_task<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Task>> {
+        if self.flags.has(Flag::TellsTask) { None } else { self.running_task(py) }
+    }
+
     /// Does a task of ours run that may be under a deadline?
     #[inline]
     pub(crate) fn runs_bounded_task(&self, py: Python<'_>) -> bool {

@@ -47,7 +47,7 @@ pub(super) fn holder<'py>(this: &Bound<'py, Limiter>) -> PyResult<Option<Object<
     let py = this.py();
     let task = this.value().state.with(py, |state| {
         let seen = state.seen_loop.as_ref()?.bind(py).get();
-        if seen.is_own_thread() { seen.running_task(py) } else { None }
+        if seen.is_own_thread() { seen.certain_task(py) } else { None }
     });
     match task {
         Some(task) => Ok(Some(task.into_any())),
