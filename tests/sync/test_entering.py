@@ -586,3 +586,56 @@ def test_loop_whose_scheduling_is_overridden_is_asked() -> None:
         event_loop.run_until_complete(main())
     finally:
         event_loop.close()
+
+
+@pytest.mark.parametrize("waiting", [1, 3])
+def test_loop_that_goes_while_tasks_wait_leaves_nothing(name: str, waiting: int) -> None:
+    """Its end ends the tasks, and with them those who stand in the line."""
+
+    async def main() -> None:
+        gate = await held(tonnage, name)
+        for _ in range(waiting):
+            loops[0].create_task(pass_through(gate))
+        await settle()
+
+    def let_go() -> None:
+        loops.clear()
+        gc.collect()
+
+    loops = [tonnage.new_event_loop()]
+    loops[0].set_exception_handler(lambda _, context: None)
+    before = tonnage._tonnage._live_objects()["Entering"]
+    loops[0].run_until_complete(main())
+    gone = weakref.ref(loops[0])
+    with pytest.warns(ResourceWarning, match="unclosed event loop"):
+        let_go()
+    assert gone() is None
+    assert tonnage._tonnage._live_objects()["Entering"] == before
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_waiter_that_somebody_else_ends_takes_no_slot_of_others(
+    lib: Any, name: str, run: Run, others: int
+) -> None:
+    if lib is asyncio and name != "Lock":
+        pytest.skip("asyncio's own loses the slot")
+
+    async def take(gate: Any) -> None:
+        await gate.acquire()
+        await asyncio.sleep(0)
+        gate.release()
+
+    async def main() -> None:
+        gate = await held(lib, name)
+        tasks = [asyncio.create_task(take(gate))]
+        tasks += [asyncio.create_task(pass_through(gate)) for _ in range(others)]
+        await settle()
+        next(iter(gate._waiters)).set_result(True)
+        gate.release()
+        await asyncio.wait(tasks, timeout=5)
+        assert all(task.done() and not task.exception() for task in tasks)
+        assert is_free(gate)
+        await asyncio.wait_for(gate.acquire(), 5)
+        gate.release()
+
+    run(main())

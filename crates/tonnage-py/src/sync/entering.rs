@@ -162,7 +162,9 @@ fn next<'py>(this: &Bound<'py, Entering>) -> PyResult<Step<'py>> {
 #[inline(never)]
 fn arrive<'py>(this: &Bound<'py, Entering>) -> PyResult<Step<'py>> {
     let (py, gate) = (this.py(), &this.value().gate);
-    gate.gate().arrive(gate.as_object(py));
+    if !gate.gate().arrive(gate.as_object(py)) {
+        return go_on_otherwise(this);
+    }
     Ok(Step::Returned(py.None().into_bound(py)))
 }
 

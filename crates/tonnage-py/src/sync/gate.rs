@@ -37,6 +37,16 @@ struct Free {
     woken: usize,
 }
 
+impl Free {
+    /// One of those who were given a slot has run. False if there is none: whoever comes first has the slot.
+    #[inline]
+    fn take_given(&mut self) -> bool {
+        let is_given = self.woken > 0;
+        self.woken -= usize::from(is_given);
+        is_given
+    }
+}
+
 /// A class that is a gate.
 pub(crate) trait Gated: NativeClass {
     /// The name of its method `acquire` in reprs and warnings.
@@ -146,22 +156,27 @@ impl Gate {
         Ok(())
     }
 
-    /// Who was given a slot of the gate, which is `owner`, runs: the slot is its, whatever happens to the next.
+    /// Who was given a slot of the gate, which is `owner`, runs: the slot is its, whatever happens to the next. False if
+    /// none was given: somebody else has ended a future of those who wait.
     #[inline]
-    pub(super) fn arrive(&self, owner: &Object<'_>) {
+    #[must_use]
+    pub(super) fn arrive(&self, owner: &Object<'_>) -> bool {
         let py = owner.py();
-        let is_free = self.slots.with(py, |slots| {
-            slots.woken -= 1;
-            slots.free > 0
-        });
-        if is_free && let Err(error) = self.serve(py) {
+        let (is_given, is_free) = self.slots.with(py, |slots| (slots.take_given(), slots.free > 0));
+        if is_given
+            && is_free
+            && let Err(error) = self.serve(py)
+        {
             error.write_unraisable(py, Some(owner));
         }
+        is_given
     }
 
     /// Who was given a slot does not take it.
     pub(super) fn refuse(&self, py: Python<'_>) -> PyResult<()> {
-        self.slots.with(py, |slots| slots.woken -= 1);
+        if !self.slots.with(py, Free::take_given) {
+            return Ok(());
+        }
         self.give_back(py)?;
         self.serve(py)
     }
@@ -253,16 +268,13 @@ impl<T: Gated> Body for Acquire<T> {
         let Some(place) = self.place.take() else { return self.wait(py) };
         let gate = self.owner.value().gate();
         match (gate.line.leave(py, &place)?, awaited) {
-            (Left::Woken, Ok(_)) => {
-                gate.arrive(self.owner.bind(py).as_any());
-                Ok(self.end(py))
-            }
+            (Left::Woken, Ok(_)) if gate.arrive(self.owner.bind(py).as_any()) => Ok(self.end(py)),
             (Left::Woken, Err(error)) => {
                 gate.refuse(py)?;
                 Err(error)
             }
             // Somebody else ended the future.
-            (Left::GaveUp, Ok(_)) => self.begin(py),
+            (Left::Woken | Left::GaveUp, Ok(_)) => self.begin(py),
             (Left::GaveUp, Err(error)) => Err(error),
         }
     }

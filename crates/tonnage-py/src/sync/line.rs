@@ -108,10 +108,15 @@ impl Line {
             let first = match self.0.with(py, Waiters::pop) {
                 None => return Ok(false),
                 Some(Standing::Waiter(first)) => first,
-                Some(Standing::Entering(first)) => match first.get(py) {
-                    Some(first) if entering::grant(&first, value)? => return Ok(true),
-                    _ => continue,
-                },
+                Some(Standing::Entering(first)) => {
+                    let entering = first.get(py);
+                    // Before the other, which may be the last reference: an object that is lent does not end.
+                    drop(first);
+                    match entering {
+                        Some(entering) if entering::grant(&entering, value)? => return Ok(true),
+                        _ => continue,
+                    }
+                }
             };
             match first.wake(value) {
                 Ok(true) => return Ok(true),
