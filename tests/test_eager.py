@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 import tonnage
 
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
+
 Loop = asyncio.AbstractEventLoop
 Run = Callable[[Any], Any]
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
