@@ -124,6 +124,7 @@ where
     const LISTED: bool = false;
     const SUBCLASSED: bool = false;
     const HIDES_NEXT: bool = true;
+    const PLAIN_DROP: PlainDrop = PlainDrop::NotAtAll;
 
     fn is_link(&self, py: Python<'_>) -> bool {
         // What has ended holds nothing.
@@ -137,8 +138,6 @@ where
     fn may_be_finalized(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.finalized)
     }
-
-    const PLAIN_DROP: PlainDrop = PlainDrop::NotAtAll;
 
     #[inline]
     fn ends_plainly(&self, py: Python<'_>) -> bool {
@@ -396,15 +395,18 @@ fn step<'py>(awaited: &Object<'py>) -> PyResult<Step<'py>> {
     }
 }
 
+/// Where it is too deep, in the words of the error.
+const RESUMING: &CStr = c" while resuming what is awaited";
+
 #[inline(always)]
 fn step_other<'py>(awaited: &Object<'py>) -> PyResult<Step<'py>> {
-    recursion::checked_resume(c" while resuming what is awaited", awaited)
+    recursion::checked_resume(RESUMING, awaited)
 }
 
 /// What is awaited may be a coroutine of ours that awaits another, and so on.
 #[inline(always)]
 fn deeper<R>(py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
-    recursion::checked(py, c" while resuming what is awaited", work)
+    recursion::checked(py, RESUMING, work)
 }
 
 #[cold]

@@ -233,13 +233,8 @@ where
     F: for<'a, 'py> Fn(&'a Object<'py>) -> PyResult<Object<'py>> + Copy + 'static,
 {
     run(ptr::null_mut(), |py| {
-        if count == 1 && names.is_null() {
-            // SAFETY: a vector of one argument, borrowed for the call.
-            return body::<F>()(unsafe { first(py, args) }).map(Bound::into_ptr);
-        }
         // SAFETY: the arguments are those of a vector call, borrowed for the call.
-        let args = unsafe { Args::from_vector(py, args, count, &names) };
-        body::<F>()(&only::<P>(&args)?).map(Bound::into_ptr)
+        unsafe { with_only::<P, _>(py, (args, count, names), |arg| body::<F>()(arg)) }
     })
 }
 
@@ -257,24 +252,34 @@ where
     run(ptr::null_mut(), |py| {
         // SAFETY: called by CPython as a method of `T`.
         let receiver = unsafe { receiver::<T>(py, &object) };
-        if count == 1 && names.is_null() {
-            // SAFETY: a vector of one argument, borrowed for the call.
-            return body::<F>()(receiver, unsafe { first(py, args) }).map(Bound::into_ptr);
-        }
         // SAFETY: the arguments are those of a vector call, borrowed for the call.
-        let args = unsafe { Args::from_vector(py, args, count, &names) };
-        body::<F>()(receiver, &only::<P>(&args)?).map(Bound::into_ptr)
+        unsafe { with_only::<P, _>(py, (args, count, names), |arg| body::<F>()(receiver, arg)) }
     })
 }
 
+/// Calls `work` with the one argument.
+///
 /// # Safety
-/// The arguments are those of a vector call, at least one, borrowed for `'a`.
+/// The arguments are those of a vector call, borrowed for this one: a vector, their number, and names.
 #[inline(always)]
-unsafe fn first<'a, 'py>(py: Python<'py>, args: *const *mut ffi::PyObject) -> &'a Object<'py> {
-    // SAFETY: the caller's promise.
-    let first = unsafe { &*args };
+unsafe fn with_only<'py, P, W>(
+    py: Python<'py>,
+    (args, count, names): (*const *mut ffi::PyObject, ffi::Py_ssize_t, *mut ffi::PyObject),
+    work: W,
+) -> PyResult<*mut ffi::PyObject>
+where
+    P: Fn() -> Parameters<1> + Copy + 'static,
+    W: FnOnce(&Object<'py>) -> PyResult<Object<'py>>,
+{
+    if count == 1 && names.is_null() {
+        // SAFETY: the caller's promise.
+        let first = unsafe { &*args };
+        // SAFETY: as above.
+        return work(unsafe { borrowed(py, first) }).map(Bound::into_ptr);
+    }
     // SAFETY: as above.
-    unsafe { borrowed(py, first) }
+    let args = unsafe { Args::from_vector(py, args, count, &names) };
+    work(&only::<P>(&args)?).map(Bound::into_ptr)
 }
 
 /// The one argument, which is given by name, or else is none or too many.

@@ -195,6 +195,7 @@ pub(crate) trait NativeClass: NativeLayout {
     fn ends_plainly(&self, _py: Python<'_>) -> bool {
         false
     }
+    /// How is one dropped that ends plainly?
     const PLAIN_DROP: PlainDrop = PlainDrop::InPlace;
     /// What drops one that ends plainly, if it is dropped `ByFields`.
     #[inline]

@@ -124,12 +124,6 @@ impl EventLoop {
             && self.pending.with(py, |pending| pending.is_below_bounds())
     }
 
-    /// May the first step of a task be scheduled without asking anybody?
-    #[inline]
-    pub(crate) fn starts_directly(&self) -> bool {
-        !self.flags.has_any([Flag::Overridden, Flag::Debug, Flag::Closed])
-    }
-
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.flags.has(Flag::Closed)

@@ -38,6 +38,7 @@ impl NativeClass for MoveOn {
     const NAME: &'static CStr = c"tonnage.MoveOn";
     const DOC: &'static CStr =
         c"Cancel what runs in an `async with` block when a deadline passes, and go on after it.";
+    const PLAIN_DROP: PlainDrop = PlainDrop::NotAtAll;
 
     fn empty() -> Option<Self> {
         None
@@ -46,8 +47,6 @@ impl NativeClass for MoveOn {
     fn is_link(&self, py: Python<'_>) -> bool {
         self.block.is_link(py)
     }
-
-    const PLAIN_DROP: PlainDrop = PlainDrop::NotAtAll;
 
     #[inline]
     fn ends_plainly(&self, py: Python<'_>) -> bool {

@@ -76,6 +76,7 @@ impl NativeClass for Timeout {
     const NAME: &'static CStr = c"tonnage.Timeout";
     const DOC: &'static CStr =
         c"Timeout(when)\n--\n\nCancel what runs in an `async with` block when a deadline passes.";
+    const PLAIN_DROP: PlainDrop = PlainDrop::NotAtAll;
 
     fn empty() -> Option<Self> {
         Some(Self::new(None))
@@ -84,8 +85,6 @@ impl NativeClass for Timeout {
     fn is_link(&self, py: Python<'_>) -> bool {
         self.block.is_link(py)
     }
-
-    const PLAIN_DROP: PlainDrop = PlainDrop::NotAtAll;
 
     #[inline]
     fn ends_plainly(&self, py: Python<'_>) -> bool {

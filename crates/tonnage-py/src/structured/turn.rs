@@ -34,6 +34,7 @@ impl NativeClass for Turn {
     const SUBCLASSED: bool = false;
     const HIDES_NEXT: bool = true;
     const IS_COLLECTED: bool = false;
+    const PLAIN_DROP: PlainDrop = PlainDrop::NotAtAll;
 
     fn is_link(&self, _py: Python<'_>) -> bool {
         false
@@ -42,8 +43,6 @@ impl NativeClass for Turn {
     fn needs_finalizer(&self, py: Python<'_>) -> bool {
         self.0.with(py, |phase| *phase == Phase::Created)
     }
-
-    const PLAIN_DROP: PlainDrop = PlainDrop::NotAtAll;
 
     #[inline]
     fn ends_plainly(&self, py: Python<'_>) -> bool {

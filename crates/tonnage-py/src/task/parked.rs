@@ -127,7 +127,7 @@ pub(crate) fn move_parked(task: &Bound<'_, Task>, from: Parking<'_, '_>, to: Par
 pub(crate) fn start_parked(task: &Bound<'_, Task>) -> PyResult<()> {
     let py = task.py();
     let at = task.value().future.state.with(py, |state| {
-        let native = state.event_loop.get_native(py).filter(|native| native.starts_directly())?;
+        let native = state.event_loop.get_native(py).filter(|native| native.takes_steps())?;
         Some(native.start_task(py, task))
     });
     if at.is_none() {
