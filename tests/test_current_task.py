@@ -222,3 +222,27 @@ def test_dictionary_is_written_only_when_somebody_asks(ours: Loop) -> None:
     ours.run_until_complete(main())
     assert seen == [False]
     assert not told(ours)
+
+
+@pytest.mark.parametrize("asked_first", [False, True])
+def test_blocks_meet_tasks_of_asyncios_python_class(monkeypatch: Any, asked_first: bool) -> None:
+    """3.14 keeps them apart, so who uses that class puts another function in the place of `current_task`."""
+
+    async def work() -> str:
+        async with tonnage.timeout(10), tonnage.TaskGroup():
+            return await tonnage.wait_for(give(), 10)
+
+    async def give() -> str:
+        await asyncio.sleep(0)
+        return "given"
+
+    loop = asyncio.new_event_loop()
+    try:
+        if asked_first:
+            assert loop.run_until_complete(work()) == "given"
+        ask = getattr(asyncio.tasks, "_py_current_task", asyncio.current_task)
+        monkeypatch.setattr(asyncio.tasks, "current_task", ask)
+        task: Any = asyncio.tasks._PyTask(work(), loop=loop)  # type: ignore[attr-defined]
+        assert loop.run_until_complete(task) == "given"
+    finally:
+        loop.close()

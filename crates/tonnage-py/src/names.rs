@@ -66,6 +66,7 @@ attribute_names!(
     cancelled,
     close,
     context,
+    current_task,
     eager_start,
     get_debug,
     get_loop,
@@ -202,7 +203,7 @@ pub(crate) use imported;
 
 imported! {
     get_running_loop = "asyncio.events", "_get_running_loop";
-    current_task = "asyncio.tasks", "current_task";
+    asyncio_tasks = "asyncio", "tasks";
     get_event_loop = "asyncio.events", "get_event_loop";
     asyncio_future = "_asyncio", "Future";
     asyncio_task = "_asyncio", "Task";

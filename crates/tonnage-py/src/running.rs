@@ -83,7 +83,11 @@ pub(crate) fn task<'py>(event_loop: &Object<'py>) -> PyResult<Option<Object<'py>
     foreign_task(event_loop)
 }
 
+/// The name is looked up in each call, as asyncio's own classes do: 3.14 keeps the tasks of `asyncio.tasks._PyTask`
+/// apart, and who uses that class puts another function there.
 fn foreign_task<'py>(event_loop: &Object<'py>) -> PyResult<Option<Object<'py>>> {
-    let found = call::one_arg(names::current_task(event_loop.py())?, event_loop)?;
+    let py = event_loop.py();
+    let current_task = names::asyncio_tasks(py)?.getattr(names::current_task(py))?;
+    let found = call::one_arg(&current_task, event_loop)?;
     Ok(if found.is_none() { None } else { Some(found) })
 }
