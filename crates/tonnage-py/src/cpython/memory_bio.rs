@@ -109,12 +109,11 @@ impl MemoryBio {
     /// All that was written and not read, if that is anything.
     #[inline]
     pub(crate) fn read<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        if let Some(direct) = self.direct
-            && direct.pending() == 0
-        {
-            return Ok(None);
-        }
-        let data = self.object.bind(py).call_method0(names::read(py))?.cast_into::<PyBytes>()?;
+        let data = match self.direct {
+            Some(direct) if direct.pending() == 0 => return Ok(None),
+            Some(direct) => PyBytes::new_with(py, direct.pending(), |memory| direct.read(memory))?,
+            None => self.object.bind(py).call_method0(names::read(py))?.cast_into::<PyBytes>()?,
+        };
         Ok((!data.as_bytes().is_empty()).then_some(data))
     }
 
@@ -186,7 +185,7 @@ impl MemoryBio {
 }
 
 fn in_use() -> PyErr {
-    PyRuntimeError::new_err("a MemoryBIO that holds data was to be lent some")
+    PyRuntimeError::new_err("a MemoryBIO is in use")
 }
 
 /// A BIO in memory, whose `ssl.MemoryBIO` whoever has this keeps alive.
@@ -219,6 +218,14 @@ impl Direct {
         // SAFETY: the BIO lives with its object, and so many bytes are there.
         let written = unsafe { (self.functions.bio_write)(self.bio.as_ptr(), data.as_ptr().cast(), len) };
         len == 0 || written == len
+    }
+
+    /// Fills the memory, which must be as large as what is pending.
+    fn read(self, memory: &mut [u8]) -> PyResult<()> {
+        let len = c_int::try_from(memory.len())?;
+        // SAFETY: the BIO lives with its object, and so many bytes are there.
+        let read = unsafe { (self.functions.bio_read)(self.bio.as_ptr(), memory.as_mut_ptr().cast(), len) };
+        if read == len { Ok(()) } else { Err(in_use()) }
     }
 
     #[inline]

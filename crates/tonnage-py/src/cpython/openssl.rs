@@ -5,7 +5,7 @@
 //! by their size, by what else is known of them, and by a trial. Where a check fails, where the library is part of `_ssl`
 //! so that nobody else reaches it, or with `TONNAGE_TLS_IN_PLACE=0` in the environment, the methods are used.
 
-use std::ffi::{CStr, CString, c_int, c_long, c_ulong, c_void};
+use std::ffi::{CStr, CString, c_int, c_long, c_void};
 use std::mem;
 use std::ptr::NonNull;
 
@@ -16,20 +16,21 @@ use pyo3::sync::PyOnceLock;
 use super::memory_bio;
 use crate::names;
 
-// As `openssl/bio.h`, `ssl.h` and `err.h` declare them.
+// As `openssl/bio.h` and `ssl.h` declare them.
 type BioCtrl = unsafe extern "C" fn(*mut c_void, c_int, c_long, *mut c_void) -> c_long;
+type BioRead = unsafe extern "C" fn(*mut c_void, *mut c_void, c_int) -> c_int;
 type BioWrite = unsafe extern "C" fn(*mut c_void, *const c_void, c_int) -> c_int;
 type BioFlags = unsafe extern "C" fn(*mut c_void, c_int);
 type SslRead = unsafe extern "C" fn(*mut c_void, *mut c_void, usize, *mut usize) -> c_int;
 type SslWrite = unsafe extern "C" fn(*mut c_void, *const c_void, usize, *mut usize) -> c_int;
 type SslGetError = unsafe extern "C" fn(*const c_void, c_int) -> c_int;
 type SslGetRbio = unsafe extern "C" fn(*const c_void) -> *mut c_void;
-type ErrPeek = unsafe extern "C" fn() -> c_ulong;
-type ErrClear = unsafe extern "C" fn();
 
 pub(super) struct Functions {
     /// `BIO_ctrl(bio, command, number, pointer)`.
     pub(super) bio_ctrl: BioCtrl,
+    /// `BIO_read(bio, data, len_max)`.
+    pub(super) bio_read: BioRead,
     /// `BIO_write(bio, data, len)`.
     pub(super) bio_write: BioWrite,
     /// `BIO_set_flags(bio, flags)`.
@@ -44,10 +45,6 @@ pub(super) struct Functions {
     pub(super) ssl_get_error: SslGetError,
     /// `SSL_get_rbio(ssl)`.
     pub(super) ssl_get_rbio: SslGetRbio,
-    /// `ERR_peek_error()`.
-    pub(super) err_peek: ErrPeek,
-    /// `ERR_clear_error()`.
-    pub(super) err_clear: ErrClear,
 }
 
 /// The functions, if they can be used.
@@ -94,6 +91,7 @@ fn load(path: &str) -> Option<Functions> {
     }
     Some(Functions {
         bio_ctrl: function!(c"BIO_ctrl", BioCtrl),
+        bio_read: function!(c"BIO_read", BioRead),
         bio_write: function!(c"BIO_write", BioWrite),
         bio_set_flags: function!(c"BIO_set_flags", BioFlags),
         bio_clear_flags: function!(c"BIO_clear_flags", BioFlags),
@@ -101,7 +99,5 @@ fn load(path: &str) -> Option<Functions> {
         ssl_write: function!(c"SSL_write_ex", SslWrite),
         ssl_get_error: function!(c"SSL_get_error", SslGetError),
         ssl_get_rbio: function!(c"SSL_get_rbio", SslGetRbio),
-        err_peek: function!(c"ERR_peek_error", ErrPeek),
-        err_clear: function!(c"ERR_clear_error", ErrClear),
     })
 }

@@ -77,7 +77,6 @@ impl SslSession {
     #[inline]
     pub(crate) fn read(&self, memory: &mut [MaybeUninit<u8>]) -> Result<usize, Not> {
         let mut count = 0;
-        self.clear_errors();
         // SAFETY: the `SSL` lives with its object, and so many bytes are there.
         let returned = unsafe {
             (self.functions.ssl_read)(
@@ -94,22 +93,11 @@ impl SslSession {
     #[inline]
     pub(crate) fn write(&self, data: &[u8]) -> Result<usize, Not> {
         let mut count = 0;
-        self.clear_errors();
         // SAFETY: the `SSL` lives with its object, and so many bytes are there.
         let returned = unsafe {
             (self.functions.ssl_write)(self.ssl.as_ptr(), data.as_ptr().cast(), data.len(), &raw mut count)
         };
         self.done(returned, count)
-    }
-
-    /// What others have left would pass for an error of this.
-    #[inline]
-    fn clear_errors(&self) {
-        // SAFETY: it has no conditions.
-        if unsafe { (self.functions.err_peek)() } != 0 {
-            // SAFETY: as above.
-            unsafe { (self.functions.err_clear)() };
-        }
     }
 
     #[inline]
