@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMemoryView, PySlice};
+use tonnage_core::tls_records::PIECE_MAX;
 
 use crate::cpython::buffer::{Growing, Shown, filled};
 use crate::cpython::memory_bio::MemoryBio;
@@ -151,6 +152,12 @@ impl Engine {
         }
         self.feed_part(py, arrived, part)?;
         read()
+    }
+
+    /// How much it is given at a time. What is copied, is copied by pieces that stay in the cache.
+    #[inline]
+    pub(super) fn piece_max(&self) -> usize {
+        if self.is_direct && self.incoming.takes_loans() { usize::MAX } else { PIECE_MAX }
     }
 
     /// Are records read and written without the methods of an object?

@@ -1,7 +1,7 @@
 //! Reading: from encrypted bytes of the transport below to `data_received` of the user's protocol.
 //!
-//! OpenSSL is given some whole records at a time: where they lie, or, if that cannot be, in its buffer, which so stays
-//! small and in the cache. It is asked for no more than there can be, so that a batch of records ends without the
+//! OpenSSL is given all whole records where they lie, or, if that cannot be, some at a time in its buffer, which so
+//! stays small and in the cache. It is asked for no more than there can be, so that a batch of records ends without the
 //! exception that says so. All records of a batch are handed over as one object.
 //!
 //! That is so while OpenSSL has told all before: only the beginning of a record is `untold`. Else it is
@@ -203,7 +203,9 @@ impl TLSProtocol {
         let py = protocol.py();
         let begun = protocol.value().state.with(py, |state| state.reading.records.begun());
         let len = arrived.memory().len();
-        let first = Self::take_in(protocol, arrived.memory(), RecordEnds::take);
+        let len_max = engine.piece_max();
+        let take = |records: &mut RecordEnds, data: &[u8]| records.take(data, len_max);
+        let first = Self::take_in(protocol, arrived.memory(), take);
         let (one, found) = if first.len == len && first.records == 0 {
             engine.feed(py, &arrived)?;
             (None, Found::Nothing)
@@ -256,7 +258,8 @@ impl TLSProtocol {
             if rest.is_empty() {
                 return found;
             }
-            piece = protocol.value().state.with(py, |state| state.reading.records.take(rest));
+            let len_max = engine.piece_max();
+            piece = protocol.value().state.with(py, |state| state.reading.records.take(rest, len_max));
         }
     }
 
