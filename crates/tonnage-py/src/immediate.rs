@@ -11,9 +11,12 @@ use crate::cpython::{Guarded, Native, NativeClass, Object, Owned, Slots, Step, V
 
 /// For `__aenter__` and `__aexit__` which need not wait.
 pub(crate) struct Immediate {
-    /// Nothing: None.
+    /// Nothing once it was awaited.
     value: Guarded<Option<Owned>>,
 }
+
+/// One whose value is None. There is one object of it, which each block that ends awaits: it has no state.
+pub(crate) struct ImmediateNone;
 
 impl Immediate {
     /// Its await gives `value`.
@@ -26,9 +29,7 @@ impl Immediate {
     #[inline]
     pub(crate) fn none(py: Python<'_>) -> PyResult<Object<'_>> {
         static NONE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let none = NONE.get_or_try_init(py, || {
-            create(py, Self { value: Guarded::new(None) }).map(|it| it.into_any().unbind())
-        })?;
+        let none = NONE.get_or_try_init(py, || create(py, ImmediateNone).map(|it| it.into_any().unbind()))?;
         Ok(none.bind(py).clone())
     }
 }
@@ -51,8 +52,7 @@ impl NativeClass for Immediate {
     fn slots(slots: &mut Slots<Self>) {
         slots.coroutine(take_value, take_value, |this| CoroutineIter::create(this.as_any()));
         slots.one_arg(c"send", c"End it.", |this, _value| coroutine::sent(take_value(this)?));
-        slots.with_args(c"throw", c"Raise an exception.", |_this, args| Err(coroutine::thrown(&args)?));
-        slots.no_args(c"close", c"End it.", |this| Ok(this.py().None().into_bound(this.py())));
+        methods(slots);
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
@@ -62,6 +62,45 @@ impl NativeClass for Immediate {
     fn clear(&self, py: Python<'_>) {
         drop(self.value.with(py, Option::take));
     }
+}
+
+impl NativeClass for ImmediateNone {
+    const NAME: &'static CStr = Immediate::NAME;
+    const DOC: &'static CStr = Immediate::DOC;
+    const LISTED: bool = false;
+    const SUBCLASSED: bool = false;
+    const HIDES_NEXT: bool = true;
+    const IS_COLLECTED: bool = false;
+
+    fn empty() -> Option<Self> {
+        None
+    }
+
+    fn is_link(&self, _py: Python<'_>) -> bool {
+        false
+    }
+
+    fn slots(slots: &mut Slots<Self>) {
+        slots.coroutine(none, none, |this| CoroutineIter::create(this.as_any()));
+        slots.one_arg(c"send", c"End it.", |this, _value| coroutine::sent(none(this)?));
+        methods(slots);
+    }
+
+    fn traverse(&self, _visit: &Visit<'_>) -> i32 {
+        0
+    }
+
+    fn clear(&self, _py: Python<'_>) {}
+}
+
+fn methods<T: NativeClass>(slots: &mut Slots<T>) {
+    slots.with_args(c"throw", c"Raise an exception.", |_this, args| Err(coroutine::thrown(&args)?));
+    slots.no_args(c"close", c"End it.", |this| Ok(this.py().None().into_bound(this.py())));
+}
+
+#[inline(always)]
+fn none<'py>(this: &Bound<'py, ImmediateNone>) -> PyResult<Step<'py>> {
+    Ok(Step::Returned(this.py().None().into_bound(this.py())))
 }
 
 #[inline]

@@ -16,7 +16,7 @@ use crate::coroutine_iter::CoroutineIter;
 use crate::enter::EnterCoroutine;
 use crate::event_loop::{Handle, TimerHandle};
 use crate::future::{Future, FutureIter};
-use crate::immediate::Immediate;
+use crate::immediate::{Immediate, ImmediateNone};
 use crate::limits::{
     AcquireCoroutine, AdaptiveLimiter, Aimd, Budget, CapacityLimiter, Door, Gradient, Limiter, Permit,
     RateLimiter,
@@ -147,6 +147,7 @@ native_classes! {
     [SendAllCoroutine]
     [CoroutineIter]
     [Immediate]
+    [ImmediateNone]
     [ChildDone, vectorcall]
     [Door]
     [GatheringFuture: Future, first field future]
