@@ -51,8 +51,8 @@ const KEPT_MAX: usize = 4096;
 /// among what the allocator of the C library gives at the least cost.
 const FIRST: usize = 7;
 
-/// Places that are made together, beside the one that is needed.
-const AT_ONCE: u32 = 6;
+/// How many places are made together, beside the one that is needed: as many as there are, within these bounds.
+const AT_ONCE: (u32, u32) = (6, 31);
 
 impl<T> Slab<T> {
     #[must_use]
@@ -101,7 +101,8 @@ impl<T> Slab<T> {
             self.places.reserve(FIRST);
         }
         self.places.push(Place::Taken(value));
-        let last = key.saturating_add(AT_ONCE).min(NOWHERE - 1);
+        let at_once = key.clamp(AT_ONCE.0, AT_ONCE.1);
+        let last = key.saturating_add(at_once).min(NOWHERE - 1);
         self.places.extend((key + 1..=last).map(|place| Place::Free(place + 1)));
         if last > key {
             self.free = key + 1;

@@ -6,7 +6,7 @@ use pyo3::types::PyDict;
 
 use super::bounded::Answer;
 use super::{Abort, Key, Phase, TaskGroup, bounded, park, permits};
-use crate::cpython::{Args, Native, Object, Owned, compat};
+use crate::cpython::{Args, Native, Object, Owned, compat, native_loop};
 use crate::errors::{self, Refusal};
 use crate::event_loop::EventLoop;
 use crate::future;
@@ -17,10 +17,16 @@ use crate::structured::ensure_future::{called_with, spawn_child, spawn_child_wit
 use crate::task::{self, Task};
 
 pub(super) fn create_task<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
-    let py = args.py();
     if let Some(coro) = args.single() {
         return create_child(group, coro, None);
     }
+    create_task_with(group, args)
+}
+
+/// As `create_task`, with more than a coroutine.
+#[inline(never)]
+fn create_task_with<'py>(group: &Bound<'py, TaskGroup>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
+    let py = args.py();
     let (coro, keywords) = called_with(&args)?;
     let daemon = match keywords.get_item(names::daemon(py))? {
         Some(daemon) => {
@@ -116,7 +122,7 @@ fn make_child<'py>(
     let task = match options {
         Some(options) => spawn_child_with(event_loop, coro, options)?,
         None => {
-            if let Some(native) = EventLoop::bound(event_loop)
+            if let Some(native) = native_loop(event_loop)
                 && native.get().spawns_directly(group.py())
             {
                 return create_plain_child(group, native, (coro, expected));
