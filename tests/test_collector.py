@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import gc
 import socket
 import threading
@@ -197,3 +199,95 @@ def test_finaliser_in_a_collection_while_a_task_is_made_may_use_its_group(
 
     assert ours.run_until_complete(main()) == ["first", *map(str, range(20))]
     assert [task.result() for task in made] == ["late"] * 20
+
+
+def test_loop_that_stopped_with_tasks_that_wait_dies() -> None:
+    async def main() -> list[weakref.ref[Any]]:
+        async def wait() -> None:
+            await park()
+
+        async def gathered() -> None:
+            await asyncio.gather(wait(), wait())
+
+        tasks = [asyncio.create_task(wait()), asyncio.create_task(gathered())]
+        await asyncio.sleep(0)
+        return [weakref.ref(task) for task in (*tasks, *asyncio.all_tasks())]
+
+    loop = tonnage.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)
+    references = [weakref.ref(loop), *loop.run_until_complete(main())]
+    assert len(references) > 3
+    kept = [loop]
+    del loop
+    with pytest.warns(ResourceWarning):
+        drop_all(kept)
+    assert not any(reference() for reference in references)
+
+
+CYCLE: contextvars.ContextVar[Any] = contextvars.ContextVar("CYCLE")
+
+
+async def return_itself() -> Any:
+    return [asyncio.current_task()]
+
+
+async def know_itself() -> None:
+    await asyncio.sleep(0)
+    CYCLE.set(asyncio.current_task())
+
+
+async def fail_with_itself() -> None:
+    try:
+        raise ValueError(asyncio.current_task())
+    finally:
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("child", [return_itself, know_itself, fail_with_itself])
+@pytest.mark.parametrize("how", ["create_task", "gather", "group"])
+def test_task_that_has_ended_as_part_of_a_cycle_dies(ours: Loop, child: Any, how: str) -> None:
+    async def main() -> list[weakref.ref[Any]]:
+        async def run() -> Any:
+            references.append(weakref.ref(asyncio.current_task()))
+            return await child()
+
+        references: list[weakref.ref[Any]] = []
+        match how:
+            case "create_task":
+                tasks = [asyncio.create_task(run()) for _ in range(3)]
+                await asyncio.wait(tasks)
+            case "gather":
+                await asyncio.gather(run(), run(), return_exceptions=True)
+            case _:
+                with contextlib.suppress(Exception):
+                    async with tonnage.TaskGroup() as group:
+                        group.create_task(run())
+        return references
+
+    references = ours.run_until_complete(main())
+    assert references
+    gc.collect()
+    assert not any(reference() for reference in references)
+
+
+def test_task_that_its_finaliser_hands_out_can_die_later(ours: Loop) -> None:
+    kept: list[Any] = []
+    ours.set_exception_handler(lambda _, details: kept.append(details["future"]))
+
+    async def main() -> None:
+        async def fail() -> None:
+            raise ValueError
+
+        asyncio.create_task(fail())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    ours.run_until_complete(main())
+    gc.collect()
+    (task,) = kept
+    kept.clear()
+    task.itself = task
+    reference = weakref.ref(task)
+    del task
+    gc.collect()
+    assert reference() is None

@@ -322,20 +322,49 @@ pub(crate) fn create_with<T: NativeClass>(
     py: Python<'_>,
     value: impl FnOnce() -> T,
 ) -> PyResult<Bound<'_, T>> {
+    let object = create_unseen(py, value)?;
+    if T::IS_COLLECTED {
+        // SAFETY: the object has a collector's head, all its fields are valid, and it was not tracked yet.
+        unsafe { ffi::PyObject_GC_Track(object.as_ptr().cast()) };
+    }
+    Ok(object)
+}
+
+/// As `create_with`, of an object that the collector does not see before `show`, and so takes for one that somebody
+/// outside keeps, with all that it refers to.
+#[inline(always)]
+pub(crate) fn create_unseen<T: NativeClass>(
+    py: Python<'_>,
+    value: impl FnOnce() -> T,
+) -> PyResult<Bound<'_, T>> {
     // A dead object of this very type has its memory and its reference to the type still.
     let kept = T::cell().free.take(py);
     let object = if kept.is_null() { allocate::<T>(py)? } else { kept };
     // SAFETY: the object is ours alone and large enough; nothing was written behind its head yet.
     unsafe { value_ptr::<T>(object).write(value()) };
     T::cell().count(1);
-    if T::IS_COLLECTED {
-        // SAFETY: all fields are valid now, so the collector may look at the object.
-        unsafe { ffi::PyObject_GC_Track(object.cast()) };
-    }
     // SAFETY: a new reference to an object of T's type.
     let object = unsafe { Bound::from_owned_ptr(py, object) };
     // SAFETY: as above.
     Ok(unsafe { object.cast_into_unchecked() })
+}
+
+/// Lets the collector see the object, if it does not already.
+#[inline]
+pub(crate) fn show<T: NativeClass>(object: &Bound<'_, T>) {
+    debug_assert!(T::IS_COLLECTED, "the object has a collector's head");
+    // SAFETY: an object that is alive.
+    if unsafe { ffi::PyObject_GC_IsTracked(object.as_ptr()) } == 0 {
+        // SAFETY: the object has a collector's head, and all its fields are valid.
+        unsafe { ffi::PyObject_GC_Track(object.as_ptr().cast()) };
+    }
+}
+
+/// How many references there are to the object.
+#[inline(always)]
+pub(crate) fn references<T: NativeClass>(object: &Bound<'_, T>) -> isize {
+    // SAFETY: a valid object.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
 }
 
 #[cold]

@@ -17,7 +17,7 @@ use super::pending::Pending;
 use super::sources::Sources;
 use super::task_factory::TaskFactory;
 use super::{EventLoop, NOT_ASKED, VecDeque};
-use crate::cpython::{Guarded, Native, Object, Visit};
+use crate::cpython::{Guarded, Native, Object, Visit, native_class};
 use crate::transports::StreamTransport;
 use crate::{errors, names, running};
 
@@ -60,6 +60,7 @@ impl EventLoop {
         let flags = Flags::none();
         flags.set(Flag::Overridden, !is_plain(class)?);
         flags.set(Flag::TellsTask, current_task::tells_always(&flags));
+        flags.set(Flag::Idle, true);
         Ok(Self {
             ready: Guarded::new(VecDeque::new()),
             timers: Guarded::new(Timers::new()),
@@ -173,7 +174,15 @@ impl EventLoop {
     #[setter(_thread_id)]
     fn set_thread_attribute(slf: &Bound<'_, Self>, value: Option<u64>) {
         running::forget(slf);
-        slf.get().thread.store(value.unwrap_or(0), Ordering::Relaxed);
+        let (py, native) = (slf.py(), slf.get());
+        native.thread.store(value.unwrap_or(0), Ordering::Relaxed);
+        native.flags.set(Flag::Idle, !native.is_running());
+        if !native.is_running() {
+            // A loop that does not run may be garbage, and its tasks with it.
+            native
+                .pending
+                .with(py, |pending| pending.iter().for_each(|task| native_class::show(task.bind(py))));
+        }
     }
 
     /// An attribute is set on the object itself: it may override a method.
@@ -239,6 +248,7 @@ impl EventLoop {
         let pending = self.pending.with(py, Pending::drain);
         for task in &pending {
             task.value().state.with(py, |state| state.kept_at = None);
+            native_class::show(task.bind(py));
         }
         drop(pending);
     }

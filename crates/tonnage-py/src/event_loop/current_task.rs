@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 
 use super::EventLoop;
 use super::flags::{Flag, Flags};
+use crate::cpython::native_class::{references, show};
 use crate::cpython::{Native, Object, Owned, current};
 use crate::task::Task;
 
@@ -67,6 +68,19 @@ impl EventLoop {
         match self.current.with(event_loop.py(), Option::take) {
             Some(_task) if self.flags.has(Flag::TellsTask) => self.tell_none(event_loop),
             _ => Ok(()),
+        }
+    }
+
+    /// The task that ran has returned. The collector sees it from here on, unless it goes when its step ends. Where
+    /// asyncio was told of it, it stays the running one until `leave_task`.
+    #[inline(always)]
+    pub(crate) fn leave_returned(&self, task: &Bound<'_, Task>) {
+        // That of the step, and ours.
+        if references(task) <= 2 && !self.flags.has(Flag::TellsTask) {
+            drop(self.current.with(task.py(), Option::take));
+        }
+        if references(task) > 1 {
+            show(task);
         }
     }
 

@@ -16,6 +16,8 @@ pub(super) enum Flag {
     TellsTask = 32,
     /// The next turn looks at the network, whatever is ready (`run.rs`).
     PollsNext = 64,
+    /// No thread runs it.
+    Idle = 128,
 }
 
 pub(super) struct Flags(AtomicU8);

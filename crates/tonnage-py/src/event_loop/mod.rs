@@ -117,11 +117,11 @@ impl EventLoop {
         self.flags.has(Flag::HasTaskFactory)
     }
 
-    /// May a task be made without a call of `create_task` by name?
+    /// Does it run, and may a task be made without a call of `create_task` by name?
     #[inline]
     pub(crate) fn spawns_directly(&self, py: Python<'_>) -> bool {
-        !self.flags.has_any([Flag::Overridden, Flag::Debug, Flag::Closed, Flag::HasTaskFactory])
-            && self.pending.with(py, |pending| pending.is_below_bounds())
+        let others = [Flag::Overridden, Flag::Debug, Flag::Closed, Flag::HasTaskFactory, Flag::Idle];
+        !self.flags.has_any(others) && self.pending.with(py, |pending| pending.is_below_bounds())
     }
 
     #[inline]

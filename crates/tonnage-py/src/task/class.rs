@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::{Standing, Task, TaskState, finalizer, next_number, repr, step};
-use crate::cpython::native_class::{create, create_with, is_exact};
+use crate::cpython::native_class::{create, create_unseen, is_exact};
 use crate::cpython::{
     Args, Guarded, Native, NativeClass, Object, Owned, Parameters, PlainDrop, Slots, Visit, context,
     coroutine, current,
@@ -251,7 +251,7 @@ fn init(task: &Bound<'_, Task>, args: Args<'_, '_>) -> PyResult<()> {
     start(task, &event_loop, &coro.expect("required"), TaskOptions { name, context, eager_start })
 }
 
-/// Creates a task of one of our loops that has nothing but a coroutine, where nobody overrides or watches
+/// Creates a task of one of our loops, which runs, that has nothing but a coroutine, where nobody overrides or watches
 /// anything (`EventLoop::spawns_directly`), and whose end `parent` is told by `key`. It is made in one piece: groups
 /// make tasks by the hundred thousand.
 #[inline(never)]
@@ -264,7 +264,8 @@ pub(crate) fn create_plain<'py>(
     let py = event_loop.py();
     check_coroutine(coro)?;
     let context = context::copy_current(py)?;
-    let task = create_with(py, || Task {
+    // The loop keeps it until it ends, and runs: no collection could find that the task is garbage.
+    let task = create_unseen(py, || Task {
         future: Future::told_to(event_loop, parent, key),
         state: Guarded::new(TaskState {
             coro: Some(coro.into()),

@@ -29,7 +29,7 @@ pub(crate) use shields::Deferred;
 pub(crate) use step::{call_soon as step_soon, step, step_on};
 pub(crate) use wakeup::TaskWakeup;
 
-use crate::cpython::{Guarded, Native, Object, Owned};
+use crate::cpython::{Guarded, Native, Object, Owned, native_class};
 use crate::event_loop::EventLoop;
 use crate::future::Future;
 use crate::names;
@@ -149,7 +149,7 @@ impl Task {
 
     /// The task as the future that it is.
     pub(crate) fn as_future<'a, 'py>(task: &'a Bound<'py, Self>) -> &'a Bound<'py, Future> {
-        crate::cpython::native_class::upcast(task)
+        native_class::upcast(task)
     }
 
     /// Keeps the task alive and listed while it is pending.

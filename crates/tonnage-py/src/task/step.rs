@@ -6,7 +6,7 @@ use pyo3::types::PyDict;
 
 use super::bounds::Bounds;
 use super::{KeptAt, Standing, Task, TaskState, TaskWakeup, cancel};
-use crate::cpython::native_class::exact;
+use crate::cpython::native_class::{exact, show};
 use crate::cpython::{Mark, Native, Object, Owned, Step, context, coroutine, current};
 use crate::event_loop::{EventLoop, Ready};
 use crate::future::{self, Callback, Future, Outcome, Polled};
@@ -106,7 +106,7 @@ pub(super) fn resume<'py, const ENTERS: bool>(task: &Bound<'py, Task>, on: On<'_
     };
     let acted = match came_back {
         Ok(Step::Yielded(value)) => yielded(task, on, value),
-        Ok(Step::Returned(value)) => stepped(returned(task, on, value)),
+        Ok(Step::Returned(value)) => returned(task, on, value),
         Err(error) => stepped(raised(task, on, error)),
     };
     drop(entered);
@@ -175,7 +175,7 @@ fn error_of<'py>(waiter: &Object<'py>) -> Option<Object<'py>> {
 }
 
 #[inline(always)]
-fn returned<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -> PyResult<bool> {
+fn returned<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -> Stepped {
     let (kept, must_cancel) = task
         .value()
         .state
@@ -183,7 +183,11 @@ fn returned<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -
     let_go(task, kept, on);
     // Cancelled right before the coroutine returned.
     let outcome = if must_cancel { Outcome::Cancelled } else { Outcome::Result(value.into()) };
-    future::settle(Task::as_future(task), outcome)
+    let settled = stepped(future::settle(Task::as_future(task), outcome));
+    if let Some(native) = on.native {
+        native.leave_returned(task);
+    }
+    settled
 }
 
 /// What a task that is done needs no longer.
@@ -222,6 +226,8 @@ fn raised(task: &Bound<'_, Task>, on: On<'_, '_>, error: PyErr) -> PyResult<()> 
     let py = task.py();
     let future = Task::as_future(task);
     let kept = task.value().state.with(py, Kept::take);
+    // Also if it goes at once: its finalizer may hand it to somebody.
+    show(task);
     let_go(task, kept, on);
     if errors::is_cancelled(py, &error) {
         let error = Owned::from(error.into_value(py).into_bound(py).into_any());
