@@ -38,6 +38,14 @@ pub(crate) fn native_loop<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<
     if class == FOREIGN_CLASS.load(Ordering::Relaxed) { None } else { unusual_loop(object) }
 }
 
+/// As `native_loop`, of a reference that is handed in.
+#[inline(always)]
+pub(crate) fn into_native_loop(object: Object<'_>) -> Option<Bound<'_, EventLoop>> {
+    native_loop(&object)?;
+    // SAFETY: it was just found to be one.
+    Some(unsafe { object.cast_into_unchecked() })
+}
+
 #[cold]
 fn unusual_loop<'a, 'py>(object: &'a Object<'py>) -> Option<&'a Bound<'py, EventLoop>> {
     let found = object.cast::<EventLoop>().ok();
@@ -125,14 +133,11 @@ impl LoopRef {
         old
     }
 
-    /// Takes a loop of ours, if there is none; says whether it did.
-    #[inline]
-    pub(crate) fn fill(&mut self, event_loop: &Bound<'_, EventLoop>) -> bool {
-        let is_none = self.is_none();
-        if is_none {
-            self.0 |= event_loop.clone().into_ptr() as usize | NATIVE;
-        }
-        is_none
+    /// Takes a loop of ours, where there was none. The marks stay as they are.
+    #[inline(always)]
+    pub(crate) fn fill(&mut self, event_loop: Bound<'_, EventLoop>) {
+        debug_assert!(self.is_none(), "there is none to be dropped");
+        self.0 |= event_loop.into_ptr() as usize | NATIVE;
     }
 
     #[inline]

@@ -39,7 +39,7 @@ pub(crate) use args::{Args, Parameters};
 pub(crate) use classes::{add_classes, live_objects};
 pub(crate) use deque::{Deque, Deques};
 pub(crate) use guarded::Guarded;
-pub(crate) use loop_ref::{LoopOf, LoopRef, Mark, native_loop};
+pub(crate) use loop_ref::{LoopOf, LoopRef, Mark, into_native_loop, native_loop};
 pub(crate) use methods::{Methods, add_function, add_function_of_one, add_methods, receiver_of};
 pub(crate) use native_class::{Extras, Native, NativeClass, NativeLayout, PlainDrop, Vectorcall};
 pub(crate) use owned::Owned;

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -56,6 +57,20 @@ impl<T: NativeLayout> Unowned<T> {
         // SAFETY: the memory of the object is not freed before this reference has gone.
         let lent = unsafe { lent::<T>(self.0) };
         &lent.expect("checked when it was made").0
+    }
+
+    /// Calls `look` with the object; nothing if it is about to be freed. `look` must not run Python code, so that the
+    /// object stays as alive as it is.
+    #[inline(always)]
+    pub(crate) fn with<R>(&self, py: Python<'_>, look: impl FnOnce(&Bound<'_, T>) -> R) -> Option<R> {
+        // SAFETY: the memory of the object is not freed before this reference has gone.
+        if unsafe { ffi::Py_REFCNT(self.0) } == 0 {
+            return None;
+        }
+        // SAFETY: it is alive, and nobody else comes to run before `look` is done. Borrowed, and never dropped.
+        let object = ManuallyDrop::new(unsafe { Bound::from_owned_ptr(py, self.0) });
+        // SAFETY: it was made of an object of this class.
+        Some(look(unsafe { object.cast_unchecked() }))
     }
 
     /// The object; nothing if it is about to be freed.

@@ -20,7 +20,8 @@ use crate::coroutine::{Coroutine, coroutine_repr, has_ended, warn_unawaited};
 use crate::coroutine_iter::CoroutineIter;
 use crate::cpython::native_class::{create_with, upcast};
 use crate::cpython::{
-    Guarded, Lent, Mark, Native, NativeClass, Object, Owned, Slots, Step, Visit, coroutine, native_loop,
+    Guarded, Lent, Mark, Native, NativeClass, Object, Owned, PlainDrop, Slots, Step, Visit, coroutine,
+    into_native_loop,
 };
 use crate::future::{self, Future, FutureIter, Outcome};
 use crate::{errors, names};
@@ -88,7 +89,8 @@ impl Entering {
     #[inline]
     pub(super) fn create(py: Python<'_>, gate: GateOf) -> PyResult<Object<'_>> {
         let made = create_with(py, || Self {
-            future: Future::empty(),
+            // Copied as a whole: what is put together in memory first is waited for when it is copied.
+            future: const { Future::empty() },
             lent: Lent::new(),
             gate,
             phase: Guarded::new(Phase::Created),
@@ -206,17 +208,17 @@ fn take_or_stand<'py>(this: &Bound<'py, Entering>) -> PyResult<Step<'py>> {
         return Ok(Step::Returned(py.None().into_bound(py)));
     }
     let event_loop = gate.event_loop(entering.gate.as_object(py))?;
-    let Some(native) = native_loop(&event_loop).filter(|native| native.get().is_plain_and_quiet()) else {
-        return go_on_otherwise(this);
-    };
-    let is_unused = entering.future.state.with(py, |state| {
-        let is_unused = state.is_pending() && state.event_loop.fill(native);
-        if is_unused {
-            state.event_loop.mark(Mark::Blocking, true);
+    let native = into_native_loop(event_loop).filter(|native| native.get().is_plain_and_quiet());
+    let Some(native) = native else { return go_on_otherwise(this) };
+    let refused = entering.future.state.with(py, |state| {
+        if !state.is_pending() || !state.event_loop.is_none() {
+            return Some(native);
         }
-        is_unused
+        state.event_loop.fill(native);
+        state.event_loop.mark(Mark::Blocking, true);
+        None
     });
-    if !is_unused {
+    if refused.is_some() {
         return go_on_otherwise(this);
     }
     let ticket = gate.line().stand(this);
@@ -314,6 +316,7 @@ impl NativeClass for Entering {
     const LISTED: bool = false;
     const SUBCLASSED: bool = false;
     const HIDES_NEXT: bool = true;
+    const PLAIN_DROP: PlainDrop = PlainDrop::ByFields;
 
     fn is_link(&self, py: Python<'_>) -> bool {
         !self.future.has_plain_result(py)
@@ -329,6 +332,13 @@ impl NativeClass for Entering {
 
     fn ends_plainly(&self, py: Python<'_>) -> bool {
         self.phase.with(py, |phase| matches!(phase, Phase::Ended)) && self.future.has_ended_plainly(py)
+    }
+
+    #[inline]
+    fn drop_plainly(self) {
+        self.future.drop_plainly();
+        let _ended = ManuallyDrop::new(self.phase);
+        drop(self.gate);
     }
 
     fn empty() -> Option<Self> {

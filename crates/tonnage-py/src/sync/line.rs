@@ -89,7 +89,7 @@ impl Line {
     #[inline(never)]
     pub(super) fn grant_first(&self, py: Python<'_>) -> First {
         let grants = |first: &Standing| match first {
-            Standing::Entering(first) => first.get(py).is_some_and(|first| entering::grant_quietly(&first)),
+            Standing::Entering(first) => first.with(py, entering::grant_quietly).unwrap_or(false),
             Standing::Waiter(_) => false,
         };
         let (granted, nobody) = self.0.with(py, |waiters| (waiters.pop_if(grants), waiters.is_empty()));
