@@ -3,8 +3,7 @@
 //! Up to CPython 3.13 it asks their descriptors for two bound methods, and to make and free these costs as much as
 //! what a lock does in the block. So their classes are CPython's own, and look the same in all they are asked for,
 //! but a bound method whose block has ended is kept for the next one. From 3.14 on the interpreter binds nothing.
-//! Invariant: a spare is a complete object with one reference of ours and no receiver. The collector knows the ones that
-//! are bound, each from its binding on: one that it had known before could be in a generation that is never collected
+//! Invariant: a spare is a complete object without a receiver. The collector knows the ones that are bound, each from its binding on: one that it had known before could be in a generation that is never collected
 //! (`gc.freeze`), or rarely, and with it the cycle that it is a part of.
 
 use std::ffi::{CStr, c_int};
@@ -17,21 +16,23 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::args::Args;
-use super::guarded::Guarded;
+use super::free_list::FreeList;
 use super::methods::{no_args, with_args};
-use super::owned::Owned;
 use super::slots::Object;
 use super::trampoline::{body, receiver, run};
-
-/// How many spares are kept: one for each block that was open at the same time.
-const SPARES_MAX: usize = 256;
 
 /// The class of the descriptors, once it is made; types live for ever.
 static DESCRIPTOR: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
 /// That of the bound methods.
 static BOUND: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
 
-static SPARES: Guarded<Vec<Owned>> = Guarded::new(Vec::new());
+/// The bound methods whose blocks have ended.
+static SPARES: Spares = Spares(FreeList::new());
+
+struct Spares(FreeList);
+
+// SAFETY: the list is used under the interpreter's lock only.
+unsafe impl Sync for Spares {}
 
 /// A method, and how it is called when it is bound.
 #[repr(C)]
@@ -126,8 +127,6 @@ fn make_classes(py: Python<'_>) -> PyResult<()> {
         class.tp_descr_get = Some(bind);
     })?;
     let bound = subclass(py, &raw mut ffi::PyCFunction_Type, |class| class.tp_dealloc = Some(end))?;
-    // At once, so that no deallocator has to allocate.
-    SPARES.with(py, |spares| spares.reserve_exact(SPARES_MAX));
     DESCRIPTOR.store(descriptor, Ordering::Relaxed);
     BOUND.store(bound, Ordering::Relaxed);
     Ok(())
@@ -178,12 +177,12 @@ unsafe extern "C" fn bind(
     }
     // SAFETY: CPython calls slots on an attached thread; see `trampoline::run`.
     let py = unsafe { Python::assume_attached() };
-    let bound = match SPARES.with(py, Vec::pop) {
-        Some(spare) => spare.into_bound(py).into_ptr(),
-        None => new_spare(),
-    };
+    let mut bound = SPARES.0.take(py);
     if bound.is_null() {
-        return bound; // MemoryError is set.
+        bound = new_spare();
+        if bound.is_null() {
+            return bound; // MemoryError is set.
+        }
     }
     let method = fields.d_method.cast::<BlockMethod>();
     // SAFETY: the object is a spare, which has this layout, and is written by nobody else meanwhile.
@@ -232,15 +231,8 @@ unsafe extern "C" fn end(object: *mut ffi::PyObject) {
     // SAFETY: as above; what was called has left the object in order.
     let fields = unsafe { &mut *object.cast::<BoundMethod>() };
     let receiver = replace(&mut fields.receiver, ptr::null_mut());
-    let kept = SPARES.with(py, |spares| {
-        let has_room = spares.len() < spares.capacity();
-        if has_room {
-            // SAFETY: a complete object, which gets the one reference that the list has.
-            spares.push(unsafe { Bound::from_borrowed_ptr(py, object) }.into());
-        }
-        has_room
-    });
-    if !kept {
+    // SAFETY: a complete object without references and without a receiver, which the collector does not know.
+    if !unsafe { SPARES.0.keep(py, object) } {
         // SAFETY: a type of CPython's.
         let free = unsafe { ffi::PyCFunction_Type.tp_dealloc }.expect("each type has tp_dealloc");
         // SAFETY: an object of the base's layout, with no references.
