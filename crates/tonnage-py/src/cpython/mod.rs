@@ -23,6 +23,7 @@ pub(crate) mod native_class;
 pub(crate) mod number;
 mod owned;
 pub(crate) mod recursion;
+mod refcount;
 mod slots;
 pub(crate) mod stop_iteration;
 mod thread;

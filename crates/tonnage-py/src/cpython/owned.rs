@@ -7,9 +7,12 @@
 
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
+use std::ptr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+
+use super::refcount;
 
 #[repr(transparent)]
 pub(crate) struct Owned<T = PyAny>(ManuallyDrop<Py<T>>);
@@ -26,13 +29,13 @@ impl<T> Owned<T> {
     /// One more reference.
     #[inline]
     pub(crate) fn share(&self, py: Python<'_>) -> Self {
-        Self(ManuallyDrop::new(self.0.clone_ref(py)))
+        Self::from(self.0.bind(py))
     }
 
     /// One more reference, for use on the stack.
     #[inline]
     pub(crate) fn get_bound<'py>(&self, py: Python<'py>) -> Bound<'py, T> {
-        self.0.bind(py).clone()
+        self.share(py).into_bound(py)
     }
 }
 
@@ -64,6 +67,10 @@ impl<T> From<Bound<'_, T>> for Owned<T> {
 impl<T> From<&Bound<'_, T>> for Owned<T> {
     #[inline]
     fn from(bound: &Bound<'_, T>) -> Self {
-        Self(ManuallyDrop::new(bound.clone().unbind()))
+        // SAFETY: a bound object is valid, and its thread attached.
+        unsafe { refcount::add(bound.as_ptr()) };
+        let added = ptr::from_ref(bound.as_unbound());
+        // SAFETY: a pointer to the object, which owns the reference that was added.
+        Self(ManuallyDrop::new(unsafe { added.read() }))
     }
 }
