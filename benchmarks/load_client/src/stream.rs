@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use rustix::net::sockopt;
 use rustls::ClientConfig;
 
 use crate::options::Options;
@@ -38,6 +39,8 @@ impl Target {
         }
         let stream = TcpStream::connect(&self.address)?;
         stream.set_nodelay(true)?;
+        // As the server's: `listening.py` says why.
+        sockopt::set_tcp_congestion(&stream, "reno")?;
         stream.set_nonblocking(true)?;
         match &self.tls {
             Some(config) => Ok(Stream::Tls(Box::new(TlsStream::new(stream, config)?))),

@@ -17,8 +17,8 @@ const MAJOR_VERSION: u8 = 3;
 /// The longest body: RFC 5246, section 6.2.3.
 const BODY_MAX: usize = 16 * 1024 + 2048;
 
-/// So much is handed over at a time, if no record is longer: one of the largest that are usual.
-const PIECE_MAX: usize = HEADER_LEN + 16 * 1024 + 256;
+/// So much is handed over at a time where it is copied, if no record is longer: one of the largest that are usual.
+pub const PIECE_MAX: usize = HEADER_LEN + 16 * 1024 + 256;
 
 /// The first bytes of what came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,14 +57,14 @@ impl RecordEnds {
         self.begun
     }
 
-    /// Takes what is handed over next: whole records as far as a piece goes, or one that is longer, or
+    /// Takes what is handed over next: whole records of at most `len_max` bytes, or one that is longer, or
     /// the beginning of one. All, if the stream is lost. `data` must not be empty.
-    pub fn take(&mut self, data: &[u8]) -> Piece {
+    pub fn take(&mut self, data: &[u8], len_max: usize) -> Piece {
         let mut piece = Piece { len: 0, records: 0 };
         while piece.len < data.len() && !self.lost {
             let rest = &data[piece.len..];
             match self.end_of_record(rest) {
-                Some(end) if piece.records == 0 || piece.len + end <= PIECE_MAX => {
+                Some(end) if piece.records == 0 || piece.len + end <= len_max => {
                     piece.len += end;
                     piece.records += 1;
                     self.begun = 0;
@@ -86,7 +86,7 @@ impl RecordEnds {
     pub fn take_all(&mut self, data: &[u8]) {
         let mut taken = 0;
         while taken < data.len() {
-            taken += self.take(&data[taken..]).len;
+            taken += self.take(&data[taken..], usize::MAX).len;
         }
     }
 
@@ -132,7 +132,7 @@ mod tests {
     fn pieces(ends: &mut RecordEnds, mut data: &[u8]) -> Vec<(usize, usize)> {
         let mut pieces = vec![];
         while !data.is_empty() {
-            let piece = ends.take(data);
+            let piece = ends.take(data, PIECE_MAX);
             pieces.push((piece.len, piece.records));
             data = &data[piece.len..];
         }
@@ -171,7 +171,7 @@ mod tests {
     fn record_that_comes_byte_by_byte_ends_once() {
         let mut ends = RecordEnds::new();
         let data = record(3).repeat(2);
-        let ended: Vec<_> = data.iter().map(|byte| ends.take(&[*byte]).records).collect();
+        let ended: Vec<_> = data.iter().map(|byte| ends.take(&[*byte], PIECE_MAX).records).collect();
         assert_eq!(ended, [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]);
     }
 
@@ -191,7 +191,7 @@ mod tests {
             let all = [record(5).as_slice(), data].concat();
             assert_eq!(pieces(&mut ends, &all).iter().map(|piece| piece.0).sum::<usize>(), all.len());
             assert!(ends.is_lost());
-            assert_eq!(ends.take(&record(5).repeat(9000)), Piece { len: 90_000, records: 0 });
+            assert_eq!(ends.take(&record(5).repeat(9000), PIECE_MAX), Piece { len: 90_000, records: 0 });
         }
     }
 

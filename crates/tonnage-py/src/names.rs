@@ -232,6 +232,9 @@ imported! {
     shut_wr = "socket", "SHUT_WR";
     ssl_object_class = "ssl", "SSLObject";
     memory_bio = "ssl", "MemoryBIO";
+    environ = "os", "environ";
+    c_memory_bio = "_ssl", "MemoryBIO";
+    c_ssl_file = "_ssl", "__file__";
     ssl_error = "ssl", "SSLError";
     ssl_want_read_error = "ssl", "SSLWantReadError";
     ssl_syscall_error = "ssl", "SSLSyscallError";

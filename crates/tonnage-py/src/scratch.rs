@@ -13,7 +13,8 @@ thread_local! {
     static SCRATCH: Cell<Option<Box<[MaybeUninit<u8>]>>> = const { Cell::new(None) };
 }
 
-/// Lends the first `len` bytes, at most [`SCRATCH_LEN`], to `fill`, which must not run Python code.
+/// Lends the first `len` bytes, at most [`SCRATCH_LEN`], to `fill`. Who comes meanwhile gets other memory, which takes
+/// a system call.
 #[inline]
 pub(crate) fn lend<R>(len: usize, fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> R) -> R {
     SCRATCH.with(|scratch| {

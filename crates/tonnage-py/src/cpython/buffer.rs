@@ -80,6 +80,23 @@ impl<'py> Growing<'py> {
         self.len_max - self.len
     }
 
+    /// Calls `write` with the memory that is free; `write` returns how much it wrote.
+    #[inline]
+    pub(crate) fn fill<E>(
+        &mut self,
+        write: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let room = self.room();
+        // SAFETY: the writer is not finished.
+        let start = unsafe { compat::PyBytesWriter_GetData(self.writer) }.cast::<MaybeUninit<u8>>();
+        // SAFETY: the writer has `len_max` bytes there, and `len` is no more.
+        let rest = unsafe { start.add(self.len) };
+        // SAFETY: `room` bytes are there, which nobody else uses.
+        let count = write(unsafe { slice::from_raw_parts_mut(rest, room) })?;
+        self.len += count.min(room);
+        Ok(count)
+    }
+
     /// Calls `write` with a memoryview of the memory that is free; `write` returns how much it wrote.
     pub(crate) fn extend(&mut self, write: impl FnOnce(&Object<'py>) -> PyResult<usize>) -> PyResult<usize> {
         let room = self.room();

@@ -66,6 +66,12 @@ impl StreamTransport {
 
     fn read_bytes(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();
+        let protocol = transport.value().protocol(py);
+        if let Some(tls) = TLSProtocol::of(&protocol)
+            && TLSProtocol::reads_in_place(tls)
+        {
+            return Self::read_for_tls(transport, tls);
+        }
         let into = transport.value().state.with(py, |state| state.reading.into);
         let received = transport.value().descriptor(py).and_then(|from| receive(py, from, into));
         let data = match received {
@@ -82,17 +88,31 @@ impl StreamTransport {
         if into != next {
             transport.value().state.with(py, |state| state.reading.into = next);
         }
-        let protocol = transport.value().protocol(py);
         let received = match TLSProtocol::of(&protocol) {
-            Some(tls) => TLSProtocol::received(tls, data.into_any()),
+            Some(tls) => TLSProtocol::received(tls, data.as_any()),
             None => protocol.call_method1(names::data_received(py), (data,)).map(drop),
         };
-        match received {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                Self::protocol_failed(transport, error, "Fatal error: protocol.data_received() call failed.")
-            }
-        }
+        received.or_else(|error| Self::receiver_failed(transport, error))
+    }
+
+    /// As `read_bytes`, without an object for what is encrypted.
+    fn read_for_tls(transport: &Bound<'_, Self>, tls: &Bound<'_, TLSProtocol>) -> PyResult<()> {
+        let from = match transport.value().descriptor(transport.py()) {
+            Ok(from) => from,
+            Err(error) => return Self::read_failed(transport, error),
+        };
+        scratch::lend(READ_MAX, |memory| match from.read(memory) {
+            Ok([]) => Self::read_end(transport),
+            Ok(bytes) => TLSProtocol::received_memory(tls, bytes)
+                .or_else(|error| Self::receiver_failed(transport, error)),
+            Err(error) if is_not_ready(&error) => Ok(()),
+            Err(error) => Self::read_failed(transport, errors::os_error(error)),
+        })
+    }
+
+    #[cold]
+    fn receiver_failed(transport: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
+        Self::protocol_failed(transport, error, "Fatal error: protocol.data_received() call failed.")
     }
 
     fn read_into_buffer(transport: &Bound<'_, Self>) -> PyResult<()> {

@@ -19,7 +19,7 @@ use crate::cpython::{Guarded, Native, Owned};
 
 /// More is sent by a call of its own, while it is in the processor's cache. Measured: TLS that echoes 100 KiB on
 /// each of 10 connections costs a tenth more if all is encrypted before the first is sent.
-const TOGETHER_MAX: usize = 16 * 1024;
+pub(super) const TOGETHER_MAX: usize = 16 * 1024;
 
 /// One send of many.
 struct Parcel<'a, 'py> {

@@ -119,6 +119,19 @@ impl StreamTransport {
         Ok(late.is_none())
     }
 
+    /// Sends as much of `data` as is taken at once, if nothing has to leave before it, and returns how much that was.
+    /// Why it was no more shows when the rest is written. Runs no Python code.
+    pub(super) fn send_at_once(transport: &Bound<'_, Self>, data: &[u8]) -> usize {
+        let py = transport.py();
+        let is_next = transport.value().state.with(py, |state| {
+            let outgoing = &state.outgoing;
+            let takes = !outgoing.eof && outgoing.empty_waiter.is_none() && !state.ending.lost;
+            takes && outgoing.queue.is_empty() && outgoing.sending != Sending::Blocked
+        });
+        let fd = if is_next { transport.value().plain_socket(py) } else { None };
+        fd.and_then(|fd| socket::send(fd, data).ok()).unwrap_or(0)
+    }
+
     /// Something was queued: decides when it leaves.
     fn queued(transport: &Bound<'_, Self>) -> PyResult<()> {
         let py = transport.py();

@@ -1,13 +1,19 @@
 //! The engine: OpenSSL, as the user's own context sets it up, between two buffers in memory.
 //!
 //! `ssl.SSLObject` only hands on to a C object, which is called directly where the class is the standard
-//! library's. Calls release the interpreter's lock while OpenSSL works, and may run callbacks of the
-//! context: nobody is inside a guard meanwhile.
+//! library's. Calls release the interpreter's lock while OpenSSL works. Where OpenSSL itself can be reached, records
+//! are read and written by it, and the C object is called for all else. Both may run callbacks of the context: nobody is
+//! inside a guard meanwhile.
+
+use std::ops::Range;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMemoryView, PySlice};
+use tonnage_core::tls_records::PIECE_MAX;
 
-use crate::cpython::buffer::Shown;
+use crate::cpython::buffer::{Growing, Shown, filled};
+use crate::cpython::memory_bio::MemoryBio;
+use crate::cpython::ssl_session::{Not, SslSession};
 use crate::cpython::{Object, Owned, Visit};
 use crate::names;
 
@@ -30,33 +36,53 @@ pub(super) struct Side<'py> {
     pub(super) hostname: Option<Object<'py>>,
 }
 
+/// Encrypted bytes, which nobody changes.
+#[derive(Clone, Copy)]
+pub(super) struct Arrived<'a, 'py> {
+    memory: &'a [u8],
+    /// Whose they are, if they are an object's.
+    object: Option<&'a Bound<'py, PyBytes>>,
+}
+
+impl<'a, 'py> Arrived<'a, 'py> {
+    pub(super) fn in_memory(memory: &'a [u8]) -> Self {
+        Self { memory, object: None }
+    }
+
+    pub(super) fn object(object: &'a Bound<'py, PyBytes>) -> Self {
+        Self { memory: object.as_bytes(), object: Some(object) }
+    }
+
+    pub(super) fn memory(&self) -> &'a [u8] {
+        self.memory
+    }
+}
+
 pub(super) struct Engine {
     /// The `ssl.SSLObject`, or what the context makes in its place.
     object: Owned,
     /// Who reads and writes: the C object inside, or the object itself.
     worker: Owned,
     is_direct: bool,
-    incoming: Owned,
-    outgoing: Owned,
+    /// Who reads and writes without an object for each record, where that can be.
+    session: Option<SslSession>,
+    incoming: MemoryBio,
+    outgoing: MemoryBio,
 }
 
 impl Engine {
     pub(super) fn create(context: &Object<'_>, side: &Side<'_>) -> PyResult<Self> {
         let py = context.py();
-        let (incoming, outgoing) = (names::memory_bio(py)?.call0()?, names::memory_bio(py)?.call0()?);
+        let (incoming, outgoing) = (MemoryBio::create(py)?, MemoryBio::create(py)?);
         let options = PyDict::new(py);
         options.set_item(names::server_side(py), side.server)?;
         options.set_item(names::server_hostname(py), side.hostname.as_ref())?;
-        let object = context.call_method(names::wrap_bio(py), (&incoming, &outgoing), Some(&options))?;
+        let bios = (incoming.object(py), outgoing.object(py));
+        let object = context.call_method(names::wrap_bio(py), bios, Some(&options))?;
         let is_direct = object.get_type().is(names::ssl_object_class(py)?);
         let worker = if is_direct { object.getattr(names::_sslobj(py))? } else { object.clone() };
-        Ok(Self {
-            object: object.into(),
-            worker: worker.into(),
-            is_direct,
-            incoming: incoming.into(),
-            outgoing: outgoing.into(),
-        })
+        let session = if is_direct { SslSession::of(&worker, context, &incoming)? } else { None };
+        Ok(Self { object: object.into(), worker: worker.into(), is_direct, session, incoming, outgoing })
     }
 
     #[inline]
@@ -65,6 +91,7 @@ impl Engine {
             object: self.object.share(py),
             worker: self.worker.share(py),
             is_direct: self.is_direct,
+            session: self.session.as_ref().map(|session| session.share(py)),
             incoming: self.incoming.share(py),
             outgoing: self.outgoing.share(py),
         }
@@ -81,30 +108,94 @@ impl Engine {
     }
 
     pub(super) fn incoming<'py>(&self, py: Python<'py>) -> Object<'py> {
-        self.incoming.get_bound(py)
+        self.incoming.object(py)
     }
 
     pub(super) fn outgoing<'py>(&self, py: Python<'py>) -> Object<'py> {
-        self.outgoing.get_bound(py)
+        self.outgoing.object(py)
     }
 
     /// Takes what the peer sent.
     #[inline]
-    pub(super) fn feed(&self, data: &Object<'_>) -> PyResult<()> {
-        let py = data.py();
-        self.incoming.bind(py).call_method1(names::write(py), (data,)).map(drop)
+    pub(super) fn feed(&self, py: Python<'_>, arrived: &Arrived<'_, '_>) -> PyResult<()> {
+        match arrived.object {
+            Some(object) if !self.incoming.is_direct() => self.incoming.write_object(object.as_any()),
+            _ => self.incoming.write(py, arrived.memory),
+        }
+    }
+
+    /// Takes a part of what the peer sent.
+    pub(super) fn feed_part(
+        &self,
+        py: Python<'_>,
+        arrived: &Arrived<'_, '_>,
+        part: Range<usize>,
+    ) -> PyResult<()> {
+        match arrived.object {
+            Some(object) if !self.incoming.is_direct() => {
+                Shown::by(object.as_any())?.part(part, |part| self.incoming.write_object(part))
+            }
+            _ => self.incoming.write(py, &arrived.memory[part]),
+        }
+    }
+
+    /// Takes a part of what the peer sent, and has `read` read it: where it lies, if that can be.
+    #[inline]
+    pub(super) fn read_part<R>(
+        &self,
+        py: Python<'_>,
+        (arrived, part): (&Arrived<'_, '_>, Range<usize>),
+        read: impl FnOnce() -> PyResult<R>,
+    ) -> PyResult<R> {
+        if self.is_direct && self.incoming.takes_loans() {
+            return self.incoming.lend(py, &arrived.memory[part], read);
+        }
+        self.feed_part(py, arrived, part)?;
+        read()
+    }
+
+    /// How much it is given at a time. What is copied, is copied by pieces that stay in the cache.
+    #[inline]
+    pub(super) fn piece_max(&self) -> usize {
+        if self.is_direct && self.incoming.takes_loans() { usize::MAX } else { PIECE_MAX }
+    }
+
+    /// Are records read and written without the methods of an object?
+    pub(super) fn is_in_place(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Does it read bytes where they lie?
+    pub(super) fn reads_in_place(&self) -> bool {
+        self.is_direct && self.incoming.is_direct()
+    }
+
+    /// Has OpenSSL write into a large buffer for the time of `work`, if that can be. `take` is given what it wrote,
+    /// returns how much of it is done with, and must not run Python code.
+    pub(super) fn in_room<R>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce() -> PyResult<R>,
+        take: impl FnOnce(&[u8]) -> usize,
+    ) -> PyResult<R> {
+        if self.has_room() { self.outgoing.in_room(py, work, take) } else { work() }
+    }
+
+    /// Is there such a buffer for what is written next?
+    pub(super) fn has_room(&self) -> bool {
+        self.is_direct && self.outgoing.takes_loans()
     }
 
     /// Bytes of the peer that are not decrypted.
     #[inline]
     pub(super) fn unread(&self, py: Python<'_>) -> PyResult<usize> {
-        self.incoming.bind(py).getattr(names::pending(py))?.extract()
+        self.incoming.pending(py)
     }
 
     /// Bytes for the peer that the transport below was not given.
     #[inline]
     pub(super) fn unsent(&self, py: Python<'_>) -> PyResult<usize> {
-        self.outgoing.bind(py).getattr(names::pending(py))?.extract()
+        self.outgoing.pending(py)
     }
 
     /// The most that the next read can return; 0 if it would find nothing, so that it need not be tried.
@@ -125,10 +216,38 @@ impl Engine {
     /// Decrypts one record, at most `len_max` bytes of it. No bytes are the peer's close_notify.
     #[inline]
     pub(super) fn read<'py>(&self, py: Python<'py>, len_max: usize) -> PyResult<Step<Bound<'py, PyBytes>>> {
+        if let Some(session) = &self.session {
+            match filled(py, len_max, |memory| session.read(memory))? {
+                Ok(data) => return Ok(Step::Done(data)),
+                Err(Not::Yet) => return Ok(Step::Wants),
+                Err(Not::Told) => {}
+            }
+        }
         match self.worker.bind(py).call_method1(names::read(py), (len_max,)) {
             Ok(data) => Ok(Step::Done(data.cast_into::<PyBytes>()?)),
             Err(error) => wants_more(py, error),
         }
+    }
+
+    /// As `read`, of as much as there is room for.
+    #[inline]
+    pub(super) fn read_more(&self, plain: &mut Growing<'_>) -> PyResult<Step<usize>> {
+        if let Some(session) = &self.session {
+            match plain.fill(|memory| session.read(memory)) {
+                Ok(count) => return Ok(Step::Done(count)),
+                Err(Not::Yet) => return Ok(Step::Wants),
+                Err(Not::Told) => {}
+            }
+        }
+        let (room, mut wants) = (plain.room(), false);
+        let count = plain.extend(|memory| match self.read_into(room, memory)? {
+            Step::Done(count) => Ok(count),
+            Step::Wants => {
+                wants = true;
+                Ok(0)
+            }
+        })?;
+        Ok(if wants { Step::Wants } else { Step::Done(count) })
     }
 
     /// As `read`, into memory of the protocol.
@@ -141,8 +260,41 @@ impl Engine {
     }
 
     /// Encrypts one record of `data`, and returns how much of it that took.
+    pub(super) fn write(&self, py: Python<'_>, data: &[u8]) -> PyResult<Step<usize>> {
+        match self.write_directly(data) {
+            Some(step) => Ok(step),
+            None => self.write_object(PyBytes::new(py, data).as_any()),
+        }
+    }
+
+    /// As `write`, of the bytes of `data` from `start` on: of a record of them, or of all.
+    pub(super) fn write_from(&self, data: &Bound<'_, PyBytes>, start: usize) -> PyResult<Step<usize>> {
+        let (py, len) = (data.py(), data.as_bytes().len());
+        let end = len.min(start + RECORD_MAX);
+        if let Some(step) = self.write_directly(&data.as_bytes()[start..end]) {
+            return Ok(step);
+        }
+        if start == 0 && end == len {
+            return self.write_object(data.as_any());
+        }
+        if self.is_direct {
+            return Shown::by(data.as_any())?.part(start..end, |rest| self.write_object(rest));
+        }
+        let rest = PySlice::new(py, start.cast_signed(), len.cast_signed(), 1);
+        self.write_object(&PyMemoryView::from(data.as_any())?.get_item(rest)?)
+    }
+
+    /// `None`: an object says what there is to say.
     #[inline]
-    pub(super) fn write(&self, data: &Object<'_>) -> PyResult<Step<usize>> {
+    fn write_directly(&self, data: &[u8]) -> Option<Step<usize>> {
+        match self.session.as_ref()?.write(data) {
+            Ok(count) => Some(Step::Done(count)),
+            Err(Not::Yet) => Some(Step::Wants),
+            Err(Not::Told) => None,
+        }
+    }
+
+    fn write_object(&self, data: &Object<'_>) -> PyResult<Step<usize>> {
         let py = data.py();
         match self.worker.bind(py).call_method1(names::write(py), (data,)) {
             Ok(count) => count.extract().map(Step::Done),
@@ -150,22 +302,10 @@ impl Engine {
         }
     }
 
-    /// As `write`, of the bytes of `data` from `start` on: of a record of them, or of all.
-    pub(super) fn write_from(&self, data: &Bound<'_, PyBytes>, start: usize) -> PyResult<Step<usize>> {
-        let (py, len) = (data.py(), data.as_bytes().len());
-        if self.is_direct {
-            let end = len.min(start + RECORD_MAX);
-            return Shown::by(data.as_any())?.part(start..end, |rest| self.write(rest));
-        }
-        let rest = PySlice::new(py, start.cast_signed(), len.cast_signed(), 1);
-        self.write(&PyMemoryView::from(data.as_any())?.get_item(rest)?)
-    }
-
     /// What is to be sent to the peer, if there is anything.
     #[inline]
     pub(super) fn take_outgoing<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let data = self.outgoing.bind(py).call_method0(names::read(py))?.cast_into::<PyBytes>()?;
-        Ok((!data.as_bytes().is_empty()).then_some(data))
+        self.outgoing.read(py)
     }
 
     pub(super) fn handshake(&self, py: Python<'_>) -> PyResult<Step> {
@@ -184,7 +324,11 @@ impl Engine {
     }
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        visit.each([&self.object, &self.worker, &self.incoming, &self.outgoing])
+        let mut shown = visit.each([&self.object, &self.worker]);
+        if shown == 0 {
+            shown = self.incoming.traverse(visit);
+        }
+        if shown == 0 { self.outgoing.traverse(visit) } else { shown }
     }
 }
 

@@ -136,7 +136,7 @@ pub(super) fn add(slots: &mut Slots<TLSProtocol>) {
         },
     );
     slots.one_arg(c"data_received", c"Take encrypted bytes.", |protocol, data| {
-        done(protocol, TLSProtocol::received(protocol, data.clone()))
+        done(protocol, TLSProtocol::received(protocol, data))
     });
     slots.no_args(c"eof_received", c"Take the end of the encrypted stream.", |protocol| {
         Ok(to_bool(protocol.py(), TLSProtocol::ended(protocol)?))
@@ -201,6 +201,10 @@ fn attributes(slots: &mut Slots<TLSProtocol>) {
     slots.getter(c"_sslobj", |protocol| {
         let py = protocol.py();
         Ok(protocol.value().engine(py)?.object(py))
+    });
+    slots.getter(c"_is_in_place", |protocol| {
+        let py = protocol.py();
+        Ok(to_bool(py, protocol.value().engine(py)?.is_in_place()))
     });
     slots.getter(c"_state", |protocol| {
         let name = match protocol.value().phase(protocol.py()) {

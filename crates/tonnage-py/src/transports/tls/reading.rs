@@ -1,8 +1,8 @@
 //! Reading: from encrypted bytes of the transport below to `data_received` of the user's protocol.
 //!
-//! OpenSSL is given some whole records at a time, so that its buffer stays small and in the cache, and is
-//! asked for no more than there can be, so that a batch of records ends without the exception that says
-//! so. All records of a batch are handed over as one object.
+//! OpenSSL is given all whole records where they lie, or, if that cannot be, some at a time in its buffer, which so
+//! stays small and in the cache. It is asked for no more than there can be, so that a batch of records ends without the
+//! exception that says so. All records of a batch are handed over as one object.
 //!
 //! That is so while OpenSSL has told all before: only the beginning of a record is `untold`. Else it is
 //! given all at once, and read until it has nothing more to tell.
@@ -13,9 +13,9 @@ use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView, PySlice};
 use tonnage_core::tls_records::{Piece, RecordEnds};
 
 use super::TLSProtocol;
-use super::engine::{Engine, RECORD_MAX, Step};
-use super::protocol::{End, Into, Phase, Untold};
-use crate::cpython::buffer::{Growing, Shown};
+use super::engine::{Arrived, Engine, RECORD_MAX, Step};
+use super::protocol::{End, Into, Phase, State, Untold};
+use crate::cpython::buffer::{Growing, snapshot};
 use crate::cpython::{Native, Object};
 use crate::names;
 
@@ -46,7 +46,23 @@ impl Found {
 
 impl TLSProtocol {
     /// The transport below has read `data`.
-    pub(crate) fn received(protocol: &Bound<'_, Self>, data: Object<'_>) -> PyResult<()> {
+    pub(crate) fn received(protocol: &Bound<'_, Self>, data: &Object<'_>) -> PyResult<()> {
+        let data = snapshot(data)?;
+        Self::arrived(protocol, Arrived::object(&data))
+    }
+
+    /// The transport below has read into memory, if that [is enough](Self::reads_in_place).
+    pub(crate) fn received_memory(protocol: &Bound<'_, Self>, memory: &[u8]) -> PyResult<()> {
+        Self::arrived(protocol, Arrived::in_memory(memory))
+    }
+
+    /// Is memory as good as an object, and better?
+    pub(crate) fn reads_in_place(protocol: &Bound<'_, Self>) -> bool {
+        let engine = |state: &State| state.engine.as_ref().is_some_and(Engine::reads_in_place);
+        protocol.value().state.with(protocol.py(), |state| engine(state))
+    }
+
+    fn arrived(protocol: &Bound<'_, Self>, arrived: Arrived<'_, '_>) -> PyResult<()> {
         let py = protocol.py();
         let engine = protocol.value().engine(py)?;
         let by_records = protocol.value().state.with(py, |state| {
@@ -56,11 +72,10 @@ impl TLSProtocol {
             is_asked && is_told && state.app.into == Into::Bytes
         });
         if by_records {
-            return Self::guard(protocol, Self::read_records(protocol, &engine, data));
+            return Self::guard(protocol, Self::read_records(protocol, &engine, arrived));
         }
-        Self::take_in(protocol, &data, RecordEnds::take_all)?;
-        engine.feed(&data)?;
-        drop(data);
+        Self::take_in(protocol, arrived.memory(), RecordEnds::take_all);
+        engine.feed(py, &arrived)?;
         match protocol.value().phase(py) {
             Phase::Wrapped => Self::guard(protocol, Self::read_all(protocol, &engine)),
             Phase::Unwrapped => Ok(()),
@@ -93,7 +108,7 @@ impl TLSProtocol {
     pub(super) fn filled(protocol: &Bound<'_, Self>, count: usize) -> PyResult<()> {
         let py = protocol.py();
         let data = Self::lend(protocol)?.get_item(PySlice::new(py, 0, count.cast_signed(), 1))?;
-        Self::received(protocol, data)
+        Self::received(protocol, &data)
     }
 
     /// The stream below has ended. Returns whether the transport below is to be kept open.
@@ -174,41 +189,34 @@ impl TLSProtocol {
     /// OpenSSL is given some of `data` next: `take` says how much.
     fn take_in<R>(
         protocol: &Bound<'_, Self>,
-        data: &Object<'_>,
+        data: &[u8],
         take: impl FnOnce(&mut RecordEnds, &[u8]) -> R,
-    ) -> PyResult<R> {
-        let py = protocol.py();
-        let take = |memory: &[u8]| {
-            protocol.value().state.with(py, |state| {
-                state.reading.untold = Untold::Records;
-                take(&mut state.reading.records, memory)
-            })
-        };
-        match data.cast::<PyBytes>() {
-            Ok(bytes) => Ok(take(bytes.as_bytes())),
-            Err(_) => Ok(Shown::by(data)?.with(take)),
-        }
+    ) -> R {
+        protocol.value().state.with(protocol.py(), |state| {
+            state.reading.untold = Untold::Records;
+            take(&mut state.reading.records, data)
+        })
     }
 
-    /// Hands on the records that end in `data`, when OpenSSL has told all that it was given before.
-    fn read_records(protocol: &Bound<'_, Self>, engine: &Engine, data: Object<'_>) -> PyResult<()> {
+    /// Hands on the records that end in what arrived, when OpenSSL has told all that it was given before.
+    fn read_records(protocol: &Bound<'_, Self>, engine: &Engine, arrived: Arrived<'_, '_>) -> PyResult<()> {
         let py = protocol.py();
         let begun = protocol.value().state.with(py, |state| state.reading.records.begun());
-        let (first, len) =
-            Self::take_in(protocol, &data, |records, memory| (records.take(memory), memory.len()))?;
-        let (one, found) = if first.len == len && first.records <= 1 {
-            engine.feed(&data)?;
-            match first.records {
-                0 => (None, Found::Nothing),
-                _ => read_one(py, engine, (begun + len).min(RECORD_MAX + 1))?,
-            }
+        let len = arrived.memory().len();
+        let len_max = engine.piece_max();
+        let take = |records: &mut RecordEnds, data: &[u8]| records.take(data, len_max);
+        let first = Self::take_in(protocol, arrived.memory(), take);
+        let (one, found) = if first.len == len && first.records == 0 {
+            engine.feed(py, &arrived)?;
+            (None, Found::Nothing)
+        } else if first.len == len && first.records == 1 {
+            let len_max = (begun + len).min(RECORD_MAX + 1);
+            engine.read_part(py, (&arrived, 0..len), || read_one(py, engine, len_max))?
         } else {
             let mut plain = Growing::create(py, begun + len)?;
-            let found = Self::read_pieces(protocol, engine, (&data, first), &mut plain)?;
+            let found = Self::read_pieces(protocol, engine, (arrived, first), &mut plain)?;
             (plain.finish()?, found)
         };
-        // Its memory is hot, and what the user's protocol makes of the records may go there.
-        drop(data);
         let is_told = protocol.value().state.with(py, |state| {
             let is_told = found == Found::Nothing && !state.reading.records.is_lost();
             if is_told {
@@ -227,29 +235,31 @@ impl TLSProtocol {
         if is_told && first.records == 0 { Ok(()) } else { Self::was_read(protocol, engine, closed) }
     }
 
-    /// Gives OpenSSL `data` piece by piece, the first of which is taken, and reads the records of each.
+    /// Gives OpenSSL what arrived piece by piece, the first of which is taken, and reads the records of each.
     fn read_pieces<'py>(
         protocol: &Bound<'py, Self>,
         engine: &Engine,
-        (data, first): (&Object<'py>, Piece),
+        (arrived, first): (Arrived<'_, '_>, Piece),
         plain: &mut Growing<'py>,
     ) -> PyResult<Found> {
-        let shown = Shown::by(data)?;
+        let py = protocol.py();
         let (mut start, mut piece, mut found) = (0, first, Ok(Found::Nothing));
         loop {
-            shown.part(start..start + piece.len, |part| engine.feed(part))?;
-            start += piece.len;
+            let part = start..start + piece.len;
+            start = part.end;
             // After an error, which may be a KeyboardInterrupt, OpenSSL is given the rest even so.
-            if matches!(found, Ok(Found::Nothing)) {
-                found = read_some(engine, piece.records, plain);
+            if matches!(found, Ok(Found::Nothing)) && piece.records > 0 {
+                let read = || read_some(engine, piece.records, plain);
+                found = engine.read_part(py, (&arrived, part), read);
+            } else {
+                engine.feed_part(py, &arrived, part)?;
             }
-            if start == shown.len() {
+            let rest = &arrived.memory()[start..];
+            if rest.is_empty() {
                 return found;
             }
-            piece = shown.with(|memory| {
-                let state = &protocol.value().state;
-                state.with(protocol.py(), |state| state.reading.records.take(&memory[start..]))
-            });
+            let len_max = engine.piece_max();
+            piece = protocol.value().state.with(py, |state| state.reading.records.take(rest, len_max));
         }
     }
 
@@ -310,7 +320,7 @@ impl TLSProtocol {
         let py = protocol.py();
         let Some(app) = protocol.value().app_protocol(py) else { return Ok(()) };
         match Self::of(&app) {
-            Some(inner) => Self::received(inner, data.into_any()),
+            Some(inner) => Self::arrived(inner, Arrived::object(&data)),
             None => app.call_method1(names::data_received(py), (data,)).map(drop),
         }
     }
@@ -384,17 +394,7 @@ fn read_some(engine: &Engine, records: usize, plain: &mut Growing<'_>) -> PyResu
         if room == 0 {
             return Ok(Found::More);
         }
-        let mut wants = false;
-        let count = plain.extend(|memory| match engine.read_into(room, memory)? {
-            Step::Done(count) => Ok(count),
-            Step::Wants => {
-                wants = true;
-                Ok(0)
-            }
-        })?;
-        if wants {
-            break;
-        }
+        let Step::Done(count) = engine.read_more(plain)? else { break };
         let found = Found::after(count, room);
         if found != Found::Nothing {
             return Ok(found);

@@ -2,8 +2,9 @@
 //! to the transport below.
 //!
 //! It is encrypted at once if no turn is under way, if there is much, or if the transport below does not
-//! say when its turn ends. Small writes share a record. The records of a large write are taken from OpenSSL
-//! one by one, so that its buffer stays as small as one, and are handed over together.
+//! say when its turn ends. Small writes share a record. The records of a large write go into a buffer that connections
+//! share, and from there into the socket; what that does not take is copied. Where there is no such buffer, they are
+//! taken from OpenSSL one by one, so that its own stays as small as one, and are handed over together.
 
 use std::io::IoSlice;
 
@@ -14,7 +15,8 @@ use pyo3::types::PyBytes;
 use tonnage_core::write_queue::WriteQueue;
 
 use super::super::stream::LATE_WRITES_MAX;
-use super::super::{chunks, telling};
+use super::super::together::TOGETHER_MAX;
+use super::super::{StreamTransport, chunks, telling};
 use super::TLSProtocol;
 use super::engine::{Engine, RECORD_MAX, Step};
 use super::lower::Lower;
@@ -27,6 +29,9 @@ pub(super) type Backlog = WriteQueue<PyBackedBytes>;
 
 /// So much waits for the end of the turn, and not more, as in the transport below.
 const HELD_MAX: usize = 64 * 1024;
+
+/// So much is encrypted before it is sent: about as much as a socket takes.
+const ROOM_MAX: usize = 128 * 1024;
 
 /// The most writes that share a record.
 const JOINED_MAX: usize = 64;
@@ -174,31 +179,74 @@ impl TLSProtocol {
     fn encrypt_all(protocol: &Bound<'_, Self>, engine: &Engine) -> PyResult<()> {
         let py = protocol.py();
         let state = &protocol.value().state;
-        // Each call of the engine may end the connection.
-        while let Some(piece) = state.with(py, |state| match state.phase {
-            Phase::Wrapped | Phase::Flushing => next_piece(py, &state.writing.backlog),
-            Phase::Unwrapped | Phase::Handshake | Phase::Shutdown => None,
-        }) {
-            let written = match piece {
-                Piece::Of(data, 0) if data.as_bytes().len() <= RECORD_MAX => engine.write(data.as_any())?,
-                Piece::Of(data, sent) => engine.write_from(&data, sent)?,
-                Piece::Joined(bytes) => engine.write(PyBytes::new(py, &bytes).as_any())?,
-            };
-            let Step::Done(count) = written else { return Ok(()) };
-            let goes_on = state.with(py, |state| {
-                let backlog = &mut state.writing.backlog;
-                backlog.advance(count.min(backlog.len_bytes()));
-                backlog.len_bytes() > 0 && matches!(state.lower, Some(Lower::Socket(_)))
-            });
-            while let Some(sent) = state.with(py, |state| state.writing.backlog.pop_sent()) {
-                drop(sent);
+        while engine.has_room()
+            && let Some(socket) = Self::socket_for_much(protocol)
+        {
+            let encrypt = || Self::encrypt_much(protocol, engine);
+            let send = |records: &[u8]| StreamTransport::send_at_once(&socket, records);
+            if !engine.in_room(py, encrypt, send)? {
+                return Ok(());
             }
+        }
+        while Self::encrypt_piece(protocol, engine)?.is_some() {
+            let goes_on = state.with(py, |state| {
+                state.writing.backlog.len_bytes() > 0 && matches!(state.lower, Some(Lower::Socket(_)))
+            });
             if goes_on && let Some(record) = engine.take_outgoing(py)? {
                 // OpenSSL's buffer never gets smaller again.
                 state.with(py, |state| state.writing.encrypted.push(record.into()));
             }
         }
         Ok(())
+    }
+
+    /// Encrypts as much as is sent at once. Returns whether there may be more.
+    fn encrypt_much(protocol: &Bound<'_, Self>, engine: &Engine) -> PyResult<bool> {
+        let mut len = 0;
+        while len < ROOM_MAX {
+            match Self::encrypt_piece(protocol, engine)? {
+                Some(count) => len += count,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Encrypts what makes one record, and returns how much that is. `None`: there is none, or the peer has to send
+    /// something first.
+    fn encrypt_piece(protocol: &Bound<'_, Self>, engine: &Engine) -> PyResult<Option<usize>> {
+        let py = protocol.py();
+        let state = &protocol.value().state;
+        // Each call of the engine may end the connection.
+        let piece = state.with(py, |state| match state.phase {
+            Phase::Wrapped | Phase::Flushing => next_piece(py, &state.writing.backlog),
+            Phase::Unwrapped | Phase::Handshake | Phase::Shutdown => None,
+        });
+        let written = match piece {
+            None => return Ok(None),
+            Some(Piece::Of(data, sent)) => engine.write_from(&data, sent)?,
+            Some(Piece::Joined(bytes)) => engine.write(py, &bytes)?,
+        };
+        let Step::Done(count) = written else { return Ok(None) };
+        state.with(py, |state| {
+            let backlog = &mut state.writing.backlog;
+            backlog.advance(count.min(backlog.len_bytes()));
+        });
+        while let Some(sent) = state.with(py, |state| state.writing.backlog.pop_sent()) {
+            drop(sent);
+        }
+        Ok(Some(count))
+    }
+
+    /// The socket below, if there is more to encrypt than would leave together with what others send.
+    fn socket_for_much<'py>(protocol: &Bound<'py, Self>) -> Option<Bound<'py, StreamTransport>> {
+        let py = protocol.py();
+        protocol.value().state.with(py, |state| match &state.lower {
+            Some(Lower::Socket(socket)) if state.writing.backlog.len_bytes() > TOGETHER_MAX => {
+                Some(socket.get_bound(py))
+            }
+            _ => None,
+        })
     }
 
     pub(super) fn send_outgoing(protocol: &Bound<'_, Self>) -> PyResult<()> {
