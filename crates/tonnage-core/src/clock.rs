@@ -31,7 +31,7 @@ pub fn coarse_ns() -> u64 {
 }
 
 /// Is `deadline_ns` past? Far deadlines are told by the cheap clock.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn is_past(deadline_ns: u64) -> bool {
     !is_far(deadline_ns, coarse_ns()) && deadline_ns <= now_ns()
@@ -50,6 +50,93 @@ pub fn is_far(deadline_ns: u64, coarse_ns: u64) -> bool {
 #[must_use]
 pub fn resolution_ns() -> u64 {
     to_ns(clock_getres(ClockId::Monotonic)).max(1)
+}
+
+/// The time now in seconds, as `time.monotonic()` tells it.
+#[inline]
+#[must_use]
+pub fn now_s() -> f64 {
+    signed_to_seconds(now_ns().cast_signed())
+}
+
+/// A point in time: in seconds, as Python has it, and a nanosecond of this clock from which on [`now_s`] is not less.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub seconds: f64,
+    pub ns: u64,
+}
+
+/// 104 days: below, each nanosecond is a float of its own.
+const EXACT_NS: i64 = 1 << f64::MANTISSA_DIGITS;
+
+impl Moment {
+    /// The time now.
+    #[inline]
+    #[must_use]
+    pub fn now() -> Self {
+        let ns = now_ns();
+        Self { seconds: signed_to_seconds(ns.cast_signed()), ns }
+    }
+
+    /// As many seconds of the clock, and the first such nanosecond.
+    #[inline(always)]
+    #[must_use]
+    pub fn at(seconds: f64) -> Self {
+        Self { seconds, ns: deadline_ns(seconds) }
+    }
+
+    /// So much later, or earlier. What is later is at most 3 ns late, for which nothing is divided.
+    #[inline(always)]
+    #[must_use]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "saturates, which is wanted"
+    )]
+    pub fn plus(self, delay_s: f64) -> Self {
+        /// What may be cut off from the delay, and what both may be rounded up by in seconds.
+        const LATE_NS: i64 = 3;
+        let seconds = self.seconds + delay_s;
+        let delay_ns = (delay_s * NS_PER_S as f64) as i64;
+        let late_ns = if delay_s > 0.0 { LATE_NS } else { 0 };
+        let ns = self.ns.cast_signed().saturating_add(delay_ns).saturating_add(late_ns);
+        if ns < EXACT_NS { Self { seconds, ns: ns.max(0).cast_unsigned() } } else { Self::far(seconds) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn far(seconds: f64) -> Self {
+        Self::at(seconds)
+    }
+}
+
+/// The first nanosecond at which [`now_s`] is not less than `when`.
+#[inline(always)]
+#[must_use]
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "saturates, which is wanted")]
+pub fn deadline_ns(when: f64) -> u64 {
+    let whole = (when * NS_PER_S as f64) as i64;
+    // No branch, as a processor would guess wrong: most times are a whole number of nanoseconds but for rounding.
+    let deadline = whole.saturating_add(i64::from(signed_to_seconds(whole) < when));
+    let deadline = if deadline < EXACT_NS { deadline } else { search(deadline, when) };
+    deadline.max(0).cast_unsigned()
+}
+
+/// After months of uptime a second has fewer bits than nanoseconds.
+#[cold]
+#[inline(never)]
+fn search(mut ns: i64, when: f64) -> i64 {
+    while ns < i64::MAX && signed_to_seconds(ns) < when {
+        ns += 1;
+    }
+    ns
+}
+
+/// One instruction makes a float of a signed number.
+#[inline(always)]
+#[allow(clippy::cast_precision_loss, reason = "a float has 15 digits")]
+fn signed_to_seconds(ns: i64) -> f64 {
+    ns as f64 / NS_PER_S as f64
 }
 
 /// A time in seconds, as Python has it, in nanoseconds; what is negative is 0, what is too much the most there is.
@@ -99,6 +186,59 @@ mod tests {
         let now = now_ns();
         assert!(is_past(0) && is_past(now));
         assert!(!is_past(now + NS_PER_S / 20) && !is_past(now + 3600 * NS_PER_S) && !is_past(u64::MAX));
+    }
+
+    #[test]
+    fn a_deadline_comes_when_its_second_does() {
+        let seconds =
+            [0.0, 0.1, 1.0 / 3.0, 1.000_000_001, 60.0, 86_400.7, 1e6 + 0.123_456_789, 1e8 + 0.1, 9e9];
+        for when in seconds.into_iter().flat_map(|when| [when, f64::next_up(when), f64::next_down(when)]) {
+            let deadline = deadline_ns(when);
+            assert!(to_seconds(deadline) >= when, "{when} is early");
+            // Later, more than one nanosecond has the same number of seconds.
+            let is_told_apart = (1e-9..9e6).contains(&when);
+            assert!(!is_told_apart || to_seconds(deadline - 2) < when, "{when} is late");
+        }
+    }
+
+    #[test]
+    fn a_moment_in_the_future_is_not_early_and_at_most_three_nanoseconds_late() {
+        for ns in [0, 1, 999_999_999, 61_234_567_890_123, 8_000_000_000_000_001, 40_000_000_000_000_003] {
+            let now = Moment { seconds: to_seconds(ns), ns };
+            for delay in [1e-9, 1e-7 / 3.0, 0.1, 1.0, 60.0, 1e5 / 7.0, 1e8 + 0.1, 1e300, f64::INFINITY] {
+                let later = now.plus(delay);
+                assert!(later.seconds == now.seconds + delay);
+                assert!(
+                    to_seconds(later.ns) >= later.seconds || later.ns > i64::MAX as u64 - 1,
+                    "{ns} {delay}"
+                );
+                assert!(
+                    later.ns.saturating_sub(ns) <= from_seconds(delay).saturating_add(40),
+                    "{ns} {delay} is late"
+                );
+                let is_exact = later.ns < 1 << 53;
+                assert!(
+                    !is_exact || later.ns.saturating_sub(ns) <= from_seconds(delay).saturating_add(3),
+                    "{ns} {delay} is late"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_moment_in_the_past_is_past() {
+        let now = Moment::now();
+        for delay in [0.0, -1e-12, -0.5, -1e300, f64::NEG_INFINITY] {
+            assert!(now.plus(delay).ns <= now.ns && is_past(now.plus(delay).ns));
+        }
+    }
+
+    #[test]
+    fn deadlines_out_of_range_are_at_once_or_never() {
+        assert_eq!(deadline_ns(-1.0), 0);
+        assert_eq!(deadline_ns(f64::NEG_INFINITY), 0);
+        assert!(deadline_ns(f64::INFINITY) > 200 * 365 * 86_400 * NS_PER_S);
+        assert_eq!(deadline_ns(1e300), deadline_ns(f64::INFINITY));
     }
 
     #[test]

@@ -82,16 +82,17 @@ impl<T> Timers<T> {
     }
 
     /// Adds a timer that is due at `deadline_ns`, after all others of the same deadline.
+    #[inline]
     pub fn insert(&mut self, deadline_ns: u64, value: T) -> TimerKey {
         let place = self.heap.len();
-        let index = self.occupy_slot(place, value);
+        let key = self.occupy_slot(place, value);
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        self.heap.push(Entry { deadline_ns, sequence, slot: index });
+        self.heap.push(Entry { deadline_ns, sequence, slot: key.index });
         if place > 0 {
             self.sift_up(place);
         }
-        TimerKey { index, generation: self.slots[index as usize].generation }
+        key
     }
 
     /// The payload of a timer, or `None` if the timer is gone.
@@ -136,6 +137,7 @@ impl<T> Timers<T> {
     }
 
     /// Takes out a timer before it is due. `None` if it is gone.
+    #[inline]
     pub fn remove(&mut self, key: TimerKey) -> Option<T> {
         let slot = self.slots.get(key.index as usize)?;
         if slot.generation != key.generation || slot.value.is_none() {
@@ -155,35 +157,56 @@ impl<T> Timers<T> {
         values
     }
 
+    #[inline]
     fn take_at(&mut self, place: usize) -> T {
-        let entry = self.heap.swap_remove(place);
-        if place < self.heap.len() {
-            // The last entry took the place. It may belong further down, or,
-            // if it came from another branch, further up.
-            if !self.sift_up(place) {
-                self.sift_down(place);
-            }
+        // The last one leaves no gap.
+        let last = self.heap.len() - 1;
+        let slot = self.heap[place].slot;
+        if place == last {
+            self.heap.truncate(last);
+        } else {
+            self.fill_gap(place);
         }
-        let value = self.vacate_slot(entry.slot);
+        let value = self.vacate_slot(slot);
         self.shrink_after_burst();
         value
     }
 
-    fn occupy_slot(&mut self, place: usize, value: T) -> u32 {
-        let link = u32::try_from(place).expect("4 billion timers need more memory than a machine has");
-        if self.free_head == NO_SLOT {
-            let index = u32::try_from(self.slots.len()).expect("a slot costs 16 bytes, so memory ends first");
-            self.slots.push(Slot { generation: self.first_generation, link, value: Some(value) });
-            return index;
+    /// Puts the last entry in the place of one that goes.
+    #[inline(never)]
+    fn fill_gap(&mut self, place: usize) {
+        self.heap.swap_remove(place);
+        // It may belong further down, or, if it came from another branch, further up.
+        if !self.sift_up(place) {
+            self.sift_down(place);
         }
-        let index = self.free_head;
-        let slot = &mut self.slots[index as usize];
+    }
+
+    #[inline]
+    fn occupy_slot(&mut self, place: usize, value: T) -> TimerKey {
+        // Places fit, as slots do: there is one of each for each timer.
+        let link = place as u32;
+        let Some(slot) = self.slots.get_mut(self.free_head as usize) else {
+            return self.add_slot(link, value);
+        };
+        let key = TimerKey { index: self.free_head, generation: slot.generation };
         self.free_head = slot.link;
         slot.link = link;
         slot.value = Some(value);
-        index
+        key
     }
 
+    #[cold]
+    #[inline(never)]
+    fn add_slot(&mut self, link: u32, value: T) -> TimerKey {
+        let generation = self.first_generation;
+        let index = u32::try_from(self.slots.len()).ok().filter(|index| *index != NO_SLOT);
+        let index = index.expect("a slot costs 16 bytes, so memory ends first");
+        self.slots.push(Slot { generation, link, value: Some(value) });
+        TimerKey { index, generation }
+    }
+
+    #[inline]
     fn vacate_slot(&mut self, index: u32) -> T {
         let slot = &mut self.slots[index as usize];
         let value = slot.value.take().expect("each heap entry names an occupied slot");

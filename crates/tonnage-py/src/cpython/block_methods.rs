@@ -19,6 +19,7 @@ use pyo3::types::PyType;
 use super::args::Args;
 use super::free_list::FreeList;
 use super::methods::{no_args, with_args};
+use super::refcount;
 use super::slots::Object;
 use super::trampoline::{body, receiver, run};
 
@@ -192,7 +193,7 @@ unsafe extern "C" fn bind(
     // SAFETY: the definition of a descriptor of ours is the beginning of this, and lives for ever.
     fields.vectorcall = Some(unsafe { (*method).call_bound });
     // SAFETY: a valid object; the bound method owns the reference.
-    unsafe { ffi::Py_INCREF(object) };
+    unsafe { refcount::add(object) };
     fields.receiver = object;
     // SAFETY: all fields are valid, and a spare is not tracked.
     unsafe { ffi::PyObject_GC_Track(bound.cast()) };

@@ -32,7 +32,7 @@ pub(crate) fn is_context(object: &Object<'_>) -> bool {
 /// Runs `work` in `context`, as `context.run` does.
 #[inline]
 pub(crate) fn run<'py, R>(context: &Object<'py>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
-    let entered = enter(context)?;
+    let entered = enter(context.clone())?;
     let result = work();
     drop(entered);
     result
@@ -40,7 +40,7 @@ pub(crate) fn run<'py, R>(context: &Object<'py>, work: impl FnOnce() -> PyResult
 
 /// Enters `context`, until what is returned is dropped, which must be before it is entered again or another left.
 #[inline]
-pub(crate) fn enter<'a, 'py>(context: &'a Object<'py>) -> PyResult<Entered<'a, 'py>> {
+pub(crate) fn enter(context: Object<'_>) -> PyResult<Entered<'_>> {
     // SAFETY: `context` is bound; anything but a context is refused with an exception.
     if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
         return Err(PyErr::fetch(context.py()));
@@ -49,16 +49,29 @@ pub(crate) fn enter<'a, 'py>(context: &'a Object<'py>) -> PyResult<Entered<'a, '
 }
 
 /// Leaves the context also when the work panics.
-pub(crate) struct Entered<'a, 'py>(&'a Object<'py>);
+pub(crate) struct Entered<'py>(Object<'py>);
 
-impl Drop for Entered<'_, '_> {
+impl<'py> Entered<'py> {
+    /// Is it this context that was entered?
     #[inline]
+    pub(crate) fn is(&self, context: &Object<'py>) -> bool {
+        self.0.is(context)
+    }
+}
+
+impl Drop for Entered<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: entered by `enter` on this thread, and still the current one: whoever enters another
         // leaves it before we get here.
         if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } < 0 {
-            // Python code left our context itself; there is nobody to tell but the unraisable hook.
-            PyErr::fetch(self.0.py()).write_unraisable(self.0.py(), Some(self.0));
+            was_left(&self.0);
         }
     }
+}
+
+/// Python code left our context itself; there is nobody to tell but the unraisable hook.
+#[cold]
+fn was_left(context: &Object<'_>) {
+    PyErr::fetch(context.py()).write_unraisable(context.py(), Some(context));
 }

@@ -12,7 +12,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::args::borrowed;
-use super::owned::another;
+use super::owned::Owned;
 use super::slots::Object;
 use super::visit::Visit;
 use crate::event_loop::EventLoop;
@@ -97,7 +97,7 @@ impl LoopRef {
 
     #[inline]
     fn tagged(event_loop: &Object<'_>, tag: usize) -> Self {
-        Self(another(event_loop).into_ptr() as usize | tag)
+        Self(Owned::from(event_loop).into_bound(event_loop.py()).into_ptr() as usize | tag)
     }
 
     #[inline]

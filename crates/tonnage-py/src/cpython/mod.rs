@@ -25,6 +25,7 @@ pub(crate) mod number;
 mod openssl;
 mod owned;
 pub(crate) mod recursion;
+mod refcount;
 mod slots;
 pub(crate) mod ssl_session;
 pub(crate) mod stop_iteration;

@@ -7,45 +7,15 @@
 
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
+use std::ptr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::refcount;
+
 #[repr(transparent)]
 pub(crate) struct Owned<T = PyAny>(ManuallyDrop<Py<T>>);
-
-/// One more reference, as `bound.clone()`.
-///
-/// CPython 3.12 and 3.13 count up in half a word, and down in a whole one: a processor that reads a word of which it
-/// has just written a half waits until that is in the cache, which is longer than most of what we do with a reference.
-/// So the whole word is written.
-#[inline(always)]
-pub(super) fn another<'py, T>(bound: &Bound<'py, T>) -> Bound<'py, T> {
-    #[cfg(all(
-        Py_3_12,
-        not(Py_3_14),
-        not(Py_GIL_DISABLED),
-        not(py_sys_config = "Py_REF_DEBUG"),
-        target_pointer_width = "64"
-    ))]
-    {
-        let object = bound.as_ptr();
-        // SAFETY: a valid object, whose count is ours to use under the interpreter's lock.
-        let count = unsafe { &mut (*object).ob_refcnt };
-        // SAFETY: both fields of the union are numbers of the same bytes.
-        let more = unsafe { count.ob_refcnt } + 1;
-        // The count of what is immortal ends in 32 ones; the upper half of all others is zero.
-        if more.trailing_zeros() < u32::BITS {
-            count.ob_refcnt = more;
-        }
-        // SAFETY: the reference that was just counted.
-        let object = unsafe { Bound::from_owned_ptr(bound.py(), object) };
-        // SAFETY: to an object of the same type.
-        return unsafe { object.cast_into_unchecked() };
-    }
-    #[allow(unreachable_code, reason = "other versions get here")]
-    bound.clone()
-}
 
 impl<T> Owned<T> {
     /// The reference for use on the stack.
@@ -65,7 +35,7 @@ impl<T> Owned<T> {
     /// One more reference, for use on the stack.
     #[inline]
     pub(crate) fn get_bound<'py>(&self, py: Python<'py>) -> Bound<'py, T> {
-        another(self.0.bind(py))
+        self.share(py).into_bound(py)
     }
 }
 
@@ -97,6 +67,10 @@ impl<T> From<Bound<'_, T>> for Owned<T> {
 impl<T> From<&Bound<'_, T>> for Owned<T> {
     #[inline]
     fn from(bound: &Bound<'_, T>) -> Self {
-        Self(ManuallyDrop::new(another(bound).unbind()))
+        // SAFETY: a bound object is valid, and its thread attached.
+        unsafe { refcount::add(bound.as_ptr()) };
+        let added = ptr::from_ref(bound.as_unbound());
+        // SAFETY: a pointer to the object, which owns the reference that was added.
+        Self(ManuallyDrop::new(unsafe { added.read() }))
     }
 }

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use super::args::Args;
 use super::methods::Methods;
 use super::native_class::{NativeClass, is_exact, is_instance};
+use super::refcount;
 use super::trampoline::{body, receiver, run};
 
 pub(crate) type Object<'py> = Bound<'py, PyAny>;
@@ -173,7 +174,7 @@ impl<T: NativeClass> Slots<T> {
     {
         // `yield from` of a generator that `types.coroutine` has marked asks for it.
         self.function(ffi::Py_tp_iter, unary::<T, I> as *mut c_void);
-        self.function(ffi::Py_am_await, ffi::PyObject_SelfIter as *mut c_void);
+        self.function(ffi::Py_am_await, itself as *mut c_void);
         self.function(ffi::Py_tp_iternext, next::<T, N> as *mut c_void);
         self.function(ffi::Py_am_send, send::<T, S> as *mut c_void);
         self.methods.by_name_only(c"__await__", c"Return an iterator to be used in await expression.", iter);
@@ -341,6 +342,13 @@ where
         let args = unsafe { Args::from_tuple(py, &args, &kwargs) };
         body::<F>()(receiver, args).map(Bound::into_ptr)
     })
+}
+
+/// As CPython's own `PyObject_SelfIter`: whoever awaits drops the other reference at once.
+unsafe extern "C" fn itself(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by CPython as a slot of the object.
+    unsafe { refcount::add(object) };
+    object
 }
 
 unsafe extern "C" fn unary<T, F>(object: *mut ffi::PyObject) -> *mut ffi::PyObject

@@ -40,6 +40,13 @@ impl EventLoop {
         if self.flags.has(Flag::TellsTask) { None } else { self.running_task(py) }
     }
 
+    /// As `certain_task`, on a loop that is quiet, and whose scheduling nobody overrides.
+    #[inline(always)]
+    pub(crate) fn plain_task<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Task>> {
+        let is_plain = !self.flags.has_any([Flag::Overridden, Flag::Debug, Flag::Closed, Flag::TellsTask]);
+        if is_plain { self.running_task(py) } else { None }
+    }
+
     /// Does a task of ours run that may be under a deadline?
     #[inline]
     pub(crate) fn runs_bounded_task(&self, py: Python<'_>) -> bool {

@@ -17,7 +17,7 @@ use super::{DoneCallback, EventLoop, Handle, NOT_ASKED, Ready, handle};
 use crate::cpython::{Object, Owned};
 use crate::event_loop::sources::Watcher;
 use crate::future::Outcome;
-use crate::task::Task;
+use crate::task::{After, InContext, Task};
 use crate::transports::{StreamTransport, together};
 use crate::{errors, future, limits, names, structured, task};
 
@@ -43,25 +43,31 @@ struct Polled {
 pub(super) fn run(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     slf.get().tell_on_demand(slf.as_any())?;
     let mut polled = Polled { passes: PASSES_MAX, at_coarse_ns: 0 };
+    let mut in_context = None;
     let ran = loop {
-        let ran = pass(slf, &mut polled);
+        let ran = pass(slf, &mut polled, &mut in_context);
         if ran.is_err() || slf.get().flags.has(Flag::Stopping) {
             break ran;
         }
     };
+    drop(in_context);
     // Also when an exception leaves the loop: what was written before it is sent.
     let ended = slf.get().end_turn(slf.as_any());
     ran.and(ended)
 }
 
 pub(super) fn run_once(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
-    let ran = pass(slf, &mut Polled { passes: PASSES_MAX, at_coarse_ns: 0 });
+    let ran = pass(slf, &mut Polled { passes: PASSES_MAX, at_coarse_ns: 0 }, &mut None);
     let ended = slf.get().end_turn(slf.as_any());
     ran.and(ended)
 }
 
 #[inline(always)]
-fn pass(slf: &Bound<'_, EventLoop>, polled: &mut Polled) -> PyResult<()> {
+fn pass<'py>(
+    slf: &Bound<'py, EventLoop>,
+    polled: &mut Polled,
+    in_context: &mut InContext<'py>,
+) -> PyResult<()> {
     let py = slf.py();
     let event_loop = slf.get();
     let mut count = event_loop.ready.with(py, |queue| queue.len());
@@ -73,6 +79,7 @@ fn pass(slf: &Bound<'_, EventLoop>, polled: &mut Polled) -> PyResult<()> {
         || event_loop.flags.has(Flag::PollsNext)
         || coarse_ns != polled.at_coarse_ns
     {
+        drop(in_context.take());
         event_loop.poll(slf, count > 0)?;
         coarse_ns = clock::coarse_ns();
         *polled = Polled { passes: 0, at_coarse_ns: coarse_ns };
@@ -87,22 +94,43 @@ fn pass(slf: &Bound<'_, EventLoop>, polled: &mut Polled) -> PyResult<()> {
     for _ in 0..count {
         let Some(ready) = event_loop.ready.with(py, std::collections::VecDeque::pop_front) else { break };
         match ready {
-            ready if event_loop.debug() => event_loop.execute_watched(slf, ready)?,
-            Ready::Step(task) => step(slf, task)?,
-            ready => event_loop.execute(slf, ready)?,
+            Ready::Step(task) if !event_loop.debug() => step(slf, task, in_context)?,
+            ready => {
+                drop(in_context.take());
+                event_loop.execute(slf, ready)?;
+            }
         }
     }
-    event_loop.flush(slf.as_any())
+    if event_loop.has_unflushed(py) {
+        drop(in_context.take());
+        event_loop.flush_all(slf.as_any())?;
+    }
+    Ok(())
 }
 
 /// Runs the next step of a task.
 #[inline(always)]
-fn step<'py>(slf: &Bound<'py, EventLoop>, task: Owned<Task>) -> PyResult<()> {
+fn step<'py>(
+    slf: &Bound<'py, EventLoop>,
+    task: Owned<Task>,
+    in_context: &mut InContext<'py>,
+) -> PyResult<()> {
     let task = task.into_bound(slf.py());
-    match task::step_on(&task, slf) {
-        Ok(()) => Ok(()),
-        Err(error) => step_failed(slf.as_any(), &task, *error),
-    }
+    let failed = match task::step_on(&task, slf, in_context) {
+        Ok(After::Rests) => return Ok(()),
+        Ok(After::GoesOn) if slf.get().takes_steps() => {
+            // The reference goes from one step to the next.
+            slf.get().push_step(slf.py(), task.into());
+            return Ok(());
+        }
+        Ok(After::GoesOn) => match task::go_on(&task, slf) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        },
+        Err(error) => *error,
+    };
+    drop(in_context.take());
+    step_failed(slf.as_any(), &task, failed)
 }
 
 impl EventLoop {
@@ -189,9 +217,14 @@ impl EventLoop {
     /// Runs one ready thing. Only what must leave the loop comes back as an error.
     #[inline(always)]
     fn execute<'py>(&self, slf: &Bound<'py, EventLoop>, ready: Ready) -> PyResult<()> {
+        if self.debug() { self.execute_watched(slf, ready) } else { self.execute_unwatched(slf, ready) }
+    }
+
+    #[inline(always)]
+    fn execute_unwatched<'py>(&self, slf: &Bound<'py, EventLoop>, ready: Ready) -> PyResult<()> {
         let py = slf.py();
         match ready {
-            Ready::Step(task) => step(slf, task),
+            Ready::Step(task) => step(slf, task, &mut None),
             Ready::Handle(handle) => {
                 let handle = handle.into_bound(py);
                 if handle::run_set_result(&handle, slf.as_any())? {
@@ -273,7 +306,7 @@ impl EventLoop {
         if let Ok(handle) = what.cast::<Handle>() {
             event_loop.setattr("_current_handle", handle)?;
         }
-        let ran = self.execute(slf, ready);
+        let ran = self.execute_unwatched(slf, ready);
         event_loop.setattr("_current_handle", py.None())?;
         ran?;
         #[allow(clippy::cast_precision_loss, reason = "a duration for a log line")]
@@ -309,14 +342,15 @@ impl EventLoop {
         })
     }
 
-    /// Sends what the transports were given during this turn.
-    #[inline(always)]
+    /// Were transports given something to send during this turn?
+    #[inline]
+    fn has_unflushed(&self, py: Python<'_>) -> bool {
+        self.unflushed.with(py, |unflushed| !unflushed.is_empty())
+    }
+
+    /// Sends what the transports were given.
     fn flush(&self, slf: &Object<'_>) -> PyResult<()> {
-        if self.unflushed.with(slf.py(), |unflushed| unflushed.is_empty()) {
-            Ok(())
-        } else {
-            self.flush_all(slf)
-        }
+        if self.has_unflushed(slf.py()) { self.flush_all(slf) } else { Ok(()) }
     }
 
     /// A protocol that is told of something meanwhile may write to others: these are flushed as well, because

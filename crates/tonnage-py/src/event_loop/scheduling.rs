@@ -5,7 +5,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyTuple};
-use tonnage_core::clock;
+use tonnage_core::clock::{self, Moment};
 use tonnage_core::timers::TimerKey;
 
 use super::call_args::CallArgs;
@@ -50,7 +50,7 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
         if delay.is_none() {
             return Err(PyTypeError::new_err("delay must not be None"));
         }
-        let when = clock::to_seconds(clock::now_ns()) + number::seconds(delay)?;
+        let when = clock::now_s() + number::seconds(delay)?;
         schedule_at(event_loop, &args, (callback, rest), ((when, false), "call_later"))
     });
     methods.with_args(c"call_at", c"Run a callback at a time of the loop's clock.", |event_loop, args| {
@@ -66,7 +66,7 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
     methods.no_args(
         c"time",
         c"Return the time of the loop's clock, in seconds; it is `time.monotonic()`.",
-        |event_loop| Ok(clock::to_seconds(clock::now_ns()).into_pyobject(event_loop.py())?.into_any()),
+        |event_loop| Ok(clock::now_s().into_pyobject(event_loop.py())?.into_any()),
     );
     methods.no_args(c"create_future", c"Return a new future of this loop.", |event_loop| {
         Ok(future::create_native(event_loop)?.into_any())
@@ -77,27 +77,6 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
         c"Run a coroutine as a task of this loop, however many there are.",
         create_unbounded,
     );
-}
-
-/// The first nanosecond of the clock at which `loop.time()` is not less than `when`.
-#[inline(always)]
-fn deadline_ns(when: f64) -> u64 {
-    let deadline = clock::from_seconds(when);
-    if clock::to_seconds(deadline) >= when {
-        return deadline;
-    }
-    let deadline = deadline.saturating_add(1);
-    if clock::to_seconds(deadline) >= when { deadline } else { search_deadline_ns(deadline, when) }
-}
-
-/// After months of uptime a second has fewer bits than nanoseconds.
-#[cold]
-#[inline(never)]
-fn search_deadline_ns(mut deadline: u64, when: f64) -> u64 {
-    while deadline < u64::MAX && clock::to_seconds(deadline) < when {
-        deadline += 1;
-    }
-    deadline
 }
 
 /// A callback and its arguments.
@@ -169,7 +148,7 @@ fn schedule_at<'py>(
         TimerHandle::as_handle(&timer).value().set_source_traceback(py)?;
     }
     let kept = Owned::from(&timer);
-    let key = native.timers.with(py, |timers| timers.insert(deadline_ns(when), Timer::Handle(kept)));
+    let key = native.timers.with(py, |timers| timers.insert(clock::deadline_ns(when), Timer::Handle(kept)));
     timer.value().key.with(py, |slot| *slot = Some(key));
     Ok(timer.into_any())
 }
@@ -201,32 +180,40 @@ impl EventLoop {
 
     /// Has the future of this loop get None after a time.
     pub(crate) fn wake_later(&self, py: Python<'_>, delay_s: f64, future: Bound<'_, Future>) -> TimerKey {
-        let deadline = deadline_ns(clock::to_seconds(clock::now_ns()) + delay_s);
+        let deadline = Moment::now().plus(delay_s);
         let timer = Timer::Wake(future.into());
-        self.timers.with(py, |timers| timers.insert(deadline, timer))
+        self.timers.with(py, |timers| timers.insert(deadline.ns, timer))
     }
 
-    /// Has the timeout expire at `when`. If that is past, it stands in the ready queue at once, and has no key. `now`
-    /// is the time, if it was just read.
+    /// May a timeout be scheduled?
+    pub(crate) fn check_expiry(&self, deadline: Moment) -> PyResult<()> {
+        self.check_scheduling(None)?;
+        if deadline.seconds.is_nan() {
+            return Err(PyValueError::new_err("a timeout needs a time, got nan"));
+        }
+        Ok(())
+    }
+
+    /// Has the timeout expire at `deadline`, on a loop that takes it (`check_expiry`). If that is past, it stands in the
+    /// ready queue at once, and has no key. `now` is the time, if it was just read.
     #[inline(always)]
     pub(crate) fn expire_at(
         &self,
         timeout: &Bound<'_, DeadlineBlock>,
-        when: f64,
-        now: Option<f64>,
-    ) -> PyResult<Option<TimerKey>> {
+        deadline: Moment,
+        now: Option<Moment>,
+    ) -> Option<TimerKey> {
         let py = timeout.py();
-        self.check_scheduling(None)?;
-        if when.is_nan() {
-            return Err(PyValueError::new_err("a timeout needs a time, got nan"));
-        }
-        let deadline = deadline_ns(when);
-        if now.map_or_else(|| clock::is_past(deadline), |now| when <= now) {
-            self.schedule(py, Ready::Expire(timeout.into()))?;
-            return Ok(None);
+        let is_past = match now {
+            Some(now) => deadline.seconds <= now.seconds,
+            None => clock::is_past(deadline.ns),
+        };
+        if is_past {
+            self.ready.with(py, |queue| queue.push_back(Ready::Expire(timeout.into())));
+            return None;
         }
         let timer = Timer::Expire(timeout.into());
-        Ok(Some(self.timers.with(py, |timers| timers.insert(deadline, timer))))
+        Some(self.timers.with(py, |timers| timers.insert(deadline.ns, timer)))
     }
 
     /// Has the limiter serve those who wait at a time.
@@ -243,7 +230,7 @@ impl EventLoop {
 
     /// `loop.time()` of each loop of ours.
     pub(crate) fn now() -> f64 {
-        clock::to_seconds(clock::now_ns())
+        clock::now_s()
     }
 
     /// The loop is open; in debug mode, this is its thread (but for the thread-safe method), and the

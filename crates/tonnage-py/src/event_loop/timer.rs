@@ -34,6 +34,15 @@ impl Timer {
         }
     }
 
+    /// It was taken out before it was due, as most timeouts are.
+    #[inline]
+    pub(crate) fn let_go(self) {
+        match self {
+            Self::Expire(timeout) => drop(timeout),
+            other => drop_other(other),
+        }
+    }
+
     /// The loop is closed, and it will never be due.
     pub(super) fn forget(&self, py: Python<'_>) {
         if let Self::Handle(timer) = self {
@@ -49,4 +58,10 @@ impl Timer {
             Self::Serve(limiter) => visit.call(limiter),
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn drop_other(timer: Timer) {
+    drop(timer);
 }

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use super::deadline_block::DeadlineBlock;
 use super::foreign_blocks;
 use super::parent::Parent;
-use crate::cpython::native_class::{exact, has_instance_dict};
+use crate::cpython::native_class::{exact, has_instance_dict, is_exact};
 use crate::cpython::{Args, Native, Object, Owned, Parameters};
 use crate::event_loop::EventLoop;
 use crate::running;
@@ -69,8 +69,18 @@ pub(super) struct Linked {
     pub(super) outer: Option<Owned<DeadlineBlock>>,
 }
 
-/// Makes the block the innermost of the current task of `event_loop`; nothing if there is none.
+/// The loop behind `event_loop` and its current task, if both are ours, and may be used without asking Python code
+/// anything.
 #[inline(always)]
+pub(super) fn plain_task<'a, 'py>(event_loop: &'a Object<'py>) -> Option<(&'a EventLoop, Bound<'py, Task>)> {
+    let native = EventLoop::of_any(event_loop)?;
+    let task = native.plain_task(event_loop.py())?;
+    // A program may have put methods of its own on the instance.
+    let is_plain = is_exact::<Task>(&task) && !has_instance_dict(&task);
+    if is_plain { Some((native, task)) } else { None }
+}
+
+/// Makes the block the innermost of the current task of `event_loop`; nothing if there is none.
 pub(super) fn link(block: &Bound<'_, DeadlineBlock>, event_loop: &Object<'_>) -> PyResult<Option<Linked>> {
     let Some(task) = running::task(event_loop)? else { return Ok(None) };
     // A program may have put methods of its own on the instance.

@@ -3,8 +3,9 @@
 use std::ffi::CStr;
 
 use pyo3::prelude::*;
+use tonnage_core::clock::Moment;
 
-use super::deadline_block::{self, DeadlineBlock, Kind, seconds_or_none};
+use super::deadline_block::{self, DeadlineBlock, Kind, moment_or_none, seconds_or_none};
 use crate::cpython::native_class::create;
 use crate::cpython::{Native, NativeClass, Object, PlainDrop, Slots, Visit};
 use crate::future::to_bool;
@@ -15,8 +16,8 @@ pub(crate) struct MoveOn {
 }
 
 impl MoveOn {
-    fn create(py: Python<'_>, when: Option<f64>) -> PyResult<Object<'_>> {
-        Ok(create(py, Self { block: DeadlineBlock::new(Kind::MoveOn, when) })?.into_any())
+    fn create(py: Python<'_>, deadline: Option<Moment>) -> PyResult<Object<'_>> {
+        Ok(create(py, Self { block: DeadlineBlock::new(Kind::MoveOn, deadline) })?.into_any())
     }
 }
 
@@ -27,7 +28,7 @@ pub(super) fn move_on_after<'py>(delay: &Object<'py>) -> PyResult<Object<'py>> {
 
 /// `move_on_at(when)`.
 pub(super) fn move_on_at<'py>(when: &Object<'py>) -> PyResult<Object<'py>> {
-    MoveOn::create(when.py(), seconds_or_none(when)?)
+    MoveOn::create(when.py(), moment_or_none(when)?)
 }
 
 impl deadline_block::Class for MoveOn {

@@ -3,8 +3,9 @@
 use std::ffi::CStr;
 
 use pyo3::prelude::*;
+use tonnage_core::clock::Moment;
 
-use super::deadline_block::{self, DeadlineBlock, Kind, parameter, seconds_or_none};
+use super::deadline_block::{self, DeadlineBlock, Kind, moment_or_none, parameter, seconds_or_none};
 use crate::cpython::native_class::{create, create_with, upcast};
 use crate::cpython::{Native, NativeClass, Object, PlainDrop, Slots, Visit, compat};
 use crate::running;
@@ -15,15 +16,15 @@ pub(crate) struct Timeout {
 }
 
 impl Timeout {
-    fn new(when: Option<f64>) -> Self {
-        Self { block: DeadlineBlock::new(Kind::Timeout, when) }
+    fn new(deadline: Option<Moment>) -> Self {
+        Self { block: DeadlineBlock::new(Kind::Timeout, deadline) }
     }
 
     /// A timeout that ends `delay_s` from now, for the running loop.
     #[inline(always)]
     pub(super) fn after<'py>(py: Python<'py>, delay_s: Option<f64>) -> PyResult<Bound<'py, Self>> {
-        let when = deadline_block::after(py, delay_s)?;
-        create_with(py, || Self::new(when))
+        let deadline = deadline_block::after(py, delay_s)?;
+        create_with(py, || Self::new(deadline))
     }
 }
 
@@ -34,15 +35,15 @@ pub(super) fn timeout<'py>(delay: &Object<'py>) -> PyResult<Object<'py>> {
 
 /// `asyncio.timeout_at(when)`.
 pub(super) fn timeout_at<'py>(when: &Object<'py>) -> PyResult<Object<'py>> {
-    let seconds = seconds_or_none(when)?;
-    Ok(create(when.py(), Timeout::new(seconds))?.into_any())
+    let deadline = moment_or_none(when)?;
+    Ok(create(when.py(), Timeout::new(deadline))?.into_any())
 }
 
 /// Begins a timeout of `delay_s` for what the caller awaits from now on.
 pub(super) fn begin(py: Python<'_>, delay_s: f64) -> PyResult<Bound<'_, Timeout>> {
     let event_loop = running::event_loop(py)?;
-    let now = deadline_block::now(&event_loop)?;
-    let timeout = create_with(py, || Timeout::new(Some(now + delay_s)))?;
+    let now = deadline_block::moment(&event_loop)?;
+    let timeout = create_with(py, || Timeout::new(Some(now.plus(delay_s))))?;
     deadline_block::enter_on(upcast(&timeout), event_loop, Some(now))?;
     Ok(timeout)
 }
@@ -95,8 +96,8 @@ impl NativeClass for Timeout {
         slots.passes_for(compat::asyncio_timeout);
         slots.init(|this, args| {
             let [when] = args.parse(&parameter("Timeout", "when"))?;
-            let when = seconds_or_none(&when.expect("required"))?;
-            this.value().block.set_when(args.py(), when);
+            let deadline = moment_or_none(&when.expect("required"))?;
+            this.value().block.set_deadline(args.py(), deadline);
             Ok(())
         });
         deadline_block::methods(slots);

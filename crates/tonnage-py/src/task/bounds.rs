@@ -49,7 +49,7 @@ impl Task {
 
     /// Makes the block the innermost. Returns the next outer one, the depth of the scopes that the task is inside
     /// of, and how many requests to cancel it are open that these do not hold back.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter_block(
         &self,
         block: &Bound<'_, DeadlineBlock>,
@@ -63,7 +63,7 @@ impl Task {
     }
 
     /// Takes the block out, if it is the innermost; else gives the next outer one of it back.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn leave_block(
         &self,
         block: &Bound<'_, DeadlineBlock>,

@@ -388,7 +388,7 @@ fn start_eagerly<'py>(task: &Bound<'py, Task>, event_loop: &Object<'py>) -> PyRe
         None => current::enter(event_loop, task.as_any())?,
     }
     let stepped = crate::cpython::recursion::checked(py, c" while starting a task eagerly", || {
-        step::resume::<true>(task, step::On::of(event_loop)).map_err(|error| *error)
+        step::resume_whole::<true>(task, step::On::of(event_loop))
     });
     let restored = match (native, previous) {
         (Some(native), previous) => native.restore_task(event_loop, previous),

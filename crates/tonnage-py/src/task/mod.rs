@@ -4,6 +4,7 @@
 //! ready queue, or runs); a pending task of one of our loops is kept alive by that loop; its
 //! coroutine is never resumed while its state is entered.
 
+mod awaited;
 mod bounds;
 mod cancel;
 mod class;
@@ -26,7 +27,7 @@ pub(crate) use parked::{
     start_parked,
 };
 pub(crate) use shields::Deferred;
-pub(crate) use step::{call_soon as step_soon, step, step_on};
+pub(crate) use step::{After, InContext, call_soon as step_soon, go_on, step, step_on};
 pub(crate) use wakeup::TaskWakeup;
 
 use crate::cpython::{Guarded, Native, Object, Owned, native_class};

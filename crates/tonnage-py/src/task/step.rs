@@ -1,9 +1,9 @@
 //! One step of a task: resume its coroutine, and act on how it came back.
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::awaited::{add_wakeup, awaits_itself, not_awaited, other_loop, wait_for_other};
 use super::bounds::Bounds;
 use super::{KeptAt, Standing, Task, TaskState, TaskWakeup, cancel};
 use crate::cpython::native_class::{exact, show};
@@ -28,22 +28,45 @@ impl<'a, 'py> On<'a, 'py> {
 
 /// How a step ended: an error is one that must leave the loop, as KeyboardInterrupt, or that the step could not
 /// give to the coroutine. Boxed, as a result of one word is returned in a register.
-pub(crate) type Stepped = Result<(), Box<PyErr>>;
+pub(crate) type Stepped = Result<After, Box<PyErr>>;
+
+/// What becomes of a task after a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It has let the others run: it goes on in the loop's next turn, for which the caller schedules it.
+    GoesOn,
+    /// It waits, or has ended.
+    Rests,
+}
 
 #[inline(always)]
-fn stepped<T>(outcome: PyResult<T>) -> Stepped {
+fn rests<T>(outcome: PyResult<T>) -> Stepped {
     match outcome {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(After::Rests),
         Err(error) => Err(Box::new(error)),
     }
 }
 
-/// Runs one step of a task of `event_loop`, which is ours.
+/// The context that the latest step was in, while it is entered still. Whoever runs anything but a step leaves it.
+pub(crate) type InContext<'py> = Option<context::Entered<'py>>;
+
+/// Runs one step of a task of `event_loop`, which is ours. A task that goes on later stays in its context: the next
+/// step is often its own.
 #[inline]
-pub(crate) fn step_on<'py>(task: &Bound<'py, Task>, event_loop: &Bound<'py, EventLoop>) -> Stepped {
+pub(crate) fn step_on<'py>(
+    task: &Bound<'py, Task>,
+    event_loop: &Bound<'py, EventLoop>,
+    in_context: &mut InContext<'py>,
+) -> Stepped {
     let native = event_loop.get();
-    stepped(native.enter_task(event_loop.as_any(), task))?;
-    resume::<true>(task, On { event_loop: event_loop.as_any(), native: Some(native) })
+    rests(native.enter_task(event_loop.as_any(), task))?;
+    resume::<true>(task, On { event_loop: event_loop.as_any(), native: Some(native) }, in_context)
+}
+
+/// Schedules the next step of a task that goes on, on a loop of ours that does not just take it (`takes_steps`).
+#[cold]
+pub(crate) fn go_on<'py>(task: &Bound<'py, Task>, event_loop: &Bound<'py, EventLoop>) -> PyResult<()> {
+    wake_otherwise(task, On { event_loop: event_loop.as_any(), native: Some(event_loop.get()) })
 }
 
 /// Runs one step from a callback that is run in the task's context, on a loop of any kind.
@@ -53,12 +76,24 @@ pub(crate) fn step(task: &Bound<'_, Task>) -> PyResult<()> {
     let on = On::of(&event_loop);
     if let Some(native) = on.native.filter(|native| native.is_plain()) {
         native.enter_task(&event_loop, task)?;
-        return resume::<false>(task, on).map_err(|error| *error);
+        return resume_whole::<false>(task, on);
     }
     current::enter(&event_loop, task.as_any())?;
-    let stepped = resume::<false>(task, on);
+    let stepped = resume_whole::<false>(task, on);
     current::leave(&event_loop)?;
-    stepped.map_err(|error| *error)
+    stepped
+}
+
+/// As `resume`, and schedules the next step of a task that goes on.
+pub(super) fn resume_whole<'py, const ENTERS: bool>(
+    task: &Bound<'py, Task>,
+    on: On<'_, 'py>,
+) -> PyResult<()> {
+    let mut in_context = None;
+    match resume::<ENTERS>(task, on, &mut in_context).map_err(|error| *error)? {
+        After::GoesOn => wake(task, on),
+        After::Rests => Ok(()),
+    }
 }
 
 /// What stands between two steps: taken at once, before Python code can run.
@@ -72,7 +107,11 @@ struct Due<'py> {
 /// Resumes the coroutine; the running task is set already. It `ENTERS` the task's context, unless that was entered
 /// already, as by the handle of a foreign loop.
 #[inline(always)]
-pub(super) fn resume<'py, const ENTERS: bool>(task: &Bound<'py, Task>, on: On<'_, 'py>) -> Stepped {
+pub(super) fn resume<'py, const ENTERS: bool>(
+    task: &Bound<'py, Task>,
+    on: On<'_, 'py>,
+    in_context: &mut InContext<'py>,
+) -> Stepped {
     let py = task.py();
     let due = task.value().state.with(py, |state| {
         let (Some(coro), Some(context)) = (&state.coro, &state.context) else { return None };
@@ -99,18 +138,29 @@ pub(super) fn resume<'py, const ENTERS: bool>(task: &Bound<'py, Task>, on: On<'_
         None
     };
     drop(waiter);
-    let entered = if ENTERS { Some(context::enter(&context).map_err(Box::new)?) } else { None };
+    let entered = match in_context.take() {
+        _ if !ENTERS => None,
+        Some(entered) if entered.is(&context) => Some(entered),
+        other => {
+            drop(other);
+            Some(context::enter(context).map_err(Box::new)?)
+        }
+    };
     let came_back = match throw {
         None => coroutine::resume(&coro),
         Some(error) => coroutine::throw(&coro, &error),
     };
-    let acted = match came_back {
-        Ok(Step::Yielded(value)) => yielded(task, on, value),
-        Ok(Step::Returned(value)) => returned(task, on, value),
-        Err(error) => stepped(raised(task, on, error)),
+    let ended = match came_back {
+        Ok(Step::Yielded(value)) => {
+            *in_context = entered;
+            return yielded(task, on, value);
+        }
+        Ok(Step::Returned(value)) => rests(returned(task, on, value)),
+        Err(error) => rests(raised(task, on, error)),
     };
+    // What goes with the task goes outside.
     drop(entered);
-    acted
+    ended
 }
 
 #[cold]
@@ -175,7 +225,7 @@ fn error_of<'py>(waiter: &Object<'py>) -> Option<Object<'py>> {
 }
 
 #[inline(always)]
-fn returned<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -> Stepped {
+fn returned<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -> PyResult<bool> {
     let (kept, must_cancel) = task
         .value()
         .state
@@ -183,7 +233,7 @@ fn returned<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -
     let_go(task, kept, on);
     // Cancelled right before the coroutine returned.
     let outcome = if must_cancel { Outcome::Cancelled } else { Outcome::Result(value.into()) };
-    let settled = stepped(future::settle(Task::as_future(task), outcome));
+    let settled = future::settle(Task::as_future(task), outcome);
     if let Some(native) = on.native {
         native.leave_returned(task);
     }
@@ -244,14 +294,14 @@ fn raised(task: &Bound<'_, Task>, on: On<'_, '_>, error: PyErr) -> PyResult<()> 
 #[inline(always)]
 fn yielded<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -> Stepped {
     if value.is_none() {
-        return stepped(wake(task, on));
+        return Ok(After::GoesOn);
     }
     let stands = match future::waited_for(&value) {
         Some(ours) => wait_for_native(task, on, ours),
         None => wait_for_other(task, on.event_loop, &value),
     };
     if let Err(error) = stands {
-        return stepped(not_waiting(task, on.event_loop, error));
+        return rests(not_waiting(task, on.event_loop, error));
     }
     let waiter = Owned::from(value);
     let (replaced, must_cancel, seeks) = task.value().state.with(task.py(), |state| {
@@ -263,7 +313,7 @@ fn yielded<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) ->
     if seeks {
         structured::suspended(task);
     }
-    if must_cancel { stepped(cancel::deliver(task)) } else { Ok(()) }
+    if must_cancel { rests(cancel::deliver(task)) } else { Ok(After::Rests) }
 }
 
 /// A task that runs waits for nothing, but for what Python code has made it wait for meanwhile.
@@ -277,25 +327,6 @@ fn drop_replaced(waiter: Owned) {
 #[cold]
 fn not_waiting(task: &Bound<'_, Task>, event_loop: &Object<'_>, error: PyErr) -> PyResult<()> {
     if errors::is_exit(task.py(), &error) { Err(error) } else { throw_soon(task, event_loop, error) }
-}
-
-/// Makes the task wait for the object, which it awaits.
-fn wait_for_other<'py>(
-    task: &Bound<'py, Task>,
-    event_loop: &Object<'py>,
-    value: &Object<'py>,
-) -> PyResult<()> {
-    let py = task.py();
-    let blocking = value.getattr_opt(names::_asyncio_future_blocking(py))?;
-    match blocking {
-        Some(blocking) if !blocking.is_none() => wait_for_foreign(task, event_loop, value, &blocking),
-        _ if coroutine::is_generator(value) => Err(PyRuntimeError::new_err(format!(
-            "yield was used instead of yield from for generator in task {} with {}",
-            task.repr()?,
-            value.repr()?
-        ))),
-        _ => Err(PyRuntimeError::new_err(format!("Task got bad yield: {}", value.repr()?))),
-    }
 }
 
 /// Why a task does not stand among those who wait for a future of ours.
@@ -381,53 +412,6 @@ fn seek(value: &Object<'_>) -> PyResult<()> {
         Some(awaited) => structured::seek(awaited, value),
         None => Ok(()),
     }
-}
-
-fn wait_for_foreign<'py>(
-    task: &Bound<'py, Task>,
-    event_loop: &Object<'py>,
-    value: &Object<'py>,
-    blocking: &Object<'py>,
-) -> PyResult<()> {
-    let py = task.py();
-    let other = match value.getattr_opt(names::get_loop(py))? {
-        Some(get_loop) => get_loop.call0()?,
-        None => value.getattr(names::_loop(py))?,
-    };
-    if !other.is(event_loop) {
-        return Err(other_loop(task, value)?);
-    }
-    if !blocking.is_truthy()? {
-        return Err(not_awaited(task, value)?);
-    }
-    if value.is(task) {
-        return Err(awaits_itself(task)?);
-    }
-    value.setattr(names::_asyncio_future_blocking(py), false)?;
-    add_wakeup(task, value)
-}
-
-fn add_wakeup<'py>(task: &Bound<'py, Task>, future: &Object<'py>) -> PyResult<()> {
-    let py = task.py();
-    let kwargs = PyDict::new(py);
-    kwargs.set_item(names::context(py), task.value().context(py))?;
-    let wakeup = TaskWakeup::create(task)?;
-    future.call_method(names::add_done_callback(py), (wakeup,), Some(&kwargs)).map(drop)
-}
-
-fn other_loop(task: &Bound<'_, Task>, value: &Object<'_>) -> PyResult<PyErr> {
-    let text = format!("Task {} got Future {} attached to a different loop", task.repr()?, value.repr()?);
-    Ok(PyRuntimeError::new_err(text))
-}
-
-fn not_awaited(task: &Bound<'_, Task>, value: &Object<'_>) -> PyResult<PyErr> {
-    let text =
-        format!("yield was used instead of yield from in task {} with {}", task.repr()?, value.repr()?);
-    Ok(PyRuntimeError::new_err(text))
-}
-
-fn awaits_itself(task: &Bound<'_, Task>) -> PyResult<PyErr> {
-    Ok(PyRuntimeError::new_err(format!("Task cannot await on itself: {}", task.repr()?)))
 }
 
 /// Schedules a step in which `error` is raised inside the coroutine.

@@ -1,9 +1,11 @@
 //! The end of a block's time: the alarm that is set for it, and what it does.
 
 use pyo3::prelude::*;
+use tonnage_core::clock::Moment;
 use tonnage_core::timers::TimerKey;
 
-use super::{DeadlineBlock, Phase, now};
+use super::state::Phase;
+use super::{DeadlineBlock, now};
 use crate::cpython::{Native, Object, Owned, Visit};
 use crate::event_loop::EventLoop;
 use crate::{names, running};
@@ -27,21 +29,23 @@ impl Alarm {
     }
 }
 
-/// Has the block expire at `when`; if that is past, in the loop's next turn. `now` is the time, if it was just read.
-#[inline(always)]
+/// Has the block expire at `deadline`; if that is past, in the loop's next turn. `now` is the time, if it was just read.
 pub(super) fn set_alarm(
     this: &Bound<'_, DeadlineBlock>,
     event_loop: Object<'_>,
-    when: f64,
-    now: Option<f64>,
+    deadline: Moment,
+    now: Option<Moment>,
 ) -> PyResult<()> {
     let py = this.py();
     let alarm = match EventLoop::of(&event_loop) {
-        Some(native) => match native.expire_at(this, when, now)? {
-            Some(key) => Alarm::Timer(event_loop.into(), key),
-            None => Alarm::Due,
-        },
-        None => Alarm::Handle(foreign_alarm(this, &event_loop, when)?.into()),
+        Some(native) => {
+            native.check_expiry(deadline)?;
+            match native.expire_at(this, deadline, now) {
+                Some(key) => Alarm::Timer(event_loop.into(), key),
+                None => Alarm::Due,
+            }
+        }
+        None => Alarm::Handle(foreign_alarm(this, &event_loop, deadline.seconds)?.into()),
     };
     drop(this.value().state.with(py, |state| std::mem::replace(&mut state.alarm, alarm)));
     Ok(())
@@ -68,7 +72,6 @@ pub(super) fn stop_alarm(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
 }
 
 /// As `stop_alarm`, of the alarm that was taken out.
-#[inline(always)]
 pub(super) fn stop(this: &Bound<'_, DeadlineBlock>, alarm: Alarm) -> PyResult<()> {
     let py = this.py();
     let is_queued = match alarm {
@@ -137,6 +140,6 @@ fn look_again(this: &Bound<'_, DeadlineBlock>, event_loop: &Object<'_>) -> PyRes
     const SOON_S: f64 = 0.01;
     const LATER: f64 = 0.1;
     let now = now(event_loop)?;
-    let when = this.value().state.with(this.py(), |state| state.when).unwrap_or(now);
-    set_alarm(this, event_loop.clone(), now + SOON_S + LATER * (now - when), None)
+    let when = this.value().state.with(this.py(), |state| state.when()).unwrap_or(now);
+    set_alarm(this, event_loop.clone(), Moment::at(now + SOON_S + LATER * (now - when)), None)
 }

@@ -6,16 +6,21 @@
 //! handle.
 
 mod expiry;
+mod state;
 
 use std::ffi::CStr;
+use std::mem;
 
 use pyo3::PyTypeCheck;
 use pyo3::exceptions::{PyAssertionError, PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use tonnage_core::clock::Moment;
 
 pub(crate) use expiry::expire;
 use expiry::{Alarm, set_alarm, stop, stop_alarm};
+pub(super) use state::Kind;
+use state::{Left, Phase, State};
 
 use super::deadline::{self, Linked};
 use super::errors::explain_timeout;
@@ -34,114 +39,31 @@ pub(crate) struct DeadlineBlock {
     state: Guarded<State>,
 }
 
-struct State {
-    kind: Kind,
-    phase: Phase,
-    when: Option<f64>,
-    parent: Option<Parent>,
-    /// The next outer block of that task, while this one is entered.
-    outer: Option<Owned<DeadlineBlock>>,
-    /// The requests to cancel the task that were open when the block was entered.
-    requests: u32,
-    alarm: Alarm,
-    /// Alarms that were stopped when they stood in the ready queue already: it comes to them first.
-    stopped: u32,
-    /// The deadline has passed, but the block is in an async generator that the task is not inside of.
-    suspended: bool,
-    /// Was its own cancellation swallowed?
-    caught: bool,
-}
-
-/// What a block has when it is left; `phase` is that before.
-struct Left {
-    alarm: Alarm,
-    kind: Kind,
-    phase: Phase,
-    parent: Option<Parent>,
-    outer: Option<Owned<DeadlineBlock>>,
-    requests: u32,
-}
-
-impl State {
-    #[inline(always)]
-    fn leave(&mut self) -> Left {
-        let phase = self.phase;
-        self.phase = match phase {
-            Phase::Entered => Phase::Exited,
-            Phase::Expiring => Phase::Expired,
-            other => other,
-        };
-        Left {
-            alarm: std::mem::replace(&mut self.alarm, Alarm::None),
-            kind: self.kind,
-            phase,
-            parent: self.parent.take(),
-            outer: self.outer.take(),
-            requests: self.requests,
-        }
-    }
-}
-
-/// What becomes of the block's own cancellation.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A TimeoutError.
-    Timeout,
-    /// Nothing: the code after the block goes on.
-    MoveOn,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Timeout => "Timeout",
-            Self::MoveOn => "MoveOn",
-        }
-    }
-
-    /// What `__aexit__` says of an error that goes on, or of none.
-    fn goes_on(self) -> Option<bool> {
-        match self {
-            Self::Timeout => None,
-            Self::MoveOn => Some(false),
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Created,
-    Entered,
-    Expiring,
-    Expired,
-    Exited,
-}
-
 impl DeadlineBlock {
-    pub(super) fn new(kind: Kind, when: Option<f64>) -> Self {
+    pub(super) fn new(kind: Kind, deadline: Option<Moment>) -> Self {
         let state = State {
-            kind,
-            phase: Phase::Created,
-            when,
-            parent: None,
+            deadline,
             outer: None,
             requests: 0,
-            alarm: Alarm::None,
             stopped: 0,
+            kind,
+            phase: Phase::Created,
             suspended: false,
             caught: false,
+            parent: None,
+            alarm: Alarm::None,
         };
         Self { extras: Extras::new(), state: Guarded::new(state) }
     }
 
-    pub(super) fn set_when(&self, py: Python<'_>, when: Option<f64>) {
-        self.state.with(py, |state| state.when = when);
+    pub(super) fn set_deadline(&self, py: Python<'_>, deadline: Option<Moment>) {
+        self.state.with(py, |state| state.deadline = deadline);
     }
 
     /// The deadline in the loop's time; infinity is never. A scope of `shield_scope` puts it off. One that has passed
     /// while the block is in a generator that has yielded does not count, as it cannot cancel who runs meanwhile.
     pub(super) fn deadline(&self, py: Python<'_>) -> f64 {
-        self.state.with(py, |state| match (state.when, &state.parent) {
+        self.state.with(py, |state| match (state.when(), &state.parent) {
             (Some(when), Some(parent)) if !state.suspended && !when.is_nan() => {
                 when.max(parent.shielded_until(py))
             }
@@ -156,14 +78,17 @@ impl DeadlineBlock {
 
     /// Changes the next outer block, and returns what it was.
     pub(super) fn set_outer(&self, py: Python<'_>, outer: Option<Owned<Self>>) -> Option<Owned<Self>> {
-        self.state.with(py, |state| std::mem::replace(&mut state.outer, outer))
+        self.state.with(py, |state| mem::replace(&mut state.outer, outer))
     }
 
     /// Does it refer to nothing, as it was left?
     pub(super) fn is_spent(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| {
-            state.parent.is_none() && state.outer.is_none() && matches!(state.alarm, Alarm::None)
-        })
+        self.state.with(py, |state| state.refers_to_nothing())
+    }
+
+    #[inline(always)]
+    fn enter(&self, py: Python<'_>, linked: Linked, alarm: Alarm) {
+        self.state.with(py, |state| state.enter(linked, alarm));
     }
 
     /// Was its own cancellation swallowed?
@@ -174,11 +99,20 @@ impl DeadlineBlock {
 
 /// The time of the running loop in `delay_s` from now.
 #[inline(always)]
-pub(super) fn after(py: Python<'_>, delay_s: Option<f64>) -> PyResult<Option<f64>> {
+pub(super) fn after(py: Python<'_>, delay_s: Option<f64>) -> PyResult<Option<Moment>> {
     let event_loop = running::event_loop(py)?;
     match delay_s {
         None => Ok(None),
-        Some(delay_s) => Ok(Some(now(&event_loop)? + delay_s)),
+        Some(delay_s) => Ok(Some(moment(&event_loop)?.plus(delay_s))),
+    }
+}
+
+/// The time of the loop now.
+#[inline(always)]
+pub(super) fn moment(event_loop: &Object<'_>) -> PyResult<Moment> {
+    match EventLoop::of(event_loop) {
+        Some(_) => Ok(Moment::now()),
+        None => foreign_now(event_loop).map(Moment::at),
     }
 }
 
@@ -199,6 +133,11 @@ fn foreign_now(event_loop: &Object<'_>) -> PyResult<f64> {
 /// The one parameter of a function.
 pub(super) fn parameter(function: &'static str, name: &'static str) -> Parameters<1> {
     Parameters { function, names: [name], positional: 1, required: 1 }
+}
+
+/// A number of seconds of the loop's time, or None.
+pub(super) fn moment_or_none(given: &Object<'_>) -> PyResult<Option<Moment>> {
+    Ok(seconds_or_none(given)?.map(Moment::at))
 }
 
 /// Seconds, or None.
@@ -233,11 +172,7 @@ impl NativeClass for DeadlineBlock {
     }
 
     fn clear(&self, py: Python<'_>) {
-        let gone = self.state.with(py, |state| {
-            let alarm = std::mem::replace(&mut state.alarm, Alarm::None);
-            (state.parent.take(), state.outer.take(), alarm)
-        });
-        drop(gone);
+        drop(self.state.with(py, State::clear));
     }
 }
 
@@ -251,7 +186,7 @@ pub(super) trait Class: Extends<DeadlineBlock> + PyTypeCheck {
 pub(super) fn methods<T: Class>(slots: &mut Slots<T>) {
     slots.repr(|this| repr(upcast(this)));
     slots.no_args(c"when", c"Return the current deadline, in the loop's time, or None.", |this| {
-        let when = upcast(this).value().state.with(this.py(), |state| state.when);
+        let when = upcast(this).value().state.with(this.py(), |state| state.when());
         Ok(when.into_pyobject(this.py())?)
     });
     slots.one_parameter(
@@ -259,7 +194,7 @@ pub(super) fn methods<T: Class>(slots: &mut Slots<T>) {
         c"Move the deadline to `when`, in the loop's time; None is never.",
         || parameter(T::RESCHEDULE, "when"),
         |this, when| {
-            reschedule(upcast(this), seconds_or_none(when)?)?;
+            reschedule(upcast(this), moment_or_none(when)?)?;
             Ok(this.py().None().into_bound(this.py()))
         },
     );
@@ -286,7 +221,7 @@ pub(super) fn methods<T: Class>(slots: &mut Slots<T>) {
 
 fn repr<'py>(this: &Bound<'py, DeadlineBlock>) -> PyResult<Object<'py>> {
     let py = this.py();
-    let (kind, phase, when) = this.value().state.with(py, |state| (state.kind, state.phase, state.when));
+    let (kind, phase, when) = this.value().state.with(py, |state| (state.kind, state.phase, state.when()));
     let mut text = format!("<{} [{}]", kind.name(), name(phase));
     if phase == Phase::Entered {
         let when = match when {
@@ -311,11 +246,12 @@ fn name(phase: Phase) -> &'static str {
 
 /// Begins the block.
 fn enter(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
+    let event_loop = running::event_loop(this.py());
     let (kind, phase) = this.value().state.with(this.py(), |state| (state.kind, state.phase));
     if phase != Phase::Created {
         return Err(PyRuntimeError::new_err(format!("{} has already been entered", kind.name())));
     }
-    enter_on(this, running::event_loop(this.py())?, None)
+    enter_on(this, event_loop?, None)
 }
 
 /// Begins a block that was not entered before, on the running loop. `now` is the time, if it was just read.
@@ -323,29 +259,51 @@ fn enter(this: &Bound<'_, DeadlineBlock>) -> PyResult<()> {
 pub(super) fn enter_on(
     this: &Bound<'_, DeadlineBlock>,
     event_loop: Object<'_>,
-    now: Option<f64>,
+    now: Option<Moment>,
+) -> PyResult<()> {
+    let deadline = this.value().state.with(this.py(), |state| state.deadline);
+    match (deadline, deadline::plain_task(&event_loop)) {
+        (Some(deadline), Some((native, task))) if !deadline.seconds.is_nan() => {
+            let (outer, depth, requests) = task.value().enter_block(this);
+            let linked = Linked { parent: Parent::at(task.into_any(), depth), requests, outer };
+            match native.expire_at(this, deadline, now) {
+                Some(key) => this.value().enter(this.py(), linked, Alarm::Timer(event_loop.into(), key)),
+                None => this.value().enter(this.py(), linked, Alarm::Due),
+            }
+            Ok(())
+        }
+        _ => enter_with_care(this, event_loop, now),
+    }
+}
+
+/// As `enter_on`, for each loop and task, and also without a deadline.
+#[inline(never)]
+fn enter_with_care(
+    this: &Bound<'_, DeadlineBlock>,
+    event_loop: Object<'_>,
+    now: Option<Moment>,
 ) -> PyResult<()> {
     let py = this.py();
-    let Some(Linked { parent, requests, outer }) = deadline::link(this, &event_loop)? else {
+    let Some(linked) = deadline::link(this, &event_loop)? else {
         let kind = this.value().state.with(py, |state| state.kind);
         return Err(PyRuntimeError::new_err(format!("{} should be used inside a task", kind.name())));
     };
-    let (when, replaced) = this.value().state.with(py, |state| {
-        state.phase = Phase::Entered;
-        state.requests = requests;
-        let outer = std::mem::replace(&mut state.outer, outer);
-        (state.when, (state.parent.replace(parent), outer))
+    // What was asked for the task may have entered the block meanwhile.
+    let (deadline, replaced) = this.value().state.with(py, |state| {
+        let replaced = state.clear();
+        state.enter(linked, Alarm::None);
+        (state.deadline, replaced)
     });
     drop(replaced);
-    let Some(when) = when else { return Ok(()) };
-    set_alarm(this, event_loop, when, now).or_else(|error| {
+    let Some(deadline) = deadline else { return Ok(()) };
+    set_alarm(this, event_loop, deadline, now).or_else(|error| {
         let (parent, outer) = this.value().state.with(py, |state| (state.parent.take(), state.outer.take()));
         parent.map_or(Ok(()), |parent| deadline::unlink(this, parent.bind(py), outer))?;
         Err(error)
     })
 }
 
-fn reschedule(this: &Bound<'_, DeadlineBlock>, when: Option<f64>) -> PyResult<()> {
+fn reschedule(this: &Bound<'_, DeadlineBlock>, deadline: Option<Moment>) -> PyResult<()> {
     let py = this.py();
     let (kind, phase) = this.value().state.with(py, |state| (state.kind, state.phase));
     match phase {
@@ -359,19 +317,50 @@ fn reschedule(this: &Bound<'_, DeadlineBlock>, when: Option<f64>) -> PyResult<()
         }
     }
     this.value().state.with(py, |state| {
-        state.when = when;
+        state.deadline = deadline;
         state.suspended = false;
     });
     stop_alarm(this)?;
-    match when {
-        Some(when) => set_alarm(this, running::event_loop(py)?, when, None),
+    match deadline {
+        Some(deadline) => set_alarm(this, running::event_loop(py)?, deadline, None),
         None => Ok(()),
     }
 }
 
 /// Ends the block, which `error` leaves (None: it does not fail). Says whether the error is swallowed, in a block
 /// that can do so.
+#[inline(always)]
 pub(super) fn exit(this: &Bound<'_, DeadlineBlock>, error: &Object<'_>) -> PyResult<Option<bool>> {
+    match exit_in_time(this)? {
+        Some(kind) => Ok(kind.goes_on()),
+        None => exit_with_care(this, error),
+    }
+}
+
+/// Ends a block whose timer on a loop of ours is not due, and says of which kind it is. Nothing: it did nothing.
+#[inline(always)]
+fn exit_in_time(this: &Bound<'_, DeadlineBlock>) -> PyResult<Option<Kind>> {
+    let py = this.py();
+    let left = this.value().state.with(py, |state| {
+        let Alarm::Timer(event_loop, key) = &state.alarm else { return None };
+        if state.phase != Phase::Entered {
+            return None;
+        }
+        let timer = EventLoop::of_any(event_loop.bind(py))?.remove_timer(py, *key)?;
+        Some((timer, state.leave()))
+    });
+    let Some((timer, Left { alarm, kind, parent, outer, .. })) = left else { return Ok(None) };
+    timer.let_go();
+    drop(alarm);
+    if let Some(parent) = &parent {
+        deadline::unlink(this, parent.bind(py), outer)?;
+    }
+    Ok(Some(kind))
+}
+
+/// As `exit`, of each block.
+#[inline(never)]
+fn exit_with_care(this: &Bound<'_, DeadlineBlock>, error: &Object<'_>) -> PyResult<Option<bool>> {
     let py = this.py();
     let left = this
         .value()
