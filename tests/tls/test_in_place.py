@@ -35,6 +35,20 @@ def test_openssl_is_reached(run, connect, asyncio_since):
     run(main())
 
 
+def test_contexts_with_a_callback_are_used_by_the_methods(run, connect, contexts, asyncio_since):
+    """Only these tell of its exceptions."""
+    asyncio_since()
+
+    async def main():
+        contexts.client._msg_callback = lambda *details: None
+        transport, _, peer = await connect()
+        assert not is_in_place(transport)
+        transport.write(BIG)
+        assert await peer.read(len(BIG)) == BIG
+
+    run(main())
+
+
 def test_contexts_of_other_classes_are_used_by_the_methods(run, connect, contexts, asyncio_since):
     asyncio_since()
 

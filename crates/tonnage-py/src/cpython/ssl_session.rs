@@ -55,6 +55,10 @@ impl SslSession {
     ) -> PyResult<Option<Self>> {
         let py = object.py();
         let Some(functions) = openssl::functions(py)? else { return Ok(None) };
+        if !context.getattr("_msg_callback")?.is_none() {
+            // Only the methods tell of its exceptions.
+            return Ok(None);
+        }
         let size: usize = object.get_type().getattr("__basicsize__")?.extract()?;
         if size < size_of::<Layout>() {
             return Ok(None);

@@ -7,6 +7,7 @@
 //! `connection_lost` is scheduled once, when `ending.lost` becomes true; no Python code runs inside the guard.
 
 use std::ffi::CStr;
+use std::io;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -75,6 +76,8 @@ pub(super) enum Into {
 /// What is to be sent, and what the writers were told.
 pub(super) struct Outgoing {
     pub(super) queue: WriteQueue<PyBackedBytes>,
+    /// What went wrong when something was sent that was not queued; the kernel tells only once.
+    pub(super) failed: Option<io::Error>,
     pub(super) sending: Sending,
     /// While `Blocked`: did the kernel lack memory, and not the descriptor room?
     pub(super) starved: bool,
@@ -138,6 +141,7 @@ impl State {
             },
             outgoing: Outgoing {
                 queue: WriteQueue::new(),
+                failed: None,
                 sending: Sending::Idle,
                 starved: false,
                 refusals: Refusals::none(),

@@ -105,10 +105,11 @@ impl StreamTransport {
     /// Takes out what is to leave with others, if it is little. Until it is put back, no Python code may run.
     fn take_queue(&self, py: Python<'_>) -> Option<WriteQueue<PyBackedBytes>> {
         self.state.with(py, |state| {
-            let Outgoing { sending, queue, .. } = &mut state.outgoing;
+            let Outgoing { sending, queue, failed, .. } = &mut state.outgoing;
             let is_little =
                 (1..=TOGETHER_MAX).contains(&queue.len_bytes()) && queue.len_chunks() <= SLICES_FEW;
-            (is_little && *sending == Sending::AtEndOfTurn).then(|| mem::take(queue))
+            let is_sent_here = is_little && *sending == Sending::AtEndOfTurn && failed.is_none();
+            is_sent_here.then(|| mem::take(queue))
         })
     }
 

@@ -120,16 +120,22 @@ impl StreamTransport {
     }
 
     /// Sends as much of `data` as is taken at once, if nothing has to leave before it, and returns how much that was.
-    /// Why it was no more shows when the rest is written. Runs no Python code.
+    /// An error shows when the rest is written, which must be. Runs no Python code.
     pub(super) fn send_at_once(transport: &Bound<'_, Self>, data: &[u8]) -> usize {
         let py = transport.py();
-        let is_next = transport.value().state.with(py, |state| {
+        let state = &transport.value().state;
+        let is_next = state.with(py, |state| {
             let outgoing = &state.outgoing;
             let takes = !outgoing.eof && outgoing.empty_waiter.is_none() && !state.ending.lost;
             takes && outgoing.queue.is_empty() && outgoing.sending != Sending::Blocked
         });
-        let fd = if is_next { transport.value().plain_socket(py) } else { None };
-        fd.and_then(|fd| socket::send(fd, data).ok()).unwrap_or(0)
+        let Some(fd) = transport.value().plain_socket(py).filter(|_| is_next) else { return 0 };
+        socket::send(fd, data).unwrap_or_else(|error| {
+            if let Sent::Failed(error) = Sent::not_all(error) {
+                state.with(py, |state| state.outgoing.failed = Some(error));
+            }
+            0
+        })
     }
 
     /// Something was queued: decides when it leaves.
@@ -243,7 +249,10 @@ impl StreamTransport {
         }
         let state = &transport.value().state;
         let into = transport.value().descriptor(py)?;
-        let sent = state.with(py, |state| send_queue(into, &mut state.outgoing.queue));
+        let sent = state.with(py, |state| match state.outgoing.failed.take() {
+            Some(error) => Sent::Failed(error),
+            None => send_queue(into, &mut state.outgoing.queue),
+        });
         Self::drop_sent(transport);
         Ok(sent)
     }
