@@ -3,7 +3,7 @@
 //! CPython 3.12 and 3.13 read and write half of the count where a reference is added, and read all of it where one is
 //! dropped. A processor cannot hand half of what it needs from a write to a read that follows: each drop soon after
 //! waits until the write is in the cache, 4 ns. Who awaits an object, or calls a function, drops a reference that was
-//! added a moment ago. The other half of the count is 0 in all objects that are counted at all.
+//! added a moment ago.
 
 use pyo3::ffi;
 
@@ -23,32 +23,17 @@ const IN_HALVES: bool = cfg!(all(
 #[inline(always)]
 pub(super) unsafe fn add(object: *mut ffi::PyObject) {
     if IN_HALVES {
-        // SAFETY: the caller's promise.
-        let count = unsafe { lower_half(object) }.wrapping_add(1);
-        // What lives for ever is not counted.
-        if count != 0 {
+        let count = object.cast::<u64>();
+        // SAFETY: an object begins with its count, of two halves in these versions.
+        let more = unsafe { count.read() }.wrapping_add(1);
+        // The lower half of the count of what lives for ever is all ones. The upper half is 0, but in objects that
+        // extensions built for older versions have counted as others.
+        if more.trailing_zeros() < u32::BITS {
             // SAFETY: the caller's promise.
-            unsafe { set(object, count) };
+            unsafe { count.write(more) };
         }
     } else {
         // SAFETY: the caller's promise.
         unsafe { ffi::Py_INCREF(object) };
     }
-}
-
-/// # Safety
-/// The object is valid.
-#[inline(always)]
-unsafe fn lower_half(object: *mut ffi::PyObject) -> u32 {
-    let halves = object.cast::<[u32; 2]>();
-    // SAFETY: an object begins with its count, of two halves in these versions.
-    unsafe { (*halves)[usize::from(cfg!(target_endian = "big"))] }
-}
-
-/// # Safety
-/// The object is valid, and one that is counted.
-#[inline(always)]
-unsafe fn set(object: *mut ffi::PyObject, count: u32) {
-    // SAFETY: as above.
-    unsafe { object.cast::<u64>().write(u64::from(count)) };
 }
