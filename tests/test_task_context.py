@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -123,3 +124,60 @@ def test_what_goes_with_a_task_that_ended_goes_outside_of_its_context(loop: Loop
 
     loop.run_until_complete(watch())
     assert seen == ["unset"]
+
+
+def test_what_a_task_waited_for_goes_in_its_own_context(loop: Loop) -> None:
+    seen: list[str] = []
+
+    class Result:
+        def __del__(self) -> None:
+            seen.append(variable.get())
+            variable.set("finalizer")
+
+    @types.coroutine
+    def wait() -> Any:
+        future = loop.create_future()
+        future._asyncio_future_blocking = True
+        loop.call_soon(future.set_result, Result())
+        kept = [future]
+        del future
+        # Nobody but the task has it now.
+        yield kept.pop()
+
+    async def first() -> str:
+        variable.set("first")
+        for _ in range(4):
+            await asyncio.sleep(0)
+        return variable.get()
+
+    async def second() -> None:
+        variable.set("second")
+        await wait()
+
+    async def main() -> str:
+        return (await asyncio.gather(first(), second()))[0]
+
+    assert loop.run_until_complete(main()) == "first"
+    assert seen in (["second"], ["unset"])
+
+
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="a task is the current one until asyncio is told of another"
+)
+def test_task_that_failed_is_finalized_while_no_task_runs(loop: Loop, reports: list[dict[str, Any]]) -> None:
+    running: list[Any] = []
+
+    def note(loop: Loop, context: dict[str, Any]) -> None:
+        running.append(asyncio.current_task(loop))
+
+    async def fail() -> None:
+        raise ValueError
+
+    async def main() -> None:
+        loop.create_task(fail())
+        loop.create_task(asyncio.sleep(0))
+        await asyncio.sleep(0.01)
+
+    loop.set_exception_handler(note)
+    loop.run_until_complete(main())
+    assert running == [None]

@@ -61,6 +61,8 @@ impl EventLoop {
         if self.current.with(task.py(), runs) {
             return Ok(());
         }
+        // Nobody runs while the one before goes.
+        drop(self.current.with(task.py(), Option::take));
         if self.flags.has(Flag::TellsTask) {
             self.tell(event_loop, task)?;
         }

@@ -128,6 +128,14 @@ pub(super) fn resume<'py, const ENTERS: bool>(
     let (pending, throws) = task.value().future.state.with(py, |state| {
         (state.is_pending(), state.rare.as_ref().is_some_and(|rare| rare.throw_next.is_some()))
     });
+    let entered = match in_context.take() {
+        _ if !ENTERS => None,
+        Some(entered) if entered.is(&context) => Some(entered),
+        other => {
+            drop(other);
+            Some(context::enter(context).map_err(Box::new)?)
+        }
+    };
     if !pending {
         return Err(Box::new(already_done(task)));
     }
@@ -138,14 +146,6 @@ pub(super) fn resume<'py, const ENTERS: bool>(
         None
     };
     drop(waiter);
-    let entered = match in_context.take() {
-        _ if !ENTERS => None,
-        Some(entered) if entered.is(&context) => Some(entered),
-        other => {
-            drop(other);
-            Some(context::enter(context).map_err(Box::new)?)
-        }
-    };
     let came_back = match throw {
         None => coroutine::resume(&coro),
         Some(error) => coroutine::throw(&coro, &error),
