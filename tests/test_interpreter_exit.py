@@ -320,8 +320,8 @@ def test_daemon_threads_may_schedule_while_the_interpreter_ends(times: int) -> N
     for number in range(times):
         code, output, errors = run(DAEMONS, "tonnage" if number % 2 else "tonnage ")
         if code == -signal.SIGSEGV and sys.version_info < (3, 11):
-            # CPython's own: a daemon thread of any program that waits for the GIL while the interpreter is freed
-            # writes to it (`worker_ends.py` says where, and what we do for our threads).
+            # CPython's own: a daemon thread of any program that waits for the GIL while the interpreter is
+            # freed writes to it (`worker_ends.py` says where, and what we do for our threads).
             crashes += 1
         else:
             assert (code, output, errors) == (0, "", "")

@@ -259,9 +259,9 @@ def test_connections_leave_no_memory_and_no_cycles(loop, run, contexts):
         # Without the collector: there are no cycles.
         gc.disable()
         try:
-            # Caches fill at first.
+            # Caches fill at first, ever more slowly. What leaks grows by the same in each round.
             while not growth or growth[-1] > 10:
-                assert len(growth) < 8, growth
+                assert len(growth) < 16, growth
                 before = sys.getallocatedblocks()
                 for _ in range(ROUNDS):
                     await connections()
