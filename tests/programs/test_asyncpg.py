@@ -182,6 +182,7 @@ def test_terminated_connection_is_reported(loop: Loop, postgres: Postgres) -> No
 
 def test_killed_backend_is_reported_and_the_pool_replaces_it(loop: Loop, postgres: Postgres) -> None:
     async def main() -> int:
+        other = await asyncpg.connect(**options(postgres))
         async with asyncpg.create_pool(min_size=1, max_size=1, **options(postgres)) as pool:
 
             async def die() -> None:
@@ -196,6 +197,8 @@ def test_killed_backend_is_reported_and_the_pool_replaces_it(loop: Loop, postgre
             ):
                 await die()
             # The server ends all others as well, and begins anew.
+            while not other.is_closed():
+                await asyncio.sleep(0.01)
             while True:
                 with contextlib.suppress(OSError, asyncpg.CannotConnectNowError):
                     return await pool.fetchval("SELECT 9")
