@@ -109,28 +109,47 @@ impl MemoryBio {
     /// All that was written and not read, if that is anything.
     #[inline]
     pub(crate) fn read<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let data = match self.direct {
-            Some(direct) if direct.pending() == 0 => return Ok(None),
-            Some(direct) => PyBytes::new_with(py, direct.pending(), |memory| direct.read(memory))?,
-            None => self.object.bind(py).call_method0(names::read(py))?.cast_into::<PyBytes>()?,
-        };
+        if let Some(direct) = self.direct {
+            let len = direct.pending();
+            let data = (len > 0).then(|| PyBytes::new_with(py, len, |memory| direct.read(memory)));
+            return data.transpose();
+        }
+        let data = self.object.bind(py).call_method0(names::read(py))?.cast_into::<PyBytes>()?;
         Ok((!data.as_bytes().is_empty()).then_some(data))
     }
 
-    /// Can something be lent to it?
+    /// It, if something can be lent to it.
     #[inline]
-    pub(crate) fn takes_loans(&self) -> bool {
-        self.direct.is_some_and(|direct| direct.pending() == 0)
+    pub(crate) fn empty(&self) -> Option<EmptyBio<'_>> {
+        let direct = self.direct.filter(|direct| direct.pending() == 0)?;
+        Some(EmptyBio { bio: self, direct })
     }
 
-    /// Has OpenSSL find `data` for the time of `work`; what it leaves is copied. Only if it takes loans.
+    /// Is it what OpenSSL calls `bio`?
+    pub(super) fn is(&self, bio: *mut c_void) -> bool {
+        self.direct.is_some_and(|direct| direct.bio.as_ptr() == bio)
+    }
+
+    pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        visit.call(&self.object)
+    }
+}
+
+/// One that is reached without its methods, and holds nothing, so that something can be lent to it.
+pub(crate) struct EmptyBio<'a> {
+    bio: &'a MemoryBio,
+    direct: Direct,
+}
+
+impl EmptyBio<'_> {
+    /// Has OpenSSL find `data` for the time of `work`; what it leaves is copied.
     pub(crate) fn lend<R>(
-        &self,
+        self,
         py: Python<'_>,
         data: &[u8],
         work: impl FnOnce() -> PyResult<R>,
     ) -> PyResult<R> {
-        let Some(direct) = self.direct.filter(|_| self.takes_loans()) else { return Err(in_use()) };
+        let Self { bio, direct } = self;
         let mut lent =
             BufMem { len: data.len(), data: data.as_ptr().cast_mut(), capacity: data.len(), flags: 0 };
         let loan = Loan::make(direct, &mut lent);
@@ -140,20 +159,20 @@ impl MemoryBio {
         drop(loan);
         if left > 0 {
             // Who reads moves on in what it was lent, and never goes back.
-            self.write(py, &data[data.len().saturating_sub(left)..])?;
+            bio.write(py, &data[data.len().saturating_sub(left)..])?;
         }
         done
     }
 
     /// Has OpenSSL write into the large buffer for the time of `work`. `take` is given what it wrote, returns how much
-    /// of it is done with, and must not run Python code. Only if it takes loans.
+    /// of it is done with, and must not run Python code.
     pub(crate) fn in_room<R>(
-        &self,
+        self,
         py: Python<'_>,
         work: impl FnOnce() -> PyResult<R>,
         take: impl FnOnce(&[u8]) -> usize,
     ) -> PyResult<R> {
-        let Some(direct) = self.direct.filter(|_| self.takes_loans()) else { return Err(in_use()) };
+        let Self { bio, direct } = self;
         let room = match ROOM.with(py, Option::take) {
             Some(room) => room.into_bound(py),
             None => names::memory_bio(py)?.call0()?,
@@ -170,17 +189,8 @@ impl MemoryBio {
         let rest = (taken < written.len()).then(|| written[taken..].to_vec());
         drop(loan);
         drop(ROOM.with(py, |spare| spare.replace(room.into())));
-        rest.map_or(Ok(()), |rest| self.write(py, &rest))?;
+        rest.map_or(Ok(()), |rest| bio.write(py, &rest))?;
         done
-    }
-
-    /// Is it what OpenSSL calls `bio`?
-    pub(super) fn is(&self, bio: *mut c_void) -> bool {
-        self.direct.is_some_and(|direct| direct.bio.as_ptr() == bio)
-    }
-
-    pub(crate) fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        visit.call(&self.object)
     }
 }
 
@@ -314,7 +324,8 @@ pub(super) fn works(py: Python<'_>, functions: &'static Functions) -> PyResult<b
         return Ok(false);
     }
     let mut is_refused = false;
-    let lent = bio.lend(py, SENT, || {
+    let Some(empty) = bio.empty() else { return Ok(false) };
+    let lent = empty.lend(py, SENT, || {
         let lent = read.call1((3,));
         is_refused = bio.write_object(data.as_any()).is_err();
         lent
@@ -325,7 +336,8 @@ pub(super) fn works(py: Python<'_>, functions: &'static Functions) -> PyResult<b
         seen.extend_from_slice(written);
         4
     };
-    bio.in_room(py, || bio.write_object(data.as_any()), take)?;
+    let Some(empty) = bio.empty() else { return Ok(false) };
+    empty.in_room(py, || bio.write_object(data.as_any()), take)?;
     let rest = read.call0()?;
     Ok(is_refused
         && lent.extract::<&[u8]>()? == &SENT[..3]

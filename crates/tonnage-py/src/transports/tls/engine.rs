@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyMemoryView, PySlice};
 use tonnage_core::tls_records::PIECE_MAX;
 
 use crate::cpython::buffer::{Growing, Shown, filled};
-use crate::cpython::memory_bio::MemoryBio;
+use crate::cpython::memory_bio::{EmptyBio, MemoryBio};
 use crate::cpython::ssl_session::{Not, SslSession};
 use crate::cpython::{Object, Owned, Visit};
 use crate::names;
@@ -147,8 +147,8 @@ impl Engine {
         (arrived, part): (&Arrived<'_, '_>, Range<usize>),
         read: impl FnOnce() -> PyResult<R>,
     ) -> PyResult<R> {
-        if self.is_direct && self.incoming.takes_loans() {
-            return self.incoming.lend(py, &arrived.memory[part], read);
+        if let Some(borrower) = self.borrower() {
+            return borrower.lend(py, &arrived.memory[part], read);
         }
         self.feed_part(py, arrived, part)?;
         read()
@@ -157,7 +157,7 @@ impl Engine {
     /// How much it is given at a time. What is copied, is copied by pieces that stay in the cache.
     #[inline]
     pub(super) fn piece_max(&self) -> usize {
-        if self.is_direct && self.incoming.takes_loans() { usize::MAX } else { PIECE_MAX }
+        if self.borrower().is_some() { usize::MAX } else { PIECE_MAX }
     }
 
     /// Are records read and written without the methods of an object?
@@ -170,20 +170,15 @@ impl Engine {
         self.is_direct && self.incoming.is_direct()
     }
 
-    /// Has OpenSSL write into a large buffer for the time of `work`, if that can be. `take` is given what it wrote,
-    /// returns how much of it is done with, and must not run Python code.
-    pub(super) fn in_room<R>(
-        &self,
-        py: Python<'_>,
-        work: impl FnOnce() -> PyResult<R>,
-        take: impl FnOnce(&[u8]) -> usize,
-    ) -> PyResult<R> {
-        if self.has_room() { self.outgoing.in_room(py, work, take) } else { work() }
+    /// Who reads bytes where they lie, if they are all that is to be read.
+    #[inline]
+    fn borrower(&self) -> Option<EmptyBio<'_>> {
+        if self.is_direct { self.incoming.empty() } else { None }
     }
 
-    /// Is there such a buffer for what is written next?
-    pub(super) fn has_room(&self) -> bool {
-        self.is_direct && self.outgoing.takes_loans()
+    /// Who has room for more than one record, if nothing waits to be sent.
+    pub(super) fn room(&self) -> Option<EmptyBio<'_>> {
+        if self.is_direct { self.outgoing.empty() } else { None }
     }
 
     /// Bytes of the peer that are not decrypted.

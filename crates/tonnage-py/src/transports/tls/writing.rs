@@ -179,12 +179,12 @@ impl TLSProtocol {
     fn encrypt_all(protocol: &Bound<'_, Self>, engine: &Engine) -> PyResult<()> {
         let py = protocol.py();
         let state = &protocol.value().state;
-        while engine.has_room()
+        while let Some(room) = engine.room()
             && let Some(socket) = Self::socket_for_much(protocol)
         {
             let encrypt = || Self::encrypt_much(protocol, engine);
             let send = |records: &[u8]| StreamTransport::send_at_once(&socket, records);
-            if !engine.in_room(py, encrypt, send)? {
+            if !room.in_room(py, encrypt, send)? {
                 return Ok(());
             }
         }
