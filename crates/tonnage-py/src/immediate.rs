@@ -50,9 +50,7 @@ impl NativeClass for Immediate {
     }
 
     fn slots(slots: &mut Slots<Self>) {
-        slots.coroutine(take_value, take_value, |this| CoroutineIter::create(this.as_any()));
-        slots.one_arg(c"send", c"End it.", |this, _value| coroutine::sent(take_value(this)?));
-        methods(slots);
+        ends_by(slots, take_value);
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
@@ -81,9 +79,7 @@ impl NativeClass for ImmediateNone {
     }
 
     fn slots(slots: &mut Slots<Self>) {
-        slots.coroutine(none, none, |this| CoroutineIter::create(this.as_any()));
-        slots.one_arg(c"send", c"End it.", |this, _value| coroutine::sent(none(this)?));
-        methods(slots);
+        ends_by(slots, none);
     }
 
     fn traverse(&self, _visit: &Visit<'_>) -> i32 {
@@ -93,7 +89,14 @@ impl NativeClass for ImmediateNone {
     fn clear(&self, _py: Python<'_>) {}
 }
 
-fn methods<T: NativeClass>(slots: &mut Slots<T>) {
+/// Its one step, and the methods.
+fn ends_by<T, S>(slots: &mut Slots<T>, step: S)
+where
+    T: NativeClass,
+    S: for<'a, 'py> Fn(&'a Bound<'py, T>) -> PyResult<Step<'py>> + Copy + 'static,
+{
+    slots.coroutine(step, step, |this| CoroutineIter::create(this.as_any()));
+    slots.one_arg(c"send", c"End it.", move |this, _value| coroutine::sent(step(this)?));
     slots.with_args(c"throw", c"Raise an exception.", |_this, args| Err(coroutine::thrown(&args)?));
     slots.no_args(c"close", c"End it.", |this| Ok(this.py().None().into_bound(this.py())));
 }

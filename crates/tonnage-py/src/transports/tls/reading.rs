@@ -14,7 +14,7 @@ use tonnage_core::tls_records::{Piece, RecordEnds};
 
 use super::TLSProtocol;
 use super::engine::{Arrived, Engine, RECORD_MAX, Step};
-use super::protocol::{End, Into, Phase, State, Untold};
+use super::protocol::{End, Into, Phase, Untold};
 use crate::cpython::buffer::{Growing, snapshot};
 use crate::cpython::{Native, Object};
 use crate::names;
@@ -58,8 +58,8 @@ impl TLSProtocol {
 
     /// Is memory as good as an object, and better?
     pub(crate) fn reads_in_place(protocol: &Bound<'_, Self>) -> bool {
-        let engine = |state: &State| state.engine.as_ref().is_some_and(Engine::reads_in_place);
-        protocol.value().state.with(protocol.py(), |state| engine(state))
+        let state = &protocol.value().state;
+        state.with(protocol.py(), |state| state.engine.as_ref().is_some_and(Engine::reads_in_place))
     }
 
     fn arrived(protocol: &Bound<'_, Self>, arrived: Arrived<'_, '_>) -> PyResult<()> {
