@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import resource
 import socket
 import time
 
@@ -105,6 +107,73 @@ def test_socket_of_the_number_is_heard_of_by_its_new_owner(loop, pairs, run):
             await hear(owner, peer)
 
     run(main())
+
+
+def test_socket_that_gets_another_descriptor_of_the_number_is_heard_of(loop, pairs, run):
+    """By `__init__`, and by dup2 under a socket that is open."""
+
+    async def main():
+        ours, peer = pairs()
+        number = ours.fileno()
+        await hear(ours, peer)
+        ours.close()
+        others, other_peer = pairs()
+        assert others.fileno() == number
+        ours.__init__(fileno=others.detach())
+        await hear(ours, other_peer)
+        third, third_peer = pairs()
+        os.dup2(third.fileno(), number)
+        await hear(ours, third_peer)
+
+    gc.collect()
+    run(main())
+
+
+def test_reader_that_is_removed_takes_the_registration_with_it(loop, pairs, run):
+    async def main():
+        ours, peer = pairs()
+        await hear(ours, peer)
+        assert not loop.remove_reader(ours)
+        with ours.dup() as copy:
+            ours.close()
+            peer.send(b"for the copy")
+            assert await wakes(loop) == 0
+            assert copy.recv(100) == b"for the copy"
+
+    run(main())
+
+
+@pytest.mark.parametrize("is_reused", [True, False])
+def test_socket_that_was_handed_over_does_not_go_on_to_wake_the_loop(loop, pairs, run, is_reused):
+    async def main():
+        ours, peer = pairs()
+        number = ours.fileno()
+        await hear(ours, peer)
+        with ours.dup() as copy:
+            ours.close()
+            if is_reused:
+                other, other_peer = pairs()
+                assert other.fileno() == number
+                receiving = loop.create_task(loop.sock_recv(other, 100))
+            count = 0
+            for _ in range(20):
+                peer.send(b"x")
+                count += await wakes(loop)
+                assert copy.recv(100) == b"x"
+            assert count <= 5
+            if is_reused:
+                other_peer.send(b"done")
+                assert await asyncio.wait_for(receiving, 5) == b"done"
+
+    gc.collect()
+    run(main())
+
+
+async def wakes(loop):
+    """Count the turns in which the loop wakes up before its time while nobody does anything."""
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    await asyncio.sleep(0.005)
+    return max(0, resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before - 1)
 
 
 def test_readers_are_called_as_long_as_there_is_something(loop, pairs, run):

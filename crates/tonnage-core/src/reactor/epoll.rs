@@ -105,7 +105,7 @@ impl Backend for Epoll {
             readable: interest.contains(Interest::READ) && (failed || flags.contains(EventFlags::IN)),
             writable: interest.contains(Interest::WRITE) && (failed || flags.contains(EventFlags::OUT)),
             failed,
-            edge: interest.contains(Interest::EDGE),
+            once: interest.contains(Interest::ONCE),
         }
     }
 }
@@ -157,7 +157,7 @@ fn flags_of(interest: Interest) -> EventFlags {
     let mut flags = EventFlags::empty();
     flags.set(EventFlags::IN, interest.contains(Interest::READ));
     flags.set(EventFlags::OUT, interest.contains(Interest::WRITE));
-    flags.set(EventFlags::ET, interest.contains(Interest::EDGE));
+    flags.set(EventFlags::ONESHOT, interest.contains(Interest::ONCE));
     flags
 }
 

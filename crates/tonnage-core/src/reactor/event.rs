@@ -13,8 +13,8 @@ impl Interest {
     pub const READ: Self = Self(1);
     pub const WRITE: Self = Self(2);
     pub const READ_WRITE: Self = Self(3);
-    /// It is told once each time that the descriptor becomes ready, and not as long as it is.
-    pub const EDGE: Self = Self(4);
+    /// The first event is told, and no other until it is asked for again.
+    pub const ONCE: Self = Self(4);
 
     #[inline]
     #[must_use]
@@ -49,7 +49,7 @@ impl Interest {
     /// The interest that [`Self::bits`] came from; other bits are ignored.
     #[inline]
     pub(super) const fn from_bits(bits: u8) -> Self {
-        Self(bits & (Self::READ_WRITE.0 | Self::EDGE.0))
+        Self(bits & (Self::READ_WRITE.0 | Self::ONCE.0))
     }
 }
 
@@ -74,8 +74,8 @@ pub struct Event {
     pub writable: bool,
     /// The descriptor has an error pending, or its peer is gone in both directions.
     pub failed: bool,
-    /// Nobody is told of it once more.
-    pub edge: bool,
+    /// Nothing more is told of this descriptor, until it is asked for again.
+    pub once: bool,
 }
 
 #[cfg(test)]
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(Interest::READ | Interest::WRITE, Interest::READ_WRITE);
         assert_eq!(Interest::READ_WRITE.without(Interest::READ), Interest::WRITE);
         assert!(Interest::READ.without(Interest::READ).is_none());
-        assert!((Interest::READ | Interest::EDGE).without(Interest::READ).is_none());
+        assert!((Interest::READ | Interest::ONCE).without(Interest::READ).is_none());
         assert!(Interest::READ_WRITE.contains(Interest::WRITE) && !Interest::READ.contains(Interest::WRITE));
     }
 }

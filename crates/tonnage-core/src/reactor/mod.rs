@@ -7,7 +7,7 @@
 //!
 //! Registrations last until they are changed or removed, and are
 //! level-triggered: a descriptor is reported as long as it is ready, but
-//! where [`Interest::EDGE`] is asked for.
+//! where [`Interest::ONCE`] is asked for.
 //!
 //! Raw system calls are made in this folder only. One backend is one file; the
 //! operating system chooses it below.

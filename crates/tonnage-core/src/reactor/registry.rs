@@ -59,7 +59,8 @@ impl Registry {
         if old == interest { Ok(()) } else { self.change(fd, old, interest) }
     }
 
-    /// As [`Self::set`], of a descriptor that may have been closed meanwhile, and its number given to another.
+    /// As [`Self::set`], but the kernel is always told: the descriptor may have been closed meanwhile, and its number
+    /// given to another, and what is told [`Interest::ONCE`] is to be asked for again.
     #[inline]
     pub fn renew(&mut self, fd: Fd, interest: Interest) -> io::Result<()> {
         self.change(fd, self.interest(fd), interest)

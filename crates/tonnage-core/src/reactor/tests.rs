@@ -23,7 +23,7 @@ fn pipe() -> (OwnedFd, OwnedFd) {
 }
 
 fn ready(fd: Fd, readable: bool, writable: bool) -> Event {
-    Event { fd, readable, writable, failed: false, edge: false }
+    Event { fd, readable, writable, failed: false, once: false }
 }
 
 #[test]
@@ -42,17 +42,17 @@ fn event_is_reported_as_long_as_it_is_ready() {
 }
 
 #[test]
-fn edge_is_reported_once() {
+fn once_is_once_until_it_is_renewed() {
     let Reactor { mut poller, mut registry } = reactor();
     let (reader, writer) = pipe();
     let fd = reader.as_raw_fd();
     rustix::io::write(&writer, b"x").expect("write");
-    registry.set(fd, Interest::READ | Interest::EDGE).expect("set");
     for _ in 0..2 {
+        registry.renew(fd, Interest::READ | Interest::ONCE).expect("renew");
         assert_eq!(poller.wait(None).expect("wait"), 1);
-        assert_eq!(poller.event(0), Event { edge: true, ..ready(fd, true, false) });
-        assert_eq!(poller.wait(Some(0)).expect("wait"), 0);
+        assert_eq!(poller.event(0), Event { once: true, ..ready(fd, true, false) });
         rustix::io::write(&writer, b"x").expect("write");
+        assert_eq!(poller.wait(Some(0)).expect("wait"), 0);
     }
     registry.set(fd, Interest::READ).expect("set");
     assert_eq!(poller.wait(None).expect("wait"), 1);
@@ -65,7 +65,7 @@ fn number_that_was_given_to_another_is_waited_for_when_renewed() {
     let (reader, _writer) = pipe();
     let (another, another_writer) = pipe();
     let fd = reader.as_raw_fd();
-    let interest = Interest::READ | Interest::EDGE;
+    let interest = Interest::READ | Interest::ONCE;
     registry.set(fd, interest).expect("set");
     rustix::io::write(&another_writer, b"x").expect("write");
     // The pipe that had the number is closed by that.

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyTuple, PyWeakrefReference};
+use pyo3::types::{PyInt, PyTuple};
 use tonnage_core::reactor::{Fd, Interest};
 
 use super::call_args::CallArgs;
@@ -79,22 +79,14 @@ impl EventLoop {
         self.watch(py, fd, direction, Watcher::Future(future))
     }
 
-    /// Lets a future wait for reading from a plain socket, which has just said that there is nothing.
-    pub(crate) fn watch_socket(
-        &self,
-        fd: Fd,
-        socket: &Object<'_>,
-        future: &Bound<'_, Future>,
-    ) -> PyResult<()> {
+    /// Lets a future wait for reading from a socket, which is to stay registered.
+    pub(crate) fn watch_socket(&self, fd: Fd, future: &Bound<'_, Future>) -> PyResult<()> {
         if self.is_closed() {
             return Err(errors::loop_is_closed());
         }
-        let py = socket.py();
-        let socket = PyWeakrefReference::new(socket)?;
-        let watched = self.sources.with(py, |sources| sources.watch_socket(fd, future, &socket));
-        let (replaced, forgotten) = watched.map_err(errors::os_error)?;
-        drop(forgotten);
-        self.has_watched(py, replaced)
+        let py = future.py();
+        let replaced = self.sources.with(py, |sources| sources.watch_socket(fd, future));
+        self.has_watched(py, replaced.map_err(errors::os_error)?)
     }
 
     /// The future waits no more; whoever has taken its place goes on.

@@ -1,9 +1,9 @@
 //! The watched descriptors: who is told when one is ready.
 //!
 //! Invariants: the reactor waits for reading (writing) on a descriptor exactly while a reader (writer)
-//! is here; only for a socket that `sock_recv` has waited for, it goes on to wait, since the next wait for the same
-//! socket follows soon. What it tells meanwhile ends that. The file that a user watches is kept open by us while it
-//! is watched, as by `selectors`, and known again when it is closed and has no number left.
+//! is here; only a socket that `sock_recv` has waited for stays registered, for its next wait, and the reactor tells
+//! of it once at most before that. The file that a user watches is kept open by us while it is watched, as by
+//! `selectors`, and known again when it is closed and has no number left.
 
 use std::collections::HashMap;
 use std::io;
@@ -87,20 +87,17 @@ pub(super) struct Sources {
     by_fd: NumberMap<Fd, Source>,
     /// The objects that `add_reader` and `add_writer` were given, where these were no numbers.
     files: HashMap<Fd, Owned>,
-    /// Weak references to the sockets that were waited for by [`Interest::EDGE`]: numbers are given to others.
-    sockets: NumberMap<Fd, Owned>,
 }
 
 /// What the reactor waits for on behalf of [`Sources::watch_socket`].
-const SOCKET: Interest = Interest::READ.union(Interest::EDGE);
+const SOCKET: Interest = Interest::READ.union(Interest::ONCE);
 
 /// What [`Sources`] forgets when it is closed, to be dropped outside of it.
-pub(super) type Forgotten = (NumberMap<Fd, Source>, HashMap<Fd, Owned>, NumberMap<Fd, Owned>);
+pub(super) type Forgotten = (NumberMap<Fd, Source>, HashMap<Fd, Owned>);
 
 impl Sources {
     pub(super) fn new(registry: Registry) -> Self {
-        let sockets = NumberMap::default();
-        Self { registry, by_fd: NumberMap::default(), files: HashMap::new(), sockets }
+        Self { registry, by_fd: NumberMap::default(), files: HashMap::new() }
     }
 
     /// Watches `fd`; hands back the watcher that this one replaces, or the new one with the error.
@@ -116,23 +113,15 @@ impl Sources {
         Ok(self.by_fd.entry(fd).or_default().place(direction).replace(watcher))
     }
 
-    /// Lets a future wait until there is something to read, in a socket that has just said that there is nothing, and
-    /// that a weak reference tells from others of its number. Hands back what these two replace.
-    pub(super) fn watch_socket(
-        &mut self,
-        fd: Fd,
-        future: &Bound<'_, Future>,
-        socket: &Bound<'_, PyAny>,
-    ) -> io::Result<(Option<Watcher>, Option<Owned>)> {
-        let is_known = self.sockets.get(&fd).is_some_and(|known| known.is(socket));
-        if !(is_known && self.registry.interest(fd) == SOCKET) {
-            let others = self.interest(fd).without(Interest::READ);
-            let interest = if others.is_none() { SOCKET } else { others | Interest::READ };
-            self.registry.renew(fd, interest)?;
+    /// Lets a future wait until there is something to read in a socket; hands back the watcher that it replaces. A
+    /// socket that has waited before costs one system call, where adding and removing it would be two.
+    pub(super) fn watch_socket(&mut self, fd: Fd, future: &Bound<'_, Future>) -> io::Result<Option<Watcher>> {
+        match self.interest(fd).without(Interest::READ) {
+            Interest::NONE => self.registry.renew(fd, SOCKET)?,
+            others => self.registry.set(fd, others | Interest::READ)?,
         }
-        let forgotten = if is_known { None } else { self.sockets.insert(fd, socket.into()) };
         let watcher = Watcher::Future(future.into());
-        Ok((self.by_fd.entry(fd).or_default().reader.replace(watcher), forgotten))
+        Ok(self.by_fd.entry(fd).or_default().reader.replace(watcher))
     }
 
     /// What those who are here wait for.
@@ -163,7 +152,10 @@ impl Sources {
 
     /// Watches `fd` no more; hands back who did.
     pub(super) fn unwatch(&mut self, fd: Fd, direction: Direction) -> Option<Watcher> {
-        let source = self.by_fd.get_mut(&fd)?;
+        let Some(source) = self.by_fd.get_mut(&fd) else {
+            self.registry.remove(fd);
+            return None;
+        };
         let watcher = source.place(direction).take();
         if source.reader.is_none() && source.writer.is_none() {
             self.by_fd.remove(&fd);
@@ -189,33 +181,28 @@ impl Sources {
         if self.registry.interest(fd) != SOCKET {
             return self.unwatch(fd, direction);
         }
-        // Nobody but readers of the socket waits for it, and the reactor goes on.
+        // Nobody else waits for it, and it stays registered.
         let watcher = place.take();
         self.by_fd.remove(&fd);
         watcher
     }
 
-    /// Who waits for what the reactor reported: the reader and the writer. If nobody does, the reactor is told so.
+    /// Who waits for what the reactor reported: the reader and the writer. If nobody does, the reactor is told so, which
+    /// would report it again.
     pub(super) fn told(&mut self, py: Python<'_>, event: Event) -> (Option<Watcher>, Option<Watcher>) {
         let fd = event.fd;
-        if event.edge && !self.registry.interest(fd).contains(Interest::EDGE) {
-            // Of a socket that somebody else has open still, which was closed here before the reactor was told.
+        if event.once && self.registry.interest(fd) != SOCKET {
+            // Of a socket that was closed here, and that somebody else has open still: the first and last event.
             return (None, None);
         }
         let source = self.by_fd.get(&fd);
         let reader = source.and_then(|source| source.reader.as_ref()).filter(|_| event.readable);
         let writer = source.and_then(|source| source.writer.as_ref()).filter(|_| event.writable);
         let watchers = (reader.map(|watcher| watcher.share(py)), writer.map(|watcher| watcher.share(py)));
-        if event.readable != reader.is_some() || event.writable != writer.is_some() {
-            self.correct(event);
+        if (event.readable != reader.is_some() || event.writable != writer.is_some()) && !event.once {
+            self.registry.correct(fd);
         }
         watchers
-    }
-
-    /// The reactor reported what nobody waits for.
-    #[cold]
-    fn correct(&mut self, event: Event) {
-        if event.edge { self.registry.remove(event.fd) } else { self.registry.correct(event.fd) }
     }
 
     /// Moves to another reactor, without a word to the old one, which a forked child shares with its
@@ -239,8 +226,7 @@ impl Sources {
     #[must_use]
     pub(super) fn close(&mut self) -> Forgotten {
         self.registry.close();
-        let Self { registry: _, by_fd, files, sockets } = self;
-        (std::mem::take(by_fd), std::mem::take(files), std::mem::take(sockets))
+        (std::mem::take(&mut self.by_fd), std::mem::take(&mut self.files))
     }
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
@@ -249,7 +235,7 @@ impl Sources {
             .flat_map(|source| [&source.reader, &source.writer])
             .flatten()
             .map(|watcher| watcher.traverse(visit))
-            .chain(self.files.values().chain(self.sockets.values()).map(|object| visit.call(object)))
+            .chain(self.files.values().map(|file| visit.call(file)))
             .find(|shown| *shown != 0)
             .unwrap_or(0)
     }

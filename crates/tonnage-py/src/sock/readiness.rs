@@ -1,7 +1,7 @@
 //! Readiness: a coroutine's wait until its socket can be read or written.
 //!
-//! Invariants: the loop watches the socket for it from `wait` to `has_waited`, unless another watcher has taken
-//! its place meanwhile, which goes on when this wait ends. Who waits has just tried, and the socket was not ready.
+//! Invariant: the loop watches the socket for it from `wait` to `has_waited`, unless another watcher has taken
+//! its place meanwhile, which goes on when this wait ends.
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -45,17 +45,15 @@ impl Readiness {
     pub(super) fn wait<'py>(&mut self, py: Python<'py>, direction: Direction) -> PyResult<Next<'py>> {
         let event_loop = self.event_loop.bind(py);
         let sock = self.sock.bind(py);
-        let plain = descriptor(sock)?;
-        let fd = match plain {
+        let fd = match descriptor(sock)? {
             Some(fd) => fd,
             None => sock.call_method0(names::fileno(py))?.extract()?,
         };
         ensure_no_transport(event_loop, fd)?;
         let future = future::create_native(event_loop)?;
-        if plain.is_some() && direction == Direction::Read {
-            event_loop.get().watch_socket(fd, sock, &future)?;
-        } else {
-            event_loop.get().watch_future(py, fd, direction, (&future).into())?;
+        match direction {
+            Direction::Read => event_loop.get().watch_socket(fd, &future)?,
+            Direction::Write => event_loop.get().watch_future(py, fd, direction, (&future).into())?,
         }
         self.wait = Some(Wait { fd, direction, future: (&future).into() });
         Ok(Next::Await(future.into_any()))
@@ -82,9 +80,9 @@ impl Readiness {
 fn ensure_no_transport(event_loop: &Bound<'_, EventLoop>, fd: Fd) -> PyResult<()> {
     let py = event_loop.py();
     // The dictionary of weak references in the WeakValueDictionary.
-    let known = event_loop.getattr(names::_transports(py))?.getattr(names::data(py))?;
-    if known.cast::<PyDict>()?.contains(fd)? {
-        event_loop.call_method1(names::_ensure_fd_no_transport(py), (fd,))?;
+    let known = event_loop.getattr(names::_transports(py))?.getattr_opt(names::data(py))?;
+    match known.as_ref().map(|known| known.cast::<PyDict>()) {
+        Some(Ok(known)) if !known.contains(fd)? => Ok(()),
+        _ => event_loop.call_method1(names::_ensure_fd_no_transport(py), (fd,)).map(drop),
     }
-    Ok(())
 }
