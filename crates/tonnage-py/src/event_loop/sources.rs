@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::io;
 
 use pyo3::prelude::*;
-use tonnage_core::number_map::NumberMap;
 use tonnage_core::reactor::{Fd, Interest, Registry};
 
 use super::handle::Handle;
@@ -83,17 +82,18 @@ impl Source {
 
 pub(super) struct Sources {
     registry: Registry,
-    by_fd: NumberMap<Fd, Source>,
+    /// Linux gives out the smallest free number, so this is dense.
+    by_fd: Vec<Source>,
     /// The objects that `add_reader` and `add_writer` were given, where these were no numbers.
     files: HashMap<Fd, Owned>,
 }
 
 /// What [`Sources`] forgets when it is closed, to be dropped outside of it.
-pub(super) type Forgotten = (NumberMap<Fd, Source>, HashMap<Fd, Owned>);
+pub(super) type Forgotten = (Vec<Source>, HashMap<Fd, Owned>);
 
 impl Sources {
     pub(super) fn new(registry: Registry) -> Self {
-        Self { registry, by_fd: NumberMap::default(), files: HashMap::new() }
+        Self { registry, by_fd: vec![], files: HashMap::new() }
     }
 
     /// Watches `fd`; hands back the watcher that this one replaces, or the new one with the error.
@@ -106,7 +106,12 @@ impl Sources {
         if let Err(error) = self.registry.add(fd, direction.interest()) {
             return Err((error, watcher));
         }
-        Ok(self.by_fd.entry(fd).or_default().place(direction).replace(watcher))
+        // A negative number has been refused.
+        let index = usize::try_from(fd).unwrap_or_default();
+        if index >= self.by_fd.len() {
+            self.by_fd.resize_with(index + 1, Source::default);
+        }
+        Ok(self.by_fd[index].place(direction).replace(watcher))
     }
 
     /// Keeps `file` while its `fd` is watched; hands it back if a file is kept already.
@@ -124,7 +129,7 @@ impl Sources {
 
     /// Hands back the file of a descriptor that is watched no more.
     pub(super) fn release_file(&mut self, fd: Fd) -> Option<Owned> {
-        if self.files.is_empty() || self.by_fd.contains_key(&fd) {
+        if self.files.is_empty() || self.get(fd).is_some_and(|source| !source.interest().is_none()) {
             return None;
         }
         self.files.remove(&fd)
@@ -132,11 +137,8 @@ impl Sources {
 
     /// Watches `fd` no more; hands back who did.
     pub(super) fn unwatch(&mut self, fd: Fd, direction: Direction) -> Option<Watcher> {
-        let source = self.by_fd.get_mut(&fd)?;
+        let source = self.by_fd.get_mut(usize::try_from(fd).ok()?)?;
         let watcher = source.place(direction).take();
-        if source.reader.is_none() && source.writer.is_none() {
-            self.by_fd.remove(&fd);
-        }
         if watcher.is_some() {
             self.registry.clear(fd, direction.interest());
         }
@@ -151,7 +153,7 @@ impl Sources {
 
     /// Does this future, and nobody in its place, wait for `fd`?
     pub(super) fn has_future(&self, fd: Fd, direction: Direction, future: &Bound<'_, Future>) -> bool {
-        let watcher = self.by_fd.get(&fd).and_then(|source| match direction {
+        let watcher = self.get(fd).and_then(|source| match direction {
             Direction::Read => source.reader.as_ref(),
             Direction::Write => source.writer.as_ref(),
         });
@@ -159,7 +161,7 @@ impl Sources {
     }
 
     pub(super) fn get(&self, fd: Fd) -> Option<&Source> {
-        self.by_fd.get(&fd)
+        self.by_fd.get(usize::try_from(fd).ok()?)
     }
 
     /// Moves to another reactor, without a word to the old one, which a forked child shares with its
@@ -169,11 +171,9 @@ impl Sources {
         self.registry.close();
         self.registry = registry;
         let mut refused = vec![];
-        for (fd, source) in std::mem::take(&mut self.by_fd) {
-            if self.registry.set(fd, source.interest()).is_ok() {
-                self.by_fd.insert(fd, source);
-            } else {
-                refused.push(source);
+        for (fd, source) in (0..).zip(&mut self.by_fd) {
+            if self.registry.set(fd, source.interest()).is_err() {
+                refused.push(std::mem::take(source));
             }
         }
         refused
@@ -188,7 +188,7 @@ impl Sources {
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         self.by_fd
-            .values()
+            .iter()
             .flat_map(|source| [&source.reader, &source.writer])
             .flatten()
             .map(|watcher| watcher.traverse(visit))

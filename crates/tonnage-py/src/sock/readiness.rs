@@ -44,7 +44,9 @@ impl Readiness {
     pub(super) fn wait<'py>(&mut self, py: Python<'py>, direction: Direction) -> PyResult<Next<'py>> {
         let event_loop = self.event_loop.bind(py);
         let fd: Fd = self.sock.bind(py).call_method0(names::fileno(py))?.extract()?;
-        event_loop.call_method1(names::_ensure_fd_no_transport(py), (fd,))?;
+        if event_loop.get().transport_at(py, fd).is_some() {
+            event_loop.call_method1(names::_ensure_fd_no_transport(py), (fd,))?;
+        }
         let future = future::create_native(event_loop)?;
         event_loop.get().watch_future(py, fd, direction, (&future).into())?;
         self.wait = Some(Wait { fd, direction, future: (&future).into() });
