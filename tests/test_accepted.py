@@ -129,6 +129,25 @@ def test_a_socket_that_nobody_asked_for_in_time_is_closed(run, listener):
     run(main())
 
 
+def test_what_nobody_knows_of_a_connection_is_the_default(run, listener):
+    class Name(str):
+        __slots__ = ()
+
+    async def main():
+        async with Served(listener) as served:
+            ask = served.transport.get_extra_info
+            assert ask("sslcontext") is None
+            assert ask("cipher", "none") == "none"
+            assert ask(b"peername") is None
+            with pytest.raises(TypeError):
+                ask([])
+            assert ask(Name("sockname")) == listener.getsockname()
+            assert ask("sockname") is ask("sockname")
+            assert ask("sslcontext") is None
+
+    run(main())
+
+
 def test_descriptor_of_a_connection_is_its_transports_until_the_end(loop, run, listener, asyncio_since):
     # asyncio forgets nothing: its check looks whether the transport is closing.
     asyncio_since()

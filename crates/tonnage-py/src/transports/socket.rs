@@ -154,12 +154,30 @@ pub(super) fn extra_info<'py>(
     name: &Object<'py>,
 ) -> PyResult<Option<Object<'py>>> {
     let py = transport.py();
+    if is_only_accepted(transport) && !is_of_socket(name)? {
+        // Streams ask for TLS: a dictionary of what nobody asks for would be a sixth of a connection.
+        return Ok(None);
+    }
     let Some(extra) = extra_of(transport)? else { return Ok(None) };
     let found = extra.get_item(name)?;
     let Some(accepted) = found.as_ref().and_then(AcceptedSocket::of) else { return Ok(found) };
     let socket = names::transport_socket(py)?.call1((accepted.value().as_socket(py)?,))?;
     extra.set_item(name, &socket)?;
     Ok(Some(socket))
+}
+
+/// Is what `get_extra_info` knows what the accepted socket tells, and nothing else?
+fn is_only_accepted(transport: &Bound<'_, StreamTransport>) -> bool {
+    transport.value().state.with(transport.py(), |state| matches!(state.extra, Extra::Of(_)))
+}
+
+/// May it be one of the names of what a socket tells?
+fn is_of_socket(name: &Object<'_>) -> PyResult<bool> {
+    let py = name.py();
+    if !name.is_exact_instance_of::<PyString>() {
+        return Ok(true);
+    }
+    Ok(name.eq(names::socket(py))? || name.eq(names::sockname(py))? || name.eq(names::peername(py))?)
 }
 
 /// An end of the connection, or `None` if the socket does not say.
