@@ -12,6 +12,8 @@
 //!
 //! The event loop calls this for `call_later`, `call_at` and `Handle.cancel`.
 
+use std::mem::ManuallyDrop;
+
 /// Children of a heap node.
 const ARITY: usize = 4;
 /// Ends the list of free slots.
@@ -192,7 +194,8 @@ impl<T> Timers<T> {
         let key = TimerKey { index: self.free_head, generation: slot.generation };
         self.free_head = slot.link;
         slot.link = link;
-        slot.value = Some(value);
+        // The slot was free: there is nothing to drop, and no code for it.
+        let _nothing = ManuallyDrop::new(slot.value.replace(value));
         key
     }
 

@@ -7,6 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::owned::another;
 use super::slots::Object;
 
 /// The parameters of a method: names, how many may be positional, how many must be given.
@@ -176,7 +177,7 @@ fn matched<'py, const N: usize>(
         return Err(too_many(positional.len(), parameters));
     }
     for (place, value) in found.iter_mut().zip(positional) {
-        *place = Some(value.clone());
+        *place = Some(another(value));
     }
     match_keywords(named, keywords, parameters, &mut found)?;
     for (index, place) in found.iter().enumerate().take(parameters.required) {
@@ -202,7 +203,7 @@ fn match_keywords<'py, const N: usize>(
         Keywords::None => {}
         Keywords::Names(names) => {
             for (name, value) in names.iter().zip(named) {
-                match_keyword(parameters, found, &name, value.clone())?;
+                match_keyword(parameters, found, &name, another(value))?;
             }
         }
         Keywords::Dict(dict) => {

@@ -3,6 +3,7 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::owned::another;
 use super::slots::Object;
 
 /// `contextvars.copy_context()`.
@@ -32,7 +33,7 @@ pub(crate) fn is_context(object: &Object<'_>) -> bool {
 /// Runs `work` in `context`, as `context.run` does.
 #[inline]
 pub(crate) fn run<'py, R>(context: &Object<'py>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
-    let entered = enter(context.clone())?;
+    let entered = enter(another(context))?;
     let result = work();
     drop(entered);
     result

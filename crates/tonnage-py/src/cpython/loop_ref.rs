@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 
 use super::args::borrowed;
 use super::owned::Owned;
+use super::refcount;
 use super::slots::Object;
 use super::visit::Visit;
 use crate::event_loop::EventLoop;
@@ -153,8 +154,11 @@ impl LoopRef {
     /// The loop, as an object for use on the stack.
     #[inline]
     pub(crate) fn get_bound<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
+        let address = self.address()?;
         // SAFETY: the word owns a reference, so the object is alive.
-        self.address().map(|address| unsafe { Bound::from_borrowed_ptr(py, address) })
+        unsafe { refcount::add(address) };
+        // SAFETY: that reference.
+        Some(unsafe { Bound::from_owned_ptr(py, address) })
     }
 
     #[inline]

@@ -43,7 +43,7 @@ pub(crate) use guarded::Guarded;
 pub(crate) use loop_ref::{LoopOf, LoopRef, Mark, into_native_loop, native_loop};
 pub(crate) use methods::{Methods, add_function, add_function_of_one, add_methods, receiver_of};
 pub(crate) use native_class::{Extras, Native, NativeClass, NativeLayout, PlainDrop, Vectorcall};
-pub(crate) use owned::Owned;
+pub(crate) use owned::{Owned, another};
 pub(crate) use slots::{Object, Slots, Step};
 pub(crate) use thread::thread_id;
 pub(crate) use trampoline::told;

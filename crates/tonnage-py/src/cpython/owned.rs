@@ -39,6 +39,12 @@ impl<T> Owned<T> {
     }
 }
 
+/// One more reference, for use on the stack. As `clone()`, in a write of the whole count (`refcount`).
+#[inline(always)]
+pub(crate) fn another<'py, T>(object: &Bound<'py, T>) -> Bound<'py, T> {
+    Owned::from(object).into_bound(object.py())
+}
+
 impl<T> Drop for Owned<T> {
     #[inline]
     fn drop(&mut self) {

@@ -56,11 +56,26 @@ impl EventLoop {
     /// Makes `task` the running one. It stays so until another runs, or something that is no task.
     #[inline(always)]
     pub(crate) fn enter_task(&self, event_loop: &Object<'_>, task: &Bound<'_, Task>) -> PyResult<()> {
-        let runs =
-            |current: &mut Option<Owned<Task>>| current.as_ref().is_some_and(|current| current.is(task));
-        if self.current.with(task.py(), runs) {
-            return Ok(());
+        let tells = self.flags.has(Flag::TellsTask);
+        let left = self.current.with(task.py(), |current| {
+            let is_last = match current {
+                Some(current) if current.is(task) => return Some(None),
+                Some(current) => references(current.bind(task.py())) == 1,
+                None => false,
+            };
+            if is_last || tells { None } else { Some(current.replace(task.into())) }
+        });
+        match left {
+            // One reference less, which is not the last one.
+            Some(left) => drop(left),
+            None => self.switch_task(event_loop, task)?,
         }
+        Ok(())
+    }
+
+    /// As `enter_task`, where the task before may go with its mark, or asyncio is told.
+    #[inline(never)]
+    fn switch_task(&self, event_loop: &Object<'_>, task: &Bound<'_, Task>) -> PyResult<()> {
         // Nobody runs while the one before goes.
         drop(self.current.with(task.py(), Option::take));
         if self.flags.has(Flag::TellsTask) {

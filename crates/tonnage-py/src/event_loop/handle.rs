@@ -9,7 +9,9 @@ use tonnage_core::turnstile::Turnstile;
 use super::call_args::CallArgs;
 use super::{EventLoop, TimerHandle};
 use crate::cpython::native_class::{create, is_exact};
-use crate::cpython::{Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, compat, context};
+use crate::cpython::{
+    Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, another, compat, context,
+};
 use crate::{errors, future, names};
 
 #[repr(C)]
@@ -209,7 +211,7 @@ pub(super) fn part<'py>(
     part: impl FnOnce(&HandleState) -> Option<&Py<PyAny>>,
 ) -> PyResult<Object<'py>> {
     let py = handle.py();
-    let found = handle.value().state.with(py, |state| part(state).map(|object| object.bind(py).clone()));
+    let found = handle.value().state.with(py, |state| part(state).map(|object| another(object.bind(py))));
     Ok(found.unwrap_or_else(|| py.None().into_bound(py)))
 }
 
@@ -218,9 +220,13 @@ fn shared_args(handle: &Bound<'_, Handle>) -> Option<CallArgs> {
     handle.value().state.with(py, |state| state.callback.as_ref().map(|(_, args)| args.share(py)))
 }
 
-fn debug(handle: &Bound<'_, Handle>) -> PyResult<bool> {
-    let event_loop = part(handle, |state| state.event_loop.as_deref())?;
-    Ok(EventLoop::of(&event_loop).is_some_and(EventLoop::debug))
+fn debug(handle: &Bound<'_, Handle>) -> bool {
+    let py = handle.py();
+    let debug = handle.value().state.with(py, |state| {
+        let event_loop = state.event_loop.as_ref()?.bind(py);
+        EventLoop::of(event_loop).map(EventLoop::debug)
+    });
+    debug.unwrap_or(false)
 }
 
 /// In another thread than the loop's: waits while the callback runs.
@@ -244,7 +250,7 @@ pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> PyResult<()> {
     if handle.value().is_cancelled(py) {
         return Ok(());
     }
-    if debug(handle)? {
+    if debug(handle) {
         // The callback goes; its repr stays, for the debug log.
         let text = Owned::from(handle.repr()?.into_any());
         drop(handle.value().state.with(py, |state| state.repr.replace(text)));
@@ -278,7 +284,7 @@ fn settle_by_set_result(handle: &Bound<'_, Handle>, event_loop: &Object<'_>) -> 
         let simple = future.value().state.with(py, |future| {
             future.is_pending() && future.event_loop.is_native() && future.event_loop.is(event_loop)
         });
-        simple.then(|| (future.clone(), value.share(py)))
+        simple.then(|| (another(future), value.share(py)))
     });
     let Some((future, value)) = found else { return Ok(false) };
     future::settle(&future, future::Outcome::Result(value))
@@ -367,7 +373,7 @@ fn callback_source<'py>(
     let format = names::format_callback_source(py)?;
     let kwargs = PyDict::new(py);
     if py.version_info() >= (3, 13) {
-        kwargs.set_item("debug", debug(handle)?)?;
+        kwargs.set_item("debug", debug(handle))?;
     }
     Ok(format.call((callback, args), Some(&kwargs))?.cast_into()?)
 }

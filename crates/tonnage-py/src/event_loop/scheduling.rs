@@ -12,7 +12,7 @@ use super::call_args::CallArgs;
 use super::flags::Flag;
 use super::pending::{Admission, Pending};
 use super::{EventLoop, Handle, Ready, Timer, TimerHandle};
-use crate::cpython::{Args, Methods, Native, Object, Owned, Parameters, compat, number};
+use crate::cpython::{Args, Methods, Native, Object, Owned, Parameters, another, compat, number};
 use crate::errors::Refusal;
 use crate::future::Future;
 use crate::limits::Limiter;
@@ -92,7 +92,7 @@ fn new_handle<'py>(
     event_loop.get().check_scheduling(Some((callback, method)))?;
     let context = args.only_keyword(method, "context")?;
     let handle =
-        Handle::create(event_loop.as_any(), callback.clone(), CallArgs::new(args.py(), rest)?, context)?;
+        Handle::create(event_loop.as_any(), another(callback), CallArgs::new(args.py(), rest)?, context)?;
     if event_loop.get().debug() {
         handle.value().set_source_traceback(args.py())?;
     }
@@ -140,7 +140,7 @@ fn schedule_at<'py>(
     let timer = TimerHandle::create(
         event_loop.as_any(),
         (when, is_int),
-        callback.clone(),
+        another(callback),
         CallArgs::new(py, rest)?,
         context,
     )?;

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use super::{Future, Polled};
 use crate::cpython::native_class::create;
 use crate::cpython::{
-    Args, Guarded, Mark, Native, NativeClass, Object, Owned, Slots, Step, Visit, coroutine,
+    Args, Guarded, Mark, Native, NativeClass, Object, Owned, Slots, Step, Visit, another, coroutine,
 };
 use crate::errors;
 
@@ -57,7 +57,7 @@ impl NativeClass for FutureIter {
 /// subclass has no slot of ours to be resumed by, so it gets an iterator.
 pub(super) fn awaited<'py>(future: &Bound<'py, Future>) -> PyResult<Object<'py>> {
     if super::is_ours(future.as_any()) {
-        return Ok(future.clone().into_any());
+        return Ok(another(future).into_any());
     }
     iterator(future)
 }
@@ -82,7 +82,7 @@ pub(crate) fn resume<'py>(future: &Bound<'py, Future>) -> PyResult<Step<'py>> {
         first
     });
     if first {
-        return Ok(Step::Yielded(future.clone().into_any()));
+        return Ok(Step::Yielded(another(future).into_any()));
     }
     match future.value().poll(py) {
         Polled::Result(value) => Ok(Step::Returned(value)),

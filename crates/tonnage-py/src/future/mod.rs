@@ -289,7 +289,13 @@ enum Told {
 }
 
 /// Sets the outcome, if there is none yet, and schedules the callbacks. Returns whether it did.
+#[inline]
 pub(crate) fn settle(future: &Bound<'_, Future>, outcome: Outcome) -> PyResult<bool> {
+    settle_in_words(future, outcome).map_err(|error| *error)
+}
+
+/// As `settle`. With its error boxed the result is two words, which are returned in registers.
+pub(crate) fn settle_in_words(future: &Bound<'_, Future>, outcome: Outcome) -> Result<bool, Box<PyErr>> {
     let py = future.py();
     let failed = matches!(outcome, Outcome::Exception(_));
     let told = future.value().state.with(py, |state| {

@@ -9,7 +9,7 @@ use super::deadline_block::seconds_or_none;
 use super::timeout::{self, Timeout};
 use super::{child_done, ensure_future};
 use crate::coroutine::{Body, Coroutine, Next};
-use crate::cpython::{Args, Object, Owned, Parameters, Visit, coroutine, number};
+use crate::cpython::{Args, Object, Owned, Parameters, Visit, another, coroutine, number};
 use crate::waiter::Waiter;
 use crate::{errors, names, running};
 
@@ -68,7 +68,7 @@ impl Body for WaitFor {
             Some(_) => return Ok(None),
         };
         self.phase = Phase::Running(timeout);
-        Ok(Some(awaitable.clone()))
+        Ok(Some(another(awaitable)))
     }
 
     #[inline(always)]

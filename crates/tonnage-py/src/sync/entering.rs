@@ -20,8 +20,8 @@ use crate::coroutine::{Coroutine, coroutine_repr, has_ended, warn_unawaited};
 use crate::coroutine_iter::CoroutineIter;
 use crate::cpython::native_class::{create_with, upcast};
 use crate::cpython::{
-    Guarded, Lent, Mark, Native, NativeClass, Object, Owned, PlainDrop, Slots, Step, Visit, coroutine,
-    into_native_loop,
+    Guarded, Lent, Mark, Native, NativeClass, Object, Owned, PlainDrop, Slots, Step, Visit, another,
+    coroutine, into_native_loop,
 };
 use crate::future::{self, Future, FutureIter, Outcome};
 use crate::{errors, names};
@@ -224,7 +224,7 @@ fn take_or_stand<'py>(this: &Bound<'py, Entering>) -> PyResult<Step<'py>> {
     let ticket = gate.line().stand(this);
     // It ended before it began: there is nothing to be dropped.
     let _ended = ManuallyDrop::new(entering.replace(py, Phase::Stands(ticket)));
-    Ok(Step::Yielded(this.clone().into_any()))
+    Ok(Step::Yielded(another(this).into_any()))
 }
 
 /// It cannot wait by itself, or not again: somebody else has ended the future.
@@ -301,7 +301,7 @@ fn finalize(this: &Bound<'_, Entering>) {
 fn awaited<'py>(this: &Bound<'py, Entering>) -> PyResult<Object<'py>> {
     let is_future =
         this.value().phase.with(this.py(), |phase| matches!(phase, Phase::Stands(_) | Phase::Given));
-    if is_future { Ok(FutureIter::create(upcast(this))?.into_any()) } else { Ok(this.clone().into_any()) }
+    if is_future { Ok(FutureIter::create(upcast(this))?.into_any()) } else { Ok(another(this).into_any()) }
 }
 
 fn iterator<'py>(this: &Bound<'py, Entering>) -> PyResult<Object<'py>> {

@@ -155,7 +155,7 @@ pub(super) fn resume<'py, const ENTERS: bool>(
             *in_context = entered;
             return yielded(task, on, value);
         }
-        Ok(Step::Returned(value)) => rests(returned(task, on, value)),
+        Ok(Step::Returned(value)) => returned(task, on, value),
         Err(error) => rests(raised(task, on, error)),
     };
     // What goes with the task goes outside.
@@ -225,7 +225,7 @@ fn error_of<'py>(waiter: &Object<'py>) -> Option<Object<'py>> {
 }
 
 #[inline(always)]
-fn returned<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -> PyResult<bool> {
+fn returned<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -> Stepped {
     let (kept, must_cancel) = task
         .value()
         .state
@@ -233,11 +233,11 @@ fn returned<'py>(task: &Bound<'py, Task>, on: On<'_, 'py>, value: Object<'py>) -
     let_go(task, kept, on);
     // Cancelled right before the coroutine returned.
     let outcome = if must_cancel { Outcome::Cancelled } else { Outcome::Result(value.into()) };
-    let settled = future::settle(Task::as_future(task), outcome);
+    let settled = future::settle_in_words(Task::as_future(task), outcome);
     if let Some(native) = on.native {
         native.leave_returned(task);
     }
-    settled
+    settled.map(|_| After::Rests)
 }
 
 /// What a task that is done needs no longer.

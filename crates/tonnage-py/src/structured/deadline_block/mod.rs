@@ -87,7 +87,7 @@ impl DeadlineBlock {
     }
 
     #[inline(always)]
-    fn enter(&self, py: Python<'_>, linked: Linked, alarm: Alarm) {
+    fn enter(&self, py: Python<'_>, linked: Linked, alarm: impl FnOnce() -> Alarm) {
         self.state.with(py, |state| state.enter(linked, alarm));
     }
 
@@ -267,8 +267,8 @@ pub(super) fn enter_on(
             let (outer, depth, requests) = task.value().enter_block(this);
             let linked = Linked { parent: Parent::at(task.into_any(), depth), requests, outer };
             match native.expire_at(this, deadline, now) {
-                Some(key) => this.value().enter(this.py(), linked, Alarm::Timer(event_loop.into(), key)),
-                None => this.value().enter(this.py(), linked, Alarm::Due),
+                Some(key) => this.value().enter(this.py(), linked, || Alarm::Timer(event_loop.into(), key)),
+                None => this.value().enter(this.py(), linked, || Alarm::Due),
             }
             Ok(())
         }
@@ -291,7 +291,7 @@ fn enter_with_care(
     // What was asked for the task may have entered the block meanwhile.
     let (deadline, replaced) = this.value().state.with(py, |state| {
         let replaced = state.clear();
-        state.enter(linked, Alarm::None);
+        state.enter(linked, || Alarm::None);
         (state.deadline, replaced)
     });
     drop(replaced);

@@ -1,6 +1,6 @@
 //! What a block has: its deadline, the task that it was entered in, its alarm, and how far it has come.
 
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 
 use tonnage_core::clock::Moment;
 
@@ -46,16 +46,18 @@ impl State {
         self.deadline.map(|deadline| deadline.seconds)
     }
 
-    /// Of a block that was not entered before; it refers to nothing, so that nothing is dropped.
+    /// Of a block that was not entered before: it refers to nothing, so that nothing is dropped, and there is no code
+    /// for it. The alarm is made in its place: a copy of it would wait for the writes of its parts.
     #[inline(always)]
-    pub(super) fn enter(&mut self, linked: Linked, alarm: Alarm) {
+    pub(super) fn enter(&mut self, linked: Linked, alarm: impl FnOnce() -> Alarm) {
         debug_assert!(self.refers_to_nothing());
         let Linked { parent, requests, outer } = linked;
         self.phase = Phase::Entered;
         self.requests = requests;
-        self.parent = Some(parent);
-        self.outer = outer;
-        self.alarm = alarm;
+        let parent = mem::replace(&mut self.parent, Some(parent));
+        let outer = mem::replace(&mut self.outer, outer);
+        let alarm = mem::replace(&mut self.alarm, alarm());
+        let _nothing = ManuallyDrop::new((parent, outer, alarm));
     }
 
     #[inline]
