@@ -11,6 +11,7 @@ import sys
 import types
 import weakref
 from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -460,6 +461,33 @@ def test_name_can_be_given_and_changed(loop: Loop, run: Run) -> None:
     assert task.get_name() == "42"
     assert "name='42'" in repr(task)
     run(task)
+
+
+def test_nothing_given_by_name_is_as_nothing(loop: Loop, run: Run) -> None:
+    # asyncio's loop knows contexts since 3.11.
+    knows_contexts = isinstance(loop, tonnage.EventLoop) or sys.version_info >= (3, 11)
+    nothing: dict[str, Any] = {"context": None} if knows_contexts else {}
+
+    async def create() -> list[asyncio.Task[int]]:
+        return [
+            loop.create_task(give(1), name=None),
+            loop.create_task(give(1), name=None, **nothing),
+            loop.create_task(give(1)),
+        ]
+
+    tasks = run(loop.create_task(create()))
+    numbers = [int(task.get_name().removeprefix("Task-")) for task in tasks]
+    assert numbers == [numbers[0], numbers[0] + 1, numbers[0] + 2]
+    assert [run(task) for task in tasks] == [1, 1, 1]
+
+
+def test_unknown_name_is_refused_in_a_task(loop: Loop, run: Run) -> None:
+    async def create() -> None:
+        coro = give(1)
+        with closing(coro), pytest.raises(TypeError, match="unexpected keyword argument 'nmae'"):
+            loop.create_task(coro, nmae=None)  # type: ignore[call-arg]
+
+    run(loop.create_task(create()))
 
 
 def test_repr_names_coroutine_and_state(loop: Loop, run: Run) -> None:

@@ -96,23 +96,13 @@ class FileSending(InheritedLoop):
 
     async def _sendfile_native(self, transp: Any, file: IO[bytes], offset: int, count: int | None) -> int:
         part = _Part(file, offset, count)
-        # From here on, writes are refused; a second sendfile is, too.
-        written = transp._make_empty_waiter()
-        was_reading = transp.is_reading()
-        transp.pause_reading()
-
-        async def until_writable() -> None:
-            await transp._make_writable_waiter()
-            _check_open(transp)
-
+        claim = _Claim(transp)
         try:
-            await written
-            _check_open(transp)
-            return await part.send(transp._sock, until_writable)
+            part.is_fresh = claim.written.done()
+            await claim.until(claim.written)
+            return await part.send(transp._sock, claim.until_writable)
         finally:
-            transp._reset_empty_waiter()
-            if was_reading:
-                transp.resume_reading()
+            claim.end()
 
     async def _sock_sendfile_native(
         self, sock: socket.socket, file: IO[bytes], offset: int, count: int | None
@@ -202,10 +192,22 @@ class _Part:
         # Where to stop at the latest, and where the file ended when it was looked at.
         self.end = None if count is None else offset + count
         self.known_end = _size(file) if self.end is None else min(_size(file), self.end)
+        # Has nobody run since?
+        self.is_fresh = True
 
     async def send(self, sock: socket.socket, until_writable: Callable[[], Awaitable[None]]) -> int:
         try:
-            await self._send(sock, until_writable)
+            while self.end is None or self.position < self.end:
+                sent = self._send_some(sock)
+                if sent == 0:
+                    break
+                self.position += sent or 0
+                if sent is None or self.position < self.known_end:
+                    self.is_fresh = False
+                    await until_writable()
+                elif self.is_fresh and self.position == self.known_end:
+                    break
+                # Else the end of the file comes next, as a rule, which takes no room in the socket.
         except BaseException:
             # The error that is on its way says more.
             with suppress(OSError, ValueError):
@@ -213,25 +215,6 @@ class _Part:
             raise
         self._move_file()
         return self.position - self.offset
-
-    async def _send(self, sock: socket.socket, until_writable: Callable[[], Awaitable[None]]) -> None:
-        has_waited = False
-        while self.end is None or self.position < self.end:
-            try:
-                sent = self._send_some(sock)
-            except OSError as error:
-                if self.position == self.offset:
-                    raise asyncio.SendfileNotAvailableError("os.sendfile call failed") from error
-                if has_waited and error.errno == errno.ENOTCONN:
-                    raise ConnectionError("socket is not connected", errno.ENOTCONN) from error
-                raise
-            if sent == 0:
-                return
-            self.position += sent or 0
-            # Behind the known end is the end of the file, as a rule, which takes no room in the socket.
-            if sent is None or self.position < self.known_end:
-                await until_writable()
-                has_waited = True
 
     def _send_some(self, sock: socket.socket) -> int | None:
         """Return how much was sent: None without room in the socket, 0 at the end of the file."""
@@ -241,6 +224,12 @@ class _Part:
             return os.sendfile(sock.fileno(), self.file.fileno(), self.position, count)
         except _NOT_READY:
             return None
+        except OSError as error:
+            if self.position == self.offset:
+                raise asyncio.SendfileNotAvailableError("os.sendfile call failed") from error
+            if not self.is_fresh and error.errno == errno.ENOTCONN:
+                raise ConnectionError("socket is not connected", errno.ENOTCONN) from error
+            raise
 
     def _move_file(self) -> None:
         if hasattr(self.file, "seek"):
@@ -267,6 +256,34 @@ def _send(sock: socket.socket, data: memoryview) -> int | None:
         return sock.send(data)
     except _NOT_READY:
         return None
+
+
+class _Claim:
+    """A claim of a file to a transport: meanwhile other writes are refused, and nothing is read."""
+
+    __slots__ = ("_transp", "_was_reading", "written")
+
+    def __init__(self, transp: Any) -> None:
+        self._transp = transp
+        # Done when what was written before has left.
+        self.written: asyncio.Future[None] = transp._make_empty_waiter()
+        # Not asked: a file that leaves at once lets nobody read meanwhile.
+        self._was_reading: bool | None = None
+
+    async def until_writable(self) -> None:
+        await self.until(self._transp._make_writable_waiter())
+
+    async def until(self, waiter: asyncio.Future[None]) -> None:
+        if self._was_reading is None and not waiter.done():
+            self._was_reading = self._transp.is_reading()
+            self._transp.pause_reading()
+        await waiter
+        _check_open(self._transp)
+
+    def end(self) -> None:
+        self._transp._reset_empty_waiter()
+        if self._was_reading:
+            self._transp.resume_reading()
 
 
 class _Room:

@@ -171,6 +171,24 @@ def test_file_that_grows_is_sent_to_its_end_and_one_that_shrinks_too(
     run(main())
 
 
+def test_file_that_grows_while_earlier_writes_leave_is_sent_to_its_end(loop, run, connect, tmp_path):
+    (tmp_path / "file").write_bytes(b"file")
+
+    async def main():
+        transport, _, peer = await connect()
+        narrow(transport)
+        transport.write(BIG)
+        with (tmp_path / "file").open("rb") as file:
+            sending = loop.create_task(loop.sendfile(transport, file))
+            await asyncio.sleep(0)
+            with (tmp_path / "file").open("ab") as more:
+                more.write(b"more")
+            assert await receive(loop, peer, len(BIG) + 8) == BIG + b"filemore"
+            assert await sending == 8
+
+    run(main())
+
+
 def test_sparse_file_beyond_two_gibibytes_is_counted(loop, run, pair, path):
     ours, peer = pair
     with path.open("r+b") as file:

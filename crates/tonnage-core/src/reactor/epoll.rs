@@ -1,4 +1,4 @@
-//! Linux's epoll, level-triggered.
+//! Linux's epoll, level-triggered but where an interest says otherwise.
 //!
 //! Waits have nanosecond timeouts by `epoll_pwait2` (Linux 5.11). Where the
 //! kernel or a sandbox lacks it, `epoll_wait` is used with the timeout rounded
@@ -105,6 +105,7 @@ impl Backend for Epoll {
             readable: interest.contains(Interest::READ) && (failed || flags.contains(EventFlags::IN)),
             writable: interest.contains(Interest::WRITE) && (failed || flags.contains(EventFlags::OUT)),
             failed,
+            edge: interest.contains(Interest::EDGE),
         }
     }
 }
@@ -156,6 +157,7 @@ fn flags_of(interest: Interest) -> EventFlags {
     let mut flags = EventFlags::empty();
     flags.set(EventFlags::IN, interest.contains(Interest::READ));
     flags.set(EventFlags::OUT, interest.contains(Interest::WRITE));
+    flags.set(EventFlags::ET, interest.contains(Interest::EDGE));
     flags
 }
 

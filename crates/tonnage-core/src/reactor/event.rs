@@ -4,7 +4,7 @@ use std::ops::BitOr;
 
 use super::Fd;
 
-/// What to wait for on a descriptor: reading, writing, both or nothing.
+/// What to wait for on a descriptor: reading, writing, both or nothing; and how it is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Interest(u8);
 
@@ -13,6 +13,8 @@ impl Interest {
     pub const READ: Self = Self(1);
     pub const WRITE: Self = Self(2);
     pub const READ_WRITE: Self = Self(3);
+    /// It is told once each time that the descriptor becomes ready, and not as long as it is.
+    pub const EDGE: Self = Self(4);
 
     #[inline]
     #[must_use]
@@ -22,8 +24,15 @@ impl Interest {
 
     #[inline]
     #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[inline]
+    #[must_use]
     pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
+        let left = Self(self.0 & !other.0);
+        if left.0 & Self::READ_WRITE.0 == 0 { Self::NONE } else { left }
     }
 
     #[inline]
@@ -40,7 +49,7 @@ impl Interest {
     /// The interest that [`Self::bits`] came from; other bits are ignored.
     #[inline]
     pub(super) const fn from_bits(bits: u8) -> Self {
-        Self(bits & Self::READ_WRITE.0)
+        Self(bits & (Self::READ_WRITE.0 | Self::EDGE.0))
     }
 }
 
@@ -49,7 +58,7 @@ impl BitOr for Interest {
 
     #[inline]
     fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        self.union(other)
     }
 }
 
@@ -65,6 +74,8 @@ pub struct Event {
     pub writable: bool,
     /// The descriptor has an error pending, or its peer is gone in both directions.
     pub failed: bool,
+    /// Nobody is told of it once more.
+    pub edge: bool,
 }
 
 #[cfg(test)]
@@ -76,6 +87,7 @@ mod tests {
         assert_eq!(Interest::READ | Interest::WRITE, Interest::READ_WRITE);
         assert_eq!(Interest::READ_WRITE.without(Interest::READ), Interest::WRITE);
         assert!(Interest::READ.without(Interest::READ).is_none());
+        assert!((Interest::READ | Interest::EDGE).without(Interest::READ).is_none());
         assert!(Interest::READ_WRITE.contains(Interest::WRITE) && !Interest::READ.contains(Interest::WRITE));
     }
 }

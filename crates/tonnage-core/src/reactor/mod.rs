@@ -6,7 +6,8 @@
 //! other half waits. A [`Waker`] ends a wait from any thread.
 //!
 //! Registrations last until they are changed or removed, and are
-//! level-triggered: a descriptor is reported as long as it is ready.
+//! level-triggered: a descriptor is reported as long as it is ready, but
+//! where [`Interest::EDGE`] is asked for.
 //!
 //! Raw system calls are made in this folder only. One backend is one file; the
 //! operating system chooses it below.

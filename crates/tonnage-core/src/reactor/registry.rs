@@ -59,10 +59,10 @@ impl Registry {
         if old == interest { Ok(()) } else { self.change(fd, old, interest) }
     }
 
-    /// Waits for `interest` too.
+    /// As [`Self::set`], of a descriptor that may have been closed meanwhile, and its number given to another.
     #[inline]
-    pub fn add(&mut self, fd: Fd, interest: Interest) -> io::Result<()> {
-        self.set(fd, self.interest(fd) | interest)
+    pub fn renew(&mut self, fd: Fd, interest: Interest) -> io::Result<()> {
+        self.change(fd, self.interest(fd), interest)
     }
 
     /// Waits for `interest` no more. A descriptor may be closed already, and a

@@ -14,13 +14,10 @@ use io_uring::{IoUring, opcode, squeue, types};
 use rustix::io::Errno;
 
 use super::Fd;
-use super::socket::{SEND_FLAGS, SLICES_MAX};
+use super::socket::{COPIED_MAX, SEND_FLAGS, SLICES_MAX};
 
 /// So many sends go by one call.
 pub const SENDS_MAX: usize = 64;
-
-/// Slices of so few bytes leave as one. Measured: an answer of head and body, of 1.1 KiB, costs 0.15 µs less.
-const COPIED_MAX: usize = 4096;
 
 /// One send, as `socket::send_vectored`.
 pub struct Send<'a> {

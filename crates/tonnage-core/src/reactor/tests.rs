@@ -23,7 +23,7 @@ fn pipe() -> (OwnedFd, OwnedFd) {
 }
 
 fn ready(fd: Fd, readable: bool, writable: bool) -> Event {
-    Event { fd, readable, writable, failed: false }
+    Event { fd, readable, writable, failed: false, edge: false }
 }
 
 #[test]
@@ -42,13 +42,48 @@ fn event_is_reported_as_long_as_it_is_ready() {
 }
 
 #[test]
+fn edge_is_reported_once() {
+    let Reactor { mut poller, mut registry } = reactor();
+    let (reader, writer) = pipe();
+    let fd = reader.as_raw_fd();
+    rustix::io::write(&writer, b"x").expect("write");
+    registry.set(fd, Interest::READ | Interest::EDGE).expect("set");
+    for _ in 0..2 {
+        assert_eq!(poller.wait(None).expect("wait"), 1);
+        assert_eq!(poller.event(0), Event { edge: true, ..ready(fd, true, false) });
+        assert_eq!(poller.wait(Some(0)).expect("wait"), 0);
+        rustix::io::write(&writer, b"x").expect("write");
+    }
+    registry.set(fd, Interest::READ).expect("set");
+    assert_eq!(poller.wait(None).expect("wait"), 1);
+    assert_eq!(poller.event(0), ready(fd, true, false));
+}
+
+#[test]
+fn number_that_was_given_to_another_is_waited_for_when_renewed() {
+    let Reactor { mut poller, mut registry } = reactor();
+    let (reader, _writer) = pipe();
+    let (another, another_writer) = pipe();
+    let fd = reader.as_raw_fd();
+    let interest = Interest::READ | Interest::EDGE;
+    registry.set(fd, interest).expect("set");
+    rustix::io::write(&another_writer, b"x").expect("write");
+    // The pipe that had the number is closed by that.
+    let mut reader = reader;
+    rustix::io::dup2(&another, &mut reader).expect("dup2");
+    assert_eq!(poller.wait(Some(0)).expect("wait"), 0);
+    registry.renew(fd, interest).expect("renew");
+    assert_eq!(poller.wait(None).expect("wait"), 1);
+}
+
+#[test]
 fn only_what_was_asked_for_is_reported() {
     let Reactor { mut poller, mut registry } = reactor();
     let (a, _b) = std::os::unix::net::UnixStream::pair().expect("socketpair");
     let fd = a.as_raw_fd();
-    registry.add(fd, Interest::READ).expect("add");
+    registry.set(fd, Interest::READ).expect("set");
     assert_eq!(poller.wait(Some(0)).expect("wait"), 0);
-    registry.add(fd, Interest::WRITE).expect("add");
+    registry.set(fd, Interest::READ_WRITE).expect("set");
     poller.wait(Some(0)).expect("wait");
     assert_eq!(poller.events().collect::<Vec<_>>(), [ready(fd, false, true)]);
     registry.clear(fd, Interest::WRITE);
@@ -101,7 +136,7 @@ fn what_the_kernel_was_not_told_is_corrected() {
     registry.remember(fd, Interest::NONE);
     registry.correct(fd);
     assert_eq!(poller.wait(Some(0)).expect("wait"), 0);
-    registry.add(fd, Interest::WRITE).expect("add");
+    registry.set(fd, Interest::READ_WRITE).expect("set");
     assert_eq!(poller.wait(Some(0)).expect("wait"), 1);
 }
 

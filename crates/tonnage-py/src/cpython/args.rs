@@ -2,6 +2,7 @@
 
 use std::ptr::NonNull;
 
+use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -94,6 +95,25 @@ impl<'a, 'py> Args<'a, 'py> {
         match (self.values, &self.keywords) {
             ([single], Keywords::None) => Some(single),
             _ => None,
+        }
+    }
+
+    /// As `single`, also if others were given by name: those of `names`, and each as None. It knows the names by
+    /// their addresses, and so only as most calls have them.
+    #[inline(always)]
+    pub(crate) fn single_beside_none<const N: usize>(
+        &self,
+        names: [&Bound<'py, PyString>; N],
+    ) -> Option<&'a Object<'py>> {
+        let [single] = self.positional() else { return None };
+        let is_known = |given: Borrowed<'_, 'py, PyAny>| names.iter().any(|name| given.is(name));
+        match self.keywords {
+            Keywords::None => Some(single),
+            Keywords::Names(given) => {
+                let are_none = self.named().iter().all(|value| value.is_none());
+                if are_none && given.iter_borrowed().all(is_known) { Some(single) } else { None }
+            }
+            Keywords::Dict(_) => None,
         }
     }
 

@@ -2,8 +2,8 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyTuple};
-use tonnage_core::reactor::Fd;
+use pyo3::types::{PyInt, PyTuple, PyWeakrefReference};
+use tonnage_core::reactor::{Fd, Interest};
 
 use super::call_args::CallArgs;
 use super::flags::Flag;
@@ -48,11 +48,8 @@ impl EventLoop {
 
     /// What is waited for on the descriptor: 1 reading, 2 writing, 3 both.
     fn _watched_events(&self, py: Python<'_>, fd: Fd) -> u8 {
-        self.sources.with(py, |sources| {
-            sources.get(fd).map_or(0, |source| {
-                u8::from(source.reader.is_some()) | u8::from(source.writer.is_some()) << 1
-            })
-        })
+        let interest = self.sources.with(py, |sources| sources.interest(fd));
+        u8::from(interest.contains(Interest::READ)) | u8::from(interest.contains(Interest::WRITE)) << 1
     }
 }
 
@@ -82,6 +79,24 @@ impl EventLoop {
         self.watch(py, fd, direction, Watcher::Future(future))
     }
 
+    /// Lets a future wait for reading from a plain socket, which has just said that there is nothing.
+    pub(crate) fn watch_socket(
+        &self,
+        fd: Fd,
+        socket: &Object<'_>,
+        future: &Bound<'_, Future>,
+    ) -> PyResult<()> {
+        if self.is_closed() {
+            return Err(errors::loop_is_closed());
+        }
+        let py = socket.py();
+        let socket = PyWeakrefReference::new(socket)?;
+        let watched = self.sources.with(py, |sources| sources.watch_socket(fd, future, &socket));
+        let (replaced, forgotten) = watched.map_err(errors::os_error)?;
+        drop(forgotten);
+        self.has_watched(py, replaced)
+    }
+
     /// The future waits no more; whoever has taken its place goes on.
     pub(crate) fn unwatch_future(
         &self,
@@ -89,11 +104,13 @@ impl EventLoop {
         fd: Fd,
         direction: Direction,
         future: &Bound<'_, Future>,
-    ) -> PyResult<()> {
-        if self.sources.with(py, |sources| sources.has_future(fd, direction, future)) {
-            self.unwatch(py, fd, direction)?;
-        }
-        Ok(())
+    ) {
+        let (watcher, file) = self.sources.with(py, |sources| {
+            let watcher = sources.unwatch_future(fd, direction, future);
+            let file = watcher.as_ref().and_then(|_| sources.release_file(fd));
+            (watcher, file)
+        });
+        drop((watcher, file));
     }
 
     /// Nobody waits for the socket in this direction any more.
@@ -110,17 +127,20 @@ impl EventLoop {
 
     fn watch(&self, py: Python<'_>, fd: Fd, direction: Direction, watcher: Watcher) -> PyResult<()> {
         match self.sources.with(py, |sources| sources.watch(fd, direction, watcher)) {
-            Ok(replaced) => {
-                self.flags.set(Flag::PollsNext, true);
-                match replaced {
-                    Some(Watcher::Handle(replaced)) => handle::cancel(replaced.bind(py)),
-                    _ => Ok(()),
-                }
-            }
+            Ok(replaced) => self.has_watched(py, replaced),
             Err((error, refused)) => {
                 drop(refused);
                 Err(errors::os_error(error))
             }
+        }
+    }
+
+    /// Somebody waits, in the place of who is `replaced`.
+    fn has_watched(&self, py: Python<'_>, replaced: Option<Watcher>) -> PyResult<()> {
+        self.flags.set(Flag::PollsNext, true);
+        match replaced {
+            Some(Watcher::Handle(replaced)) => handle::cancel(replaced.bind(py)),
+            _ => Ok(()),
         }
     }
 

@@ -178,17 +178,7 @@ impl EventLoop {
     /// Puts those who waited for the events into the ready queue: readers before writers.
     fn collect(&self, py: Python<'_>, poller: &Poller) {
         for event in poller.events() {
-            let (reader, writer) = self.sources.with(py, |sources| match sources.get(event.fd) {
-                None => (None, None),
-                Some(source) => {
-                    let reader = source.reader.as_ref().filter(|_| event.readable);
-                    let writer = source.writer.as_ref().filter(|_| event.writable);
-                    (reader.map(|watcher| watcher.share(py)), writer.map(|watcher| watcher.share(py)))
-                }
-            });
-            if event.readable != reader.is_some() || event.writable != writer.is_some() {
-                self.sources.with(py, |sources| sources.correct(event.fd));
-            }
+            let (reader, writer) = self.sources.with(py, |sources| sources.told(py, event));
             self.ready.with(py, |queue| {
                 match reader {
                     Some(Watcher::Handle(handle)) => queue.push_back(Ready::Handle(handle)),

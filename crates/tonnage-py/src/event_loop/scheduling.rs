@@ -299,7 +299,8 @@ fn check_callback(callback: &Object<'_>, method: &str) -> PyResult<()> {
 fn create_task<'py>(event_loop: &Bound<'py, EventLoop>, args: Args<'_, 'py>) -> PyResult<Object<'py>> {
     let py = args.py();
     let native = event_loop.get();
-    if let Some(coro) = args.single()
+    // As asyncio's functions call it: `loop.create_task(coro, name=None)`.
+    if let Some(coro) = args.single_beside_none([names::name(py), names::context(py)])
         && native.spawns_directly(py)
     {
         return Ok(task::create_plain(event_loop, coro, None, 0)?.into_any());

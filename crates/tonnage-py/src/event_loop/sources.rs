@@ -1,14 +1,16 @@
 //! The watched descriptors: who is told when one is ready.
 //!
 //! Invariants: the reactor waits for reading (writing) on a descriptor exactly while a reader (writer)
-//! is here. The file that a user watches is kept open by us while it is watched, as by `selectors`, and
-//! known again when it is closed and has no number left.
+//! is here; only for a socket that `sock_recv` has waited for, it goes on to wait, since the next wait for the same
+//! socket follows soon. What it tells meanwhile ends that. The file that a user watches is kept open by us while it
+//! is watched, as by `selectors`, and known again when it is closed and has no number left.
 
 use std::collections::HashMap;
 use std::io;
 
 use pyo3::prelude::*;
-use tonnage_core::reactor::{Fd, Interest, Registry};
+use tonnage_core::number_map::NumberMap;
+use tonnage_core::reactor::{Event, Fd, Interest, Registry};
 
 use super::handle::Handle;
 use crate::cpython::{Owned, Visit};
@@ -58,8 +60,8 @@ impl Direction {
 
 #[derive(Default)]
 pub(super) struct Source {
-    pub(super) reader: Option<Watcher>,
-    pub(super) writer: Option<Watcher>,
+    reader: Option<Watcher>,
+    writer: Option<Watcher>,
 }
 
 impl Source {
@@ -86,14 +88,19 @@ pub(super) struct Sources {
     by_fd: Vec<Source>,
     /// The objects that `add_reader` and `add_writer` were given, where these were no numbers.
     files: HashMap<Fd, Owned>,
+    /// Weak references to the sockets that were waited for by [`Interest::EDGE`]: numbers are given to others.
+    sockets: NumberMap<Fd, Owned>,
 }
 
+/// What the reactor waits for on behalf of [`Sources::watch_socket`].
+const SOCKET: Interest = Interest::READ.union(Interest::EDGE);
+
 /// What [`Sources`] forgets when it is closed, to be dropped outside of it.
-pub(super) type Forgotten = (Vec<Source>, HashMap<Fd, Owned>);
+pub(super) type Forgotten = (Vec<Source>, HashMap<Fd, Owned>, NumberMap<Fd, Owned>);
 
 impl Sources {
     pub(super) fn new(registry: Registry) -> Self {
-        Self { registry, by_fd: vec![], files: HashMap::new() }
+        Self { registry, by_fd: vec![], files: HashMap::new(), sockets: NumberMap::default() }
     }
 
     /// Watches `fd`; hands back the watcher that this one replaces, or the new one with the error.
@@ -103,15 +110,47 @@ impl Sources {
         direction: Direction,
         watcher: Watcher,
     ) -> Result<Option<Watcher>, (io::Error, Watcher)> {
-        if let Err(error) = self.registry.add(fd, direction.interest()) {
+        if let Err(error) = self.registry.set(fd, self.interest(fd) | direction.interest()) {
             return Err((error, watcher));
         }
-        // A negative number has been refused.
+        Ok(self.registered(fd).place(direction).replace(watcher))
+    }
+
+    /// The source of a number that the reactor has taken, which no negative one is.
+    fn registered(&mut self, fd: Fd) -> &mut Source {
         let index = usize::try_from(fd).unwrap_or_default();
         if index >= self.by_fd.len() {
             self.by_fd.resize_with(index + 1, Source::default);
         }
-        Ok(self.by_fd[index].place(direction).replace(watcher))
+        &mut self.by_fd[index]
+    }
+
+    fn get(&self, fd: Fd) -> Option<&Source> {
+        self.by_fd.get(usize::try_from(fd).ok()?)
+    }
+
+    /// Lets a future wait until there is something to read, in a socket that has just said that there is nothing, and
+    /// that a weak reference tells from others of its number. Hands back what these two replace.
+    pub(super) fn watch_socket(
+        &mut self,
+        fd: Fd,
+        future: &Bound<'_, Future>,
+        socket: &Bound<'_, PyAny>,
+    ) -> io::Result<(Option<Watcher>, Option<Owned>)> {
+        let is_known = self.sockets.get(&fd).is_some_and(|known| known.is(socket));
+        if !(is_known && self.registry.interest(fd) == SOCKET) {
+            let others = self.interest(fd).without(Interest::READ);
+            let interest = if others.is_none() { SOCKET } else { others | Interest::READ };
+            self.registry.renew(fd, interest)?;
+        }
+        let forgotten = if is_known { None } else { self.sockets.insert(fd, socket.into()) };
+        let watcher = Watcher::Future(future.into());
+        Ok((self.registered(fd).reader.replace(watcher), forgotten))
+    }
+
+    /// What those who are here wait for.
+    pub(super) fn interest(&self, fd: Fd) -> Interest {
+        self.get(fd).map_or(Interest::NONE, Source::interest)
     }
 
     /// Keeps `file` while its `fd` is watched; hands it back if a file is kept already.
@@ -129,7 +168,7 @@ impl Sources {
 
     /// Hands back the file of a descriptor that is watched no more.
     pub(super) fn release_file(&mut self, fd: Fd) -> Option<Owned> {
-        if self.files.is_empty() || self.get(fd).is_some_and(|source| !source.interest().is_none()) {
+        if self.files.is_empty() || !self.interest(fd).is_none() {
             return None;
         }
         self.files.remove(&fd)
@@ -145,23 +184,46 @@ impl Sources {
         watcher
     }
 
+    /// The future waits no more; hands it back, unless somebody has taken its place.
+    pub(super) fn unwatch_future(
+        &mut self,
+        fd: Fd,
+        direction: Direction,
+        future: &Bound<'_, Future>,
+    ) -> Option<Watcher> {
+        let source = self.by_fd.get_mut(usize::try_from(fd).ok()?)?;
+        let place = source.place(direction);
+        if !matches!(place, Some(Watcher::Future(found)) if found.is(future)) {
+            return None;
+        }
+        if self.registry.interest(fd) != SOCKET {
+            return self.unwatch(fd, direction);
+        }
+        // Nobody but readers of the socket waits for it, and the reactor goes on.
+        place.take()
+    }
+
+    /// Who waits for what the reactor reported: the reader and the writer. If nobody does, the reactor is told so.
+    pub(super) fn told(&mut self, py: Python<'_>, event: Event) -> (Option<Watcher>, Option<Watcher>) {
+        let fd = event.fd;
+        if event.edge && !self.registry.interest(fd).contains(Interest::EDGE) {
+            // Of a socket that somebody else has open still, which was closed here before the reactor was told.
+            return (None, None);
+        }
+        let source = self.get(fd);
+        let reader = source.and_then(|source| source.reader.as_ref()).filter(|_| event.readable);
+        let writer = source.and_then(|source| source.writer.as_ref()).filter(|_| event.writable);
+        let watchers = (reader.map(|watcher| watcher.share(py)), writer.map(|watcher| watcher.share(py)));
+        if event.readable != reader.is_some() || event.writable != writer.is_some() {
+            self.correct(event);
+        }
+        watchers
+    }
+
     /// The reactor reported what nobody waits for.
     #[cold]
-    pub(super) fn correct(&mut self, fd: Fd) {
-        self.registry.correct(fd);
-    }
-
-    /// Does this future, and nobody in its place, wait for `fd`?
-    pub(super) fn has_future(&self, fd: Fd, direction: Direction, future: &Bound<'_, Future>) -> bool {
-        let watcher = self.get(fd).and_then(|source| match direction {
-            Direction::Read => source.reader.as_ref(),
-            Direction::Write => source.writer.as_ref(),
-        });
-        matches!(watcher, Some(Watcher::Future(found)) if found.is(future))
-    }
-
-    pub(super) fn get(&self, fd: Fd) -> Option<&Source> {
-        self.by_fd.get(usize::try_from(fd).ok()?)
+    fn correct(&mut self, event: Event) {
+        if event.edge { self.registry.remove(event.fd) } else { self.registry.correct(event.fd) }
     }
 
     /// Moves to another reactor, without a word to the old one, which a forked child shares with its
@@ -183,7 +245,8 @@ impl Sources {
     #[must_use]
     pub(super) fn close(&mut self) -> Forgotten {
         self.registry.close();
-        (std::mem::take(&mut self.by_fd), std::mem::take(&mut self.files))
+        let Self { registry: _, by_fd, files, sockets } = self;
+        (std::mem::take(by_fd), std::mem::take(files), std::mem::take(sockets))
     }
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
@@ -192,7 +255,7 @@ impl Sources {
             .flat_map(|source| [&source.reader, &source.writer])
             .flatten()
             .map(|watcher| watcher.traverse(visit))
-            .chain(self.files.values().map(|file| visit.call(file)))
+            .chain(self.files.values().chain(self.sockets.values()).map(|object| visit.call(object)))
             .find(|shown| *shown != 0)
             .unwrap_or(0)
     }

@@ -9,7 +9,8 @@ use pyo3::types::{PyBool, PyList, PyString};
 use super::{Future, Outcome, Polled, awaited_by, awaiting, callbacks, finalizer};
 use crate::cpython::native_class::{create, create_with, is_exact};
 use crate::cpython::{
-    Args, LoopRef, Mark, Native, NativeClass, Object, Owned, Parameters, PlainDrop, Slots, Visit, receiver_of,
+    Args, LoopRef, Mark, Native, NativeClass, Object, Owned, Parameters, PlainDrop, Slots, Visit, another,
+    receiver_of,
 };
 use crate::event_loop::EventLoop;
 use crate::structured::GatheringFuture;
@@ -374,9 +375,14 @@ fn add_done_callback<'py>(future: &Bound<'py, Future>, args: Args<'_, 'py>) -> P
     const PARAMETERS: Parameters<2> =
         Parameters { function: "add_done_callback", names: ["fn", "context"], positional: 1, required: 1 };
     check_initialised(future)?;
-    let [callback, context] = args.parse(&PARAMETERS)?;
-    let callback = callback.expect("required");
-    callbacks::add(future, callback, context.filter(|context| !context.is_none()))?;
+    let (callback, context) = match args.single() {
+        Some(callback) => (another(callback), None),
+        None => {
+            let [callback, context] = args.parse(&PARAMETERS)?;
+            (callback.expect("required"), context.filter(|context| !context.is_none()))
+        }
+    };
+    callbacks::add(future, callback, context)?;
     Ok(args.py().None().into_bound(args.py()))
 }
 

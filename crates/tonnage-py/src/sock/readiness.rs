@@ -1,12 +1,12 @@
 //! Readiness: a coroutine's wait until its socket can be read or written.
 //!
-//! Invariant: the loop watches the socket for it from `wait` to `has_waited`, unless another watcher has taken
-//! its place meanwhile, which goes on when this wait ends.
+//! Invariants: the loop watches the socket for it from `wait` to `has_waited`, unless another watcher has taken
+//! its place meanwhile, which goes on when this wait ends. Who waits has just tried, and the socket was not ready.
 
 use pyo3::prelude::*;
 use tonnage_core::reactor::Fd;
 
-use super::check;
+use super::{check, descriptor};
 use crate::coroutine::Next;
 use crate::cpython::{Object, Owned, Visit};
 use crate::event_loop::{Direction, EventLoop};
@@ -43,12 +43,19 @@ impl Readiness {
     /// Watches the socket, and tells what to await.
     pub(super) fn wait<'py>(&mut self, py: Python<'py>, direction: Direction) -> PyResult<Next<'py>> {
         let event_loop = self.event_loop.bind(py);
-        let fd: Fd = self.sock.bind(py).call_method0(names::fileno(py))?.extract()?;
-        if event_loop.get().transport_at(py, fd).is_some() {
-            event_loop.call_method1(names::_ensure_fd_no_transport(py), (fd,))?;
-        }
+        let sock = self.sock.bind(py);
+        let plain = descriptor(sock)?;
+        let fd = match plain {
+            Some(fd) => fd,
+            None => sock.call_method0(names::fileno(py))?.extract()?,
+        };
+        ensure_no_transport(event_loop, fd)?;
         let future = future::create_native(event_loop)?;
-        event_loop.get().watch_future(py, fd, direction, (&future).into())?;
+        if plain.is_some() && direction == Direction::Read {
+            event_loop.get().watch_socket(fd, sock, &future)?;
+        } else {
+            event_loop.get().watch_future(py, fd, direction, (&future).into())?;
+        }
         self.wait = Some(Wait { fd, direction, future: (&future).into() });
         Ok(Next::Await(future.into_any()))
     }
@@ -57,9 +64,8 @@ impl Readiness {
     pub(super) fn has_waited(&mut self, py: Python<'_>, awaited: PyResult<Object<'_>>) -> PyResult<bool> {
         let Some(wait) = self.wait.take() else { return Ok(false) };
         let event_loop = self.event_loop.bind(py);
-        let ended = event_loop.get().unwatch_future(py, wait.fd, wait.direction, wait.future.bind(py));
-        awaited?;
-        ended.map(|()| true)
+        event_loop.get().unwatch_future(py, wait.fd, wait.direction, wait.future.bind(py));
+        awaited.map(|_| true)
     }
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
@@ -69,4 +75,13 @@ impl Readiness {
         }
         if shown == 0 { visit.call(&self.event_loop) } else { shown }
     }
+}
+
+/// Refuses the descriptor of a transport.
+fn ensure_no_transport(event_loop: &Bound<'_, EventLoop>, fd: Fd) -> PyResult<()> {
+    let py = event_loop.py();
+    if event_loop.get().transport_at(py, fd).is_some() {
+        event_loop.call_method1(names::_ensure_fd_no_transport(py), (fd,))?;
+    }
+    Ok(())
 }

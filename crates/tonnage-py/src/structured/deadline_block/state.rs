@@ -54,7 +54,7 @@ impl State {
         let Linked { parent, requests, outer } = linked;
         self.phase = Phase::Entered;
         self.requests = requests;
-        let parent = mem::replace(&mut self.parent, Some(parent));
+        let parent = self.parent.replace(parent);
         let outer = mem::replace(&mut self.outer, outer);
         let alarm = mem::replace(&mut self.alarm, alarm());
         let _nothing = ManuallyDrop::new((parent, outer, alarm));

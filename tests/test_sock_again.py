@@ -1,0 +1,213 @@
+"""Sockets after a wait of `sock_recv`: the next wait, other watchers, and others that get their numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import time
+
+import pytest
+
+
+@pytest.fixture
+def pairs():
+    """Make pairs of connected non-blocking stream sockets, which are closed in the end."""
+    made: list[socket.socket] = []
+
+    def make() -> tuple[socket.socket, socket.socket]:
+        pair = socket.socketpair()
+        for sock in pair:
+            sock.setblocking(False)
+        made.extend(pair)
+        return pair
+
+    yield make
+    for sock in made:
+        sock.close()
+
+
+async def hear(ours, peer, text=b"x"):
+    """Have `sock_recv` wait for what the peer sends."""
+    loop = asyncio.get_running_loop()
+    receiving = loop.create_task(loop.sock_recv(ours, 100))
+    await asyncio.sleep(0.001)
+    peer.send(text)
+    assert await asyncio.wait_for(receiving, 5) == text
+
+
+async def turns(count=5):
+    for _ in range(count):
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_what_comes_while_nobody_waits_is_not_lost(loop, pairs, run, sends):
+    ours, peer = pairs()
+
+    async def main():
+        for _ in range(3):
+            await hear(ours, peer)
+            for part in (b"1", b"2"):
+                peer.send(part)
+                if sends:
+                    # The loop hears of it.
+                    await turns()
+            assert await loop.sock_recv(ours, 100) == b"12"
+            await hear(ours, peer)
+        peer.close()
+        await turns()
+        assert await loop.sock_recv(ours, 100) == b""
+
+    run(main())
+
+
+def test_end_of_the_stream_ends_the_second_wait(loop, pairs, run):
+    ours, peer = pairs()
+
+    async def main():
+        await hear(ours, peer)
+        loop.call_later(0.001, peer.close)
+        assert await asyncio.wait_for(loop.sock_recv(ours, 100), 5) == b""
+
+    run(main())
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_socket_with_the_number_of_a_closed_one_is_heard_of(loop, pairs, run, keeps):
+    async def main():
+        for _ in range(3):
+            ours, peer = socket.socketpair()
+            numbers.add((ours.fileno(), peer.fileno()))
+            for sock in (ours, peer):
+                sock.setblocking(False)
+            await hear(ours, peer)
+            ours.close()
+            peer.close()
+            if keeps:
+                kept.append(ours)
+
+    numbers: set[tuple[int, int]] = set()
+    kept: list[socket.socket] = []
+    # What is garbage of other tests would free numbers in the midst of this one.
+    gc.collect()
+    run(main())
+    assert len(numbers) == 1
+
+
+def test_socket_of_the_number_is_heard_of_by_its_new_owner(loop, pairs, run):
+    ours, peer = pairs()
+
+    async def main():
+        await hear(ours, peer)
+        with socket.socket(fileno=ours.detach()) as owner:
+            await hear(owner, peer)
+            await hear(owner, peer)
+
+    run(main())
+
+
+def test_readers_are_called_as_long_as_there_is_something(loop, pairs, run):
+    ours, peer = pairs()
+
+    async def main():
+        await hear(ours, peer)
+        calls = []
+        loop.add_reader(ours, calls.append, None)
+        peer.send(b"x")
+        await turns()
+        assert len(calls) > 2
+        assert ours.recv(100) == b"x"
+        seen = len(calls)
+        await turns()
+        assert len(calls) <= seen + 1
+        assert loop.remove_reader(ours)
+        await hear(ours, peer)
+        assert not loop.remove_reader(ours)
+        await hear(ours, peer)
+
+    run(main())
+
+
+def test_writers_are_called_beside_a_wait(loop, pairs, run):
+    ours, peer = pairs()
+
+    async def main():
+        calls = []
+        await hear(ours, peer)
+        for _ in range(2):
+            receiving = loop.create_task(loop.sock_recv(ours, 100))
+            await asyncio.sleep(0.001)
+            loop.add_writer(ours, calls.append, None)
+            await turns()
+            peer.send(b"x")
+            assert await asyncio.wait_for(receiving, 5) == b"x"
+            await hear(ours, peer)
+            assert loop.remove_writer(ours)
+            seen = len(calls)
+            assert seen > 2
+            await hear(ours, peer)
+            assert len(calls) == seen
+            calls.clear()
+
+    run(main())
+
+
+def test_cancelled_wait_makes_no_noise(loop, pairs, run):
+    ours, peer = pairs()
+
+    async def main():
+        receiving = loop.create_task(loop.sock_recv(ours, 100))
+        await asyncio.sleep(0.001)
+        receiving.cancel()
+        await asyncio.wait([receiving])
+        for text in (b"a", b"b"):
+            peer.send(text)
+            await turns()
+        assert await loop.sock_recv(ours, 100) == b"ab"
+        await hear(ours, peer)
+
+    run(main())
+
+
+def test_transport_takes_the_socket_over(loop, pairs, run):
+    ours, peer = pairs()
+
+    async def main():
+        await hear(ours, peer)
+        reader, writer = await asyncio.open_connection(sock=ours)
+        for text in (b"1", b"2"):
+            peer.send(text)
+            assert await asyncio.wait_for(reader.readexactly(1), 5) == text
+        writer.close()
+        await writer.wait_closed()
+
+    run(main())
+
+
+def test_copy_of_a_closed_socket_is_not_taken_for_another(loop, pairs, run):
+    async def main():
+        ours, peer = pairs()
+        number = ours.fileno()
+        await hear(ours, peer)
+        with ours.dup() as copy:
+            # As of a socket that was given to a child process.
+            ours.close()
+            other, other_peer = pairs()
+            assert other.fileno() == number
+            calls = []
+            loop.add_reader(other, calls.append, None)
+            peer.send(b"for the copy")
+            await turns()
+            assert not calls
+            loop.remove_reader(other)
+            await hear(other, other_peer)
+            peer.send(b"for the copy")
+            await hear(other, other_peer)
+            began = time.process_time()
+            await asyncio.sleep(0.05)
+            assert time.process_time() - began < 0.04
+            assert copy.recv(100) == 2 * b"for the copy"
+
+    gc.collect()
+    run(main())
