@@ -111,7 +111,7 @@ class EventLoop(
         )
 
     @property
-    def _transports(self) -> KnownTransports:  # type: ignore[override]
+    def _transports(self) -> KnownTransports:
         return KnownTransports(self)
 
     def __setattr__(self, name: str, value: object) -> None:
