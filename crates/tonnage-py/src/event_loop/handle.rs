@@ -8,7 +8,7 @@ use tonnage_core::turnstile::Turnstile;
 
 use super::call_args::CallArgs;
 use super::{EventLoop, TimerHandle};
-use crate::cpython::native_class::{create, is_exact};
+use crate::cpython::native_class::{create_with, is_exact};
 use crate::cpython::{
     Extras, Guarded, Native, NativeClass, Object, Owned, Slots, Visit, another, compat, context,
 };
@@ -32,6 +32,21 @@ pub(super) struct HandleState {
     thread_safe: ThreadSafe,
 }
 
+impl HandleState {
+    /// Is it of a loop of ours in debug mode?
+    #[inline]
+    fn debug(&self, py: Python<'_>) -> bool {
+        let event_loop = self.event_loop.as_ref().and_then(|event_loop| EventLoop::of(event_loop.bind(py)));
+        event_loop.is_some_and(EventLoop::debug)
+    }
+
+    #[must_use]
+    fn cancel(&mut self) -> Option<(Owned, CallArgs)> {
+        self.cancelled = true;
+        self.callback.take()
+    }
+}
+
 /// Other threads may cancel a handle of `call_soon_threadsafe`; they then wait for its callback, if
 /// that runs. As asyncio's from CPython 3.14 on, Lib/asyncio/events.py, `_ThreadSafeHandle`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,7 +60,7 @@ enum ThreadSafe {
 static CALLBACK_ENDED: Turnstile = Turnstile::new();
 
 impl Handle {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(
         event_loop: &Object<'_>,
         callback: Object<'_>,
@@ -75,7 +90,7 @@ impl Handle {
     ) -> PyResult<Bound<'py, Self>> {
         let py = event_loop.py();
         let in_context = context_or_current(py, in_context)?;
-        create(py, Self::new(event_loop, callback, args, in_context))
+        create_with(py, || Self::new(event_loop, callback, args, in_context))
     }
 
     /// Lets other threads cancel it.
@@ -109,6 +124,11 @@ impl NativeClass for Handle {
 
     fn is_link(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| matches!(state.callback, Some((_, CallArgs::One(_)))))
+    }
+
+    #[inline]
+    fn ends_plainly(&self, py: Python<'_>) -> bool {
+        !self.is_link(py)
     }
 
     fn empty() -> Option<Self> {
@@ -221,12 +241,7 @@ fn shared_args(handle: &Bound<'_, Handle>) -> Option<CallArgs> {
 }
 
 fn debug(handle: &Bound<'_, Handle>) -> bool {
-    let py = handle.py();
-    let debug = handle.value().state.with(py, |state| {
-        let event_loop = state.event_loop.as_ref()?.bind(py);
-        EventLoop::of(event_loop).map(EventLoop::debug)
-    });
-    debug.unwrap_or(false)
+    handle.value().state.with(handle.py(), |state| state.debug(handle.py()))
 }
 
 /// In another thread than the loop's: waits while the callback runs.
@@ -247,19 +262,19 @@ fn wait_for_callback(handle: &Bound<'_, Handle>) -> PyResult<()> {
 
 pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> PyResult<()> {
     let py = handle.py();
-    if handle.value().is_cancelled(py) {
-        return Ok(());
-    }
-    if debug(handle) {
-        // The callback goes; its repr stays, for the debug log.
-        let text = Owned::from(handle.repr()?.into_any());
-        drop(handle.value().state.with(py, |state| state.repr.replace(text)));
-    }
-    let gone = handle.value().state.with(py, |state| {
-        state.cancelled = true;
-        state.callback.take()
+    let quiet = handle.value().state.with(py, |state| match state.cancelled {
+        true => Some(None),
+        false if state.debug(py) => None,
+        false => Some(state.cancel()),
     });
-    drop(gone);
+    match quiet {
+        Some(gone) => drop(gone),
+        None => {
+            // The callback goes; its repr stays, for the debug log.
+            let text = Owned::from(handle.repr()?.into_any());
+            drop(handle.value().state.with(py, |state| (state.repr.replace(text), state.cancel())));
+        }
+    }
     Ok(())
 }
 

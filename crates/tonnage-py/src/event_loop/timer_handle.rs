@@ -8,8 +8,8 @@ use tonnage_core::timers::TimerKey;
 
 use super::EventLoop;
 use super::call_args::CallArgs;
-use super::handle::{self, Handle, context_or_current, part};
-use crate::cpython::native_class::{create, is_exact, upcast};
+use super::handle::{self, Handle, context_or_current};
+use crate::cpython::native_class::{create_with, is_exact, upcast};
 use crate::cpython::{Guarded, Native, NativeClass, Object, Slots, Visit};
 use crate::{future, names};
 
@@ -24,6 +24,7 @@ pub(crate) struct TimerHandle {
 }
 
 impl TimerHandle {
+    #[inline(always)]
     pub(crate) fn create<'py>(
         event_loop: &Object<'py>,
         (when, is_int): (f64, bool),
@@ -33,8 +34,10 @@ impl TimerHandle {
     ) -> PyResult<Bound<'py, Self>> {
         let py = event_loop.py();
         let in_context = context_or_current(py, in_context)?;
-        let handle = Handle::new(event_loop, callback, args, in_context);
-        create(py, Self { handle, when, is_int, key: Guarded::new(None) })
+        create_with(py, || {
+            let handle = Handle::new(event_loop, callback, args, in_context);
+            Self { handle, when, is_int, key: Guarded::new(None) }
+        })
     }
 
     pub(crate) fn as_handle<'a, 'py>(timer: &'a Bound<'py, Self>) -> &'a Bound<'py, Handle> {
@@ -48,6 +51,11 @@ impl NativeClass for TimerHandle {
 
     fn is_link(&self, py: Python<'_>) -> bool {
         self.handle.is_link(py)
+    }
+
+    #[inline]
+    fn ends_plainly(&self, py: Python<'_>) -> bool {
+        self.handle.ends_plainly(py)
     }
 
     fn empty() -> Option<Self> {
@@ -91,12 +99,12 @@ fn when<'py>(timer: &Bound<'py, TimerHandle>) -> PyResult<Object<'py>> {
 fn cancel_timer(timer: &Bound<'_, TimerHandle>) -> PyResult<()> {
     let py = timer.py();
     handle::cancel(TimerHandle::as_handle(timer))?;
-    let key = timer.value().key.with(py, Option::take);
-    if let Some(key) = key {
-        let event_loop = part(TimerHandle::as_handle(timer), |state| state.event_loop.as_deref())?;
-        if let Some(native) = EventLoop::of_any(&event_loop) {
-            drop(native.remove_timer(py, key));
-        }
+    if let Some(key) = timer.value().key.with(py, Option::take) {
+        let gone =
+            timer.value().handle.state.with(py, |state| {
+                EventLoop::of_any(state.event_loop.as_ref()?.bind(py))?.remove_timer(py, key)
+            });
+        drop(gone);
     }
     Ok(())
 }
