@@ -23,7 +23,8 @@ HERE = Path(__file__).parent
 PATIENCE_S = 5.0
 HOLD_S = 0.2
 STOP_TIMEOUT_S = 20
-BURST = 8000
+# Linux has room for 4,096 connections that were not accepted yet, unless it is set otherwise.
+BURST, BURSTS = 4000, 2
 
 
 class Server:
@@ -49,14 +50,28 @@ class Server:
             raise RuntimeError(f"the server of {arguments['loop']} did not start")
 
     def ask(self) -> dict[str, Any]:
+        self.tell("")
+        answer: dict[str, Any] = json.loads(self.answer())
+        return answer
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """While inside, the server's loop stands still."""
+        self.tell("hold")
+        self.answer()
+        yield
+        self.tell("go")
+
+    def tell(self, line: str) -> None:
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write("\n")
+        self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
+
+    def answer(self) -> str:
+        assert self.process.stdout is not None
         if not select.select([self.process.stdout], [], [], STOP_TIMEOUT_S)[0]:
             raise RuntimeError("the server does not answer")
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
+        return self.process.stdout.readline()
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -173,38 +188,70 @@ def burst(loop: str, kind: str) -> str:
         # The first connections load and fill what all later ones use.
         clients(server.port, 20, 0)
         before = server.ask()
-        waiting = select.poll()
-        socks = {}
-        for _ in range(BURST):
-            sock = socket.socket()
-            sock.setblocking(False)
-            sock.connect_ex(("127.0.0.1", server.port))
-            socks[sock.fileno()] = sock
-            waiting.register(sock, select.POLLOUT)
-        connected = 0
-        while connected < BURST:
-            for fd, _ in waiting.poll():
-                waiting.unregister(fd)
-                connected += 1
+        socks: list[socket.socket] = []
         lag_ms = 0.0
-        while (after := server.ask())["accepted"] < before["accepted"] + BURST:
+        for _ in range(BURSTS):
+            with server.held():
+                socks += connections(server.port, BURST)
+            after = wait_until_accepted(server, before["accepted"] + len(socks))
             lag_ms = max(lag_ms, after["lag_ms"])
-            time.sleep(0.01)
-        lag_ms = max(lag_ms, after["lag_ms"])
-        for sock in socks.values():
+        for sock in socks:
             sock.close()
-    memory = (after["resident"] - before["resident"]) / BURST
-    cpu = (after["cpu_s"] - before["cpu_s"]) / BURST * 1e6
-    return f"{lag_ms:.0f} ms; {memory / 1024:.1f} KB; {cpu:.0f} µs"
+    memory = (after["resident"] - before["resident"]) / len(socks)
+    cpu = (after["cpu_s"] - before["cpu_s"]) / len(socks) * 1e6
+    return f"{lag_ms:.1f} ms; {memory / 1024:.1f} KB; {cpu:.1f} µs"
+
+
+def connections(port: int, count: int) -> list[socket.socket]:
+    """Open so many connections, which the server need not accept for that."""
+    waiting = select.poll()
+    socks = []
+    for _ in range(count):
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(("127.0.0.1", port))
+        socks.append(sock)
+        waiting.register(sock, select.POLLOUT)
+    connected = 0
+    while connected < count:
+        for fd, _ in waiting.poll():
+            waiting.unregister(fd)
+            connected += 1
+    return socks
+
+
+def wait_until_accepted(server: Server, count: int) -> dict[str, Any]:
+    """Return the server's last answer, with the longest lag of all."""
+    lag_ms = 0.0
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while (answer := server.ask())["accepted"] < count:
+        lag_ms = max(lag_ms, answer["lag_ms"])
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the server has accepted {answer['accepted']} of {count} connections")
+        time.sleep(0.01)
+    lag_ms = max(lag_ms, answer["lag_ms"])
+    # The timer tells of the last turns when they are over.
+    time.sleep(0.05)
+    answer = server.ask()
+    return {**answer, "lag_ms": max(lag_ms, answer["lag_ms"])}
 
 
 def parked(loop: str, count: int) -> str:
-    command = [sys.executable, str(HERE / "parked_tasks.py"), loop, str(count)]
+    collected = park(loop, count, [])
+    spared = park(loop, count, ["--no-collector"])
+    if collected is None or spared is None:
+        return "failed"
+    without = f"{spared['start_us']:.1f} + {spared['cancel_us']:.1f} µs"
+    return f"{collected['bytes']:,.0f} B; {without}; {collected['start_us'] + collected['cancel_us']:.1f} µs"
+
+
+def park(loop: str, count: int, options: list[str]) -> dict[str, float] | None:
+    command = [sys.executable, str(HERE / "parked_tasks.py"), loop, str(count), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        return "failed"
-    found = json.loads(done.stdout)
-    return f"{found['bytes']:,.0f} B; {found['start_us']:.1f} µs; {found['cancel_us']:.1f} µs"
+        return None
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 def missing_strace() -> bool:

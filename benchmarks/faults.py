@@ -29,16 +29,16 @@ CASES: dict[str, tuple[str, Case]] = {
     "enobufs": ("no buffers for one send (ENOBUFS)", cases.no_buffers),
     "enomem": ("no memory for the fifth epoll_ctl (ENOMEM): 20 clients", cases.no_memory),
     "burst": (
-        "8,000 connections at once, protocols: longest lag of the loop; memory and CPU of each",
+        "8,000 connections, 4,000 at once, protocols: longest lag of the loop; memory and CPU of each",
         lambda loop: cases.burst(loop, "protocol"),
     ),
     "streams": ("the same with streams", lambda loop: cases.burst(loop, "streams")),
     "parked": (
-        "1,000,000 tasks wait for an asyncio.Event: memory of each; CPU to start; CPU to cancel",
+        "1,000,000 tasks wait for an asyncio.Event: memory; CPU to start + cancel it; with the collector",
         lambda loop: cases.parked(loop, TASKS),
     ),
     "parked-native": (
-        "the same with tonnage.Event",
+        "all that with tonnage.Event",
         lambda loop: cases.parked("tonnage-native", TASKS) if loop == "tonnage" else "–",
     ),
 }

@@ -15,8 +15,13 @@ use std::io::IoSlice;
 /// A queue that drained keeps room for this many chunks.
 const CHUNKS_KEPT: usize = 64;
 
-/// Chunks to be written, first in, first out.
+/// Chunks to be written, first in, first out. It takes memory from the first chunk on: of many connections, most
+/// have nothing to send.
 pub struct WriteQueue<C> {
+    held: Option<Box<Held<C>>>,
+}
+
+struct Held<C> {
     chunks: VecDeque<C>,
     /// Bytes sent from the front of the first chunk on; more than its length
     /// while sent chunks wait for `pop_sent`.
@@ -33,13 +38,15 @@ impl<C: AsRef<[u8]>> Default for WriteQueue<C> {
 impl<C: AsRef<[u8]>> WriteQueue<C> {
     #[must_use]
     pub const fn new() -> Self {
-        Self { chunks: VecDeque::new(), head_sent: 0, bytes: 0 }
+        Self { held: None }
     }
 
     /// Adds a chunk of which nothing is sent.
     pub fn push(&mut self, chunk: C) {
-        self.bytes += chunk.as_ref().len();
-        self.chunks.push_back(chunk);
+        let nothing = || Box::new(Held { chunks: VecDeque::new(), head_sent: 0, bytes: 0 });
+        let held = self.held.get_or_insert_with(nothing);
+        held.bytes += chunk.as_ref().len();
+        held.chunks.push_back(chunk);
     }
 
     /// Adds a chunk whose first `sent` bytes are sent already, as after a
@@ -54,26 +61,26 @@ impl<C: AsRef<[u8]>> WriteQueue<C> {
     #[inline]
     #[must_use]
     pub fn len_bytes(&self) -> usize {
-        self.bytes
+        self.held.as_ref().map_or(0, |held| held.bytes)
     }
 
     /// Chunks that are held, be they unsent or waiting for `pop_sent`.
     #[inline]
     #[must_use]
     pub fn len_chunks(&self) -> usize {
-        self.chunks.len()
+        self.held.as_ref().map_or(0, |held| held.chunks.len())
     }
 
     /// Whether nothing is held, be it unsent or waiting for `pop_sent`.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
+        self.len_chunks() == 0
     }
 
     /// The chunks, sent or not, first to last.
     pub fn iter(&self) -> impl Iterator<Item = &C> {
-        self.chunks.iter()
+        self.held.iter().flat_map(|held| &held.chunks)
     }
 
     /// The first chunk, and how many of its bytes are sent. Call [`Self::pop_sent`] until it returns
@@ -81,7 +88,8 @@ impl<C: AsRef<[u8]>> WriteQueue<C> {
     #[inline]
     #[must_use]
     pub fn head(&self) -> Option<(&C, usize)> {
-        self.chunks.front().map(|chunk| (chunk, self.head_sent))
+        let held = self.held.as_ref()?;
+        held.chunks.front().map(|chunk| (chunk, held.head_sent))
     }
 
     /// Fills `slices` with what is to be sent next, and returns the part that
@@ -91,9 +99,9 @@ impl<C: AsRef<[u8]>> WriteQueue<C> {
         &'queue self,
         slices: &'slices mut [IoSlice<'queue>],
     ) -> &'slices [IoSlice<'queue>] {
-        let mut skipped = self.head_sent;
+        let mut skipped = self.held.as_ref().map_or(0, |held| held.head_sent);
         let mut filled = 0;
-        for chunk in &self.chunks {
+        for chunk in self.iter() {
             if filled == slices.len() {
                 break;
             }
@@ -111,22 +119,24 @@ impl<C: AsRef<[u8]>> WriteQueue<C> {
     /// Notes that `sent` more bytes are sent. Call [`Self::pop_sent`] until it
     /// returns `None` next.
     pub fn advance(&mut self, sent: usize) {
-        assert!(sent <= self.bytes, "a socket cannot take more than it was offered");
-        self.bytes -= sent;
-        self.head_sent += sent;
+        assert!(sent <= self.len_bytes(), "a socket cannot take more than it was offered");
+        let Some(held) = &mut self.held else { return };
+        held.bytes -= sent;
+        held.head_sent += sent;
     }
 
     /// Hands back the next chunk that is sent in full.
     #[must_use]
     pub fn pop_sent(&mut self) -> Option<C> {
-        let head_len = self.chunks.front()?.as_ref().len();
-        if self.head_sent < head_len {
+        let Held { chunks, head_sent, .. } = &mut **self.held.as_mut()?;
+        let head_len = chunks.front()?.as_ref().len();
+        if *head_sent < head_len {
             return None;
         }
-        self.head_sent -= head_len;
-        let chunk = self.chunks.pop_front();
-        if self.chunks.is_empty() && self.chunks.capacity() > CHUNKS_KEPT {
-            self.chunks.shrink_to(CHUNKS_KEPT);
+        *head_sent -= head_len;
+        let chunk = chunks.pop_front();
+        if chunks.is_empty() && chunks.capacity() > CHUNKS_KEPT {
+            chunks.shrink_to(CHUNKS_KEPT);
         }
         chunk
     }
@@ -134,9 +144,7 @@ impl<C: AsRef<[u8]>> WriteQueue<C> {
     /// Hands back all chunks and forgets them, as a transport that aborts does.
     #[must_use]
     pub fn drain(&mut self) -> VecDeque<C> {
-        self.head_sent = 0;
-        self.bytes = 0;
-        std::mem::take(&mut self.chunks)
+        self.held.take().map(|held| held.chunks).unwrap_or_default()
     }
 }
 
@@ -219,6 +227,6 @@ mod tests {
         }
         queue.advance(10_000);
         while queue.pop_sent().is_some() {}
-        assert!(queue.chunks.capacity() <= CHUNKS_KEPT);
+        assert!(queue.held.expect("it was used").chunks.capacity() <= CHUNKS_KEPT);
     }
 }

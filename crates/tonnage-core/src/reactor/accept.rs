@@ -3,7 +3,7 @@
 //! As thin as those of [`super::socket`].
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 
 use rustix::event::{self, PollFd, PollFlags, Timespec};
@@ -41,11 +41,20 @@ pub const GONE: [i32; 9] = [
     libc::ETIMEDOUT,
 ];
 
-/// What an end of a connection is called, in the families whose connections we accept ourselves.
+/// What an end of a connection is called, in the families whose connections we accept ourselves. Each connection
+/// keeps one: the usual ones are small.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Name {
+    V4(SocketAddrV4),
+    /// Of a Unix socket that was never bound.
+    Unbound,
+    Other(Box<OtherName>),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OtherName {
     Inet(SocketAddr),
-    /// A path of a Unix socket; it is empty for one that was never bound.
+    /// A path of a Unix socket.
     Path(Vec<u8>),
     /// The name of a Unix socket that has no path: with the zero byte that begins it.
     Abstract(Vec<u8>),
@@ -55,9 +64,22 @@ impl Name {
     #[must_use]
     pub fn address(&self) -> Address<'_> {
         match self {
-            Self::Inet(address) => Address::Inet(*address),
-            Self::Path(path) => Address::Path(path),
-            Self::Abstract(name) => Address::Abstract(name),
+            Self::V4(address) => Address::Inet(SocketAddr::V4(*address)),
+            Self::Unbound => Address::Path(&[]),
+            Self::Other(name) => match &**name {
+                OtherName::Inet(address) => Address::Inet(*address),
+                OtherName::Path(path) => Address::Path(path),
+                OtherName::Abstract(name) => Address::Abstract(name),
+            },
+        }
+    }
+}
+
+impl From<SocketAddr> for Name {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(address) => Self::V4(address),
+            SocketAddr::V6(_) => Self::Other(Box::new(OtherName::Inet(address))),
         }
     }
 }
@@ -91,17 +113,18 @@ pub fn set_nodelay(socket: Fd) -> io::Result<()> {
 
 fn name(address: SocketAddrAny) -> Option<Name> {
     match address.address_family() {
-        AddressFamily::INET | AddressFamily::INET6 => SocketAddr::try_from(address).ok().map(Name::Inet),
+        AddressFamily::INET | AddressFamily::INET6 => SocketAddr::try_from(address).ok().map(Name::from),
         // Of one that was never bound, the kernel tells the family only. rustix would make it an empty name.
         AddressFamily::UNIX if address.addr_len() as usize <= size_of::<libc::sa_family_t>() => {
-            Some(Name::Path(vec![]))
+            Some(Name::Unbound)
         }
         AddressFamily::UNIX => {
             let address = SocketAddrUnix::try_from(address).ok()?;
-            if let Some(name) = address.abstract_name() {
-                return Some(Name::Abstract([&[0], name].concat()));
-            }
-            Some(Name::Path(address.path_bytes().unwrap_or_default().to_vec()))
+            let name = match address.abstract_name() {
+                Some(name) => OtherName::Abstract([&[0], name].concat()),
+                None => OtherName::Path(address.path_bytes().unwrap_or_default().to_vec()),
+            };
+            Some(Name::Other(Box::new(name)))
         }
         _ => None,
     }
@@ -122,7 +145,7 @@ mod tests {
         assert!(is_waiting(listener.as_raw_fd()).expect("open"));
         let (accepted, peer) = accept(listener.as_raw_fd()).expect("one waits");
         assert!(!is_waiting(listener.as_raw_fd()).expect("open"));
-        let name_of = |address| Some(Name::Inet(address));
+        let name_of = |address| Some(Name::from(address));
         assert_eq!(peer, name_of(client.local_addr().expect("connected")));
         let own = own_name(accepted.as_raw_fd()).expect("open");
         assert_eq!(own, name_of(client.peer_addr().expect("connected")));
@@ -140,9 +163,10 @@ mod tests {
         let listener = UnixListener::bind_addr(&address).expect("bind");
         let _client = UnixStream::connect_addr(&address).expect("connect");
         let (accepted, peer) = accept(listener.as_raw_fd()).expect("one waits");
-        assert_eq!(peer, Some(Name::Path(vec![])));
+        assert_eq!(peer, Some(Name::Unbound));
         let own = own_name(accepted.as_raw_fd()).expect("open");
-        assert_eq!(own, Some(Name::Abstract([b"\0", bytes.as_bytes()].concat())));
+        let abstract_name = OtherName::Abstract([b"\0", bytes.as_bytes()].concat());
+        assert_eq!(own, Some(Name::Other(Box::new(abstract_name))));
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl<'a, 'py> Args<'a, 'py> {
         match self.keywords {
             Keywords::None => Some(single),
             Keywords::Names(given) => {
-                let are_none = self.named().iter().all(|value| value.is_none());
+                let are_none = self.named().iter().all(PyAnyMethods::is_none);
                 if are_none && given.iter_borrowed().all(is_known) { Some(single) } else { None }
             }
             Keywords::Dict(_) => None,

@@ -26,9 +26,9 @@ pub(crate) struct AcceptedSocket {
 /// What its listening socket is, and so it.
 #[derive(Clone, Copy)]
 pub(super) struct Kind {
-    family: i32,
-    r#type: i32,
-    protocol: i32,
+    family: u16,
+    r#type: u16,
+    protocol: u16,
 }
 
 struct State {
@@ -39,7 +39,7 @@ struct State {
 /// What this end is called: the kernel knows, for as long as there is a descriptor.
 enum OwnName {
     NotAsked,
-    Known(Option<Box<Name>>),
+    Known(Option<Name>),
     /// As the listening socket, and all of its connections.
     Shared(Owned),
 }
@@ -61,7 +61,7 @@ impl Kind {
         }
         let part = |name| sock.getattr(name)?.extract();
         let family = part(names::family(py))?;
-        if !accept::FAMILIES.contains(&family) {
+        if !accept::FAMILIES.contains(&i32::from(family)) {
             return Ok(None);
         }
         Ok(Some(Self { family, r#type: part(names::r#type(py))?, protocol: part(names::proto(py))? }))
@@ -97,7 +97,7 @@ impl AcceptedSocket {
 
     /// Has it send small writes at once, if it is of TCP.
     pub(super) fn set_nodelay(&self, py: Python<'_>) -> PyResult<()> {
-        if self.kind.protocol != accept::TCP {
+        if i32::from(self.kind.protocol) != accept::TCP {
             return Ok(());
         }
         accept::set_nodelay(self.fileno(py)?).map_err(errors::os_error)
@@ -115,14 +115,14 @@ impl AcceptedSocket {
             OwnName::Known(name) => Err(name.clone()),
             OwnName::NotAsked => Err(None),
         });
-        known.or_else(|name| name_object(py, name.as_deref()))
+        known.or_else(|name| name_object(py, name.as_ref()))
     }
 
     /// Later there may be no descriptor to ask for.
     fn ask_own_name(&self, py: Python<'_>) -> PyResult<()> {
         if self.state.with(py, |state| matches!(state.own_name, OwnName::NotAsked)) {
             let name = accept::own_name(self.fileno(py)?).unwrap_or_default();
-            self.state.with(py, |state| state.own_name = OwnName::Known(name.map(Box::new)));
+            self.state.with(py, |state| state.own_name = OwnName::Known(name));
         }
         Ok(())
     }
@@ -172,7 +172,8 @@ impl AcceptedSocket {
             // The descriptor is given away before the call. If that is interrupted, nobody can tell whether
             // the object has it: better lost than closed twice.
             Descriptor::Own(fd) => {
-                class.call1((family, r#type | accept::NEVER_WAITS, protocol, fd.into_raw_fd()))?
+                let r#type = i32::from(r#type) | accept::NEVER_WAITS;
+                class.call1((family, r#type, protocol, fd.into_raw_fd()))?
             }
         };
         let kept = Owned::from(&made);
@@ -186,6 +187,8 @@ impl NativeClass for AcceptedSocket {
     const NAME: &'static CStr = c"tonnage._tonnage.AcceptedSocket";
     const DOC: &'static CStr = c"A connection that came, whose socket is made when somebody asks for it.";
     const SUBCLASSED: bool = false;
+    /// It refers to a `socket.socket` or to the name of one, neither of which can refer to anything.
+    const IS_COLLECTED: bool = false;
 
     fn empty() -> Option<Self> {
         None
@@ -209,31 +212,11 @@ impl NativeClass for AcceptedSocket {
         );
     }
 
-    fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        self.state.traverse(0, |state| {
-            let socket = match &state.descriptor {
-                Descriptor::Of(socket) => Some(&**socket),
-                _ => None,
-            };
-            let own_name = match &state.own_name {
-                OwnName::Shared(name) => Some(&**name),
-                _ => None,
-            };
-            match visit.option(socket) {
-                0 => visit.option(own_name),
-                shown => shown,
-            }
-        })
+    fn traverse(&self, _visit: &Visit<'_>) -> i32 {
+        0
     }
 
-    fn clear(&self, py: Python<'_>) {
-        let gone = self.state.with(py, |state| {
-            let is_socket = matches!(state.descriptor, Descriptor::Of(_));
-            let socket = is_socket.then(|| std::mem::replace(&mut state.descriptor, Descriptor::Closed));
-            (socket, std::mem::replace(&mut state.own_name, OwnName::Known(None)))
-        });
-        drop(gone);
-    }
+    fn clear(&self, _py: Python<'_>) {}
 }
 
 /// A name as Python's sockets have it; nothing is one of a family that is not ours.

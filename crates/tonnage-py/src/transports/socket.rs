@@ -12,13 +12,15 @@ use super::source::{Kind, Source};
 use super::stream::{Extra, StreamTransport};
 use super::{AcceptedSocket, attributes, methods};
 use crate::cpython::native_class::{create, upcast};
-use crate::cpython::{Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
+use crate::cpython::{Args, Lent, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
 use crate::event_loop::{EventLoop, Ready};
 use crate::names;
 
 #[repr(C)]
 pub(crate) struct SocketTransport {
     pub(crate) stream: StreamTransport,
+    /// To the loop.
+    pub(crate) lent: Lent,
 }
 
 const INIT: Parameters<7> = Parameters {
@@ -96,6 +98,10 @@ fn fill_extra_of_accepted(extra: &Bound<'_, PyDict>, accepted: &Bound<'_, Accept
 }
 
 impl SocketTransport {
+    const fn unopened() -> Self {
+        Self { stream: StreamTransport::new(Kind::Socket), lent: Lent::new() }
+    }
+
     /// The transport of an accepted connection, as `__init__` makes it.
     pub(super) fn serve(serving: Serving<'_>) -> PyResult<Bound<'_, Self>> {
         let Serving { event_loop, accepted, protocol, server, context } = serving;
@@ -104,7 +110,7 @@ impl SocketTransport {
         accepted.value().set_nodelay(py)?;
         // A class that has none cannot be served, and is told before anything is open.
         let made = protocol.getattr(names::connection_made(py))?;
-        let transport = create(py, Self { stream: StreamTransport::new(Kind::Socket) })?;
+        let transport = create(py, Self::unopened())?;
         let stream = upcast(&transport);
         let source = Source { kind: Kind::Socket, owner: Some(Owned::from(accepted.as_any())), fd };
         let extra = Extra::Of(accepted.into());
@@ -148,12 +154,30 @@ pub(super) fn extra_info<'py>(
     name: &Object<'py>,
 ) -> PyResult<Option<Object<'py>>> {
     let py = transport.py();
+    if is_only_accepted(transport) && !is_of_socket(name)? {
+        // Streams ask for TLS: a dictionary of what nobody asks for would be a sixth of a connection.
+        return Ok(None);
+    }
     let Some(extra) = extra_of(transport)? else { return Ok(None) };
     let found = extra.get_item(name)?;
     let Some(accepted) = found.as_ref().and_then(AcceptedSocket::of) else { return Ok(found) };
     let socket = names::transport_socket(py)?.call1((accepted.value().as_socket(py)?,))?;
     extra.set_item(name, &socket)?;
     Ok(Some(socket))
+}
+
+/// Is what `get_extra_info` knows what the accepted socket tells, and nothing else?
+fn is_only_accepted(transport: &Bound<'_, StreamTransport>) -> bool {
+    transport.value().state.with(transport.py(), |state| matches!(state.extra, Extra::Of(_)))
+}
+
+/// May it be one of the names of what a socket tells?
+fn is_of_socket(name: &Object<'_>) -> PyResult<bool> {
+    let py = name.py();
+    if !name.is_exact_instance_of::<PyString>() {
+        return Ok(true);
+    }
+    Ok(name.eq(names::socket(py))? || name.eq(names::sockname(py))? || name.eq(names::peername(py))?)
 }
 
 /// An end of the connection, or `None` if the socket does not say.
@@ -176,7 +200,7 @@ impl NativeClass for SocketTransport {
     }
 
     fn empty() -> Option<Self> {
-        Some(Self { stream: StreamTransport::new(Kind::Socket) })
+        Some(Self::unopened())
     }
 
     fn slots(slots: &mut Slots<Self>) {
