@@ -148,69 +148,6 @@ def test_what_nobody_knows_of_a_connection_is_the_default(run, listener):
     run(main())
 
 
-def test_descriptor_of_a_connection_is_its_transports_until_the_end(loop, run, listener, asyncio_since):
-    # asyncio forgets nothing: its check looks whether the transport is closing.
-    asyncio_since()
-
-    async def main():
-        async with Served(listener) as served:
-            fd = served.transport.get_extra_info("socket").fileno()
-            assert loop._transports[fd] is served.transport
-            with pytest.raises(RuntimeError, match="is used by transport"):
-                loop.add_reader(fd, print)
-            served.transport.pause_reading()
-            with pytest.raises(RuntimeError, match="is used by transport"):
-                loop.add_reader(fd, print)
-            transport = served.transport
-            ours, peer = socket.socketpair()
-            transport.abort()
-            await until(lambda: served.lost)
-            assert loop._transports.get(fd) is None
-            with pytest.raises(KeyError):
-                loop._transports[fd]
-            os.dup2(ours.fileno(), fd)
-            loop.add_reader(fd, print)
-            # Its end was long ago.
-            transport.close()
-            del transport
-            served.transport = None
-            gc.collect()
-            assert loop.remove_reader(fd)
-            os.close(fd)
-            ours.close()
-            peer.close()
-
-    run(main())
-
-
-def test_number_of_a_lost_socket_goes_to_the_transport_that_has_it(loop, run, asyncio_since):
-    asyncio_since()
-
-    async def main():
-        ours, peer = socket.socketpair()
-        first, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
-        fd = ours.fileno()
-        first.pause_reading()
-        first.abort()
-        other, other_peer = socket.socketpair()
-        os.dup2(other.fileno(), fd)
-        second = loop._make_socket_transport(socket.socket(fileno=os.dup(fd)), asyncio.Protocol())
-        loop._note_transport(fd, second)
-        assert loop._transport_at(fd) is second
-        # The end of the first one leaves the second where it is.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert loop._transport_at(fd) is second
-        second.abort()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        other.close()
-        peer.close()
-        other_peer.close()
-
-    run(main())
-
-
 def test_small_writes_of_a_server_do_not_wait(loop, run):
     async def main():
         made = loop.create_future()
@@ -270,7 +207,6 @@ def test_transport_of_an_accepted_connection_that_is_dropped_warns_and_closes():
                 gc.collect()
             assert [warning.category for warning in caught] == [ResourceWarning]
             assert client.recv(1) == b""
-            assert all(asyncio.get_running_loop()._transport_at(fd) is None for fd in range(100))
         server.close()
         await server.wait_closed()
 
@@ -283,7 +219,7 @@ class Taker:
 
     def __init__(self, loop, sock):
         listener = Listener(asyncio.Protocol, sock, None, None, 100, None, None, None)
-        self._intake = tonnage._tonnage.Intake(loop, listener, None, 100, False)
+        self._intake = tonnage._tonnage.Intake(loop, listener, None, {}, 100, False)
         self._taken = []
 
     def take(self):
@@ -453,69 +389,6 @@ def test_clients_of_a_server_are_closed_in_the_order_in_which_they_came():
     assert closed == made
 
 
-def test_server_finds_connections_that_it_does_not_watch():
-    lost = []
-
-    class Idle(asyncio.Protocol):
-        def connection_made(self, transport):
-            # Only this keeps it.
-            self.transport = transport
-            transport.pause_reading()
-            made.append(self)
-
-        def connection_lost(self, exc):
-            lost.append(self)
-
-    made = []
-
-    async def main():
-        loop = asyncio.get_running_loop()
-        first = await loop.create_server(Idle, "127.0.0.1", 0)
-        second = await loop.create_server(Idle, "127.0.0.1", 0)
-        clients = []
-        for server in (first, second):
-            clients.append(socket.create_connection(server.sockets[0].getsockname()))
-            await until(lambda: len(made) == len(clients))
-        first.close()
-        first.abort_clients()
-        await first.wait_closed()
-        assert lost == made[:1]
-        second.close()
-        second.close_clients()
-        await second.wait_closed()
-        assert lost == made
-        for client in clients:
-            client.close()
-
-    with tonnage.Runner() as runner:
-        runner.run(main())
-
-
-def test_server_finds_transports_of_other_classes():
-    closed = []
-
-    class Transport:
-        def close(self):
-            closed.append(self)
-
-    async def main():
-        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
-        transports = [Transport(), Transport()]
-        for transport in transports:
-            server._attach(transport)
-        server.close_clients()
-        assert closed == transports
-        for transport in transports:
-            server._detach(transport)
-        server.close_clients()
-        assert closed == transports
-        server.close()
-        await server.wait_closed()
-
-    with tonnage.Runner() as runner:
-        runner.run(main())
-
-
 def test_cycles_through_what_accepts_and_counts_connections_die():
     class Factory:
         pass
@@ -527,7 +400,7 @@ def test_cycles_through_what_accepts_and_counts_connections_die():
     with socket.create_server(("127.0.0.1", 0)) as sock:
         factory, counting = Factory(), Counting()
         listener = Listener(factory, sock, None, counting, 100, None, None, None)
-        factory.intake = tonnage._tonnage.Intake(loop, listener, None, 100, True)
+        factory.intake = tonnage._tonnage.Intake(loop, listener, None, {}, 100, True)
         counting.itself = counting
         gone = [weakref.ref(factory), weakref.ref(counting)]
         del factory, counting, listener

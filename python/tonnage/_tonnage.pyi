@@ -650,12 +650,6 @@ class EventLoop:
     def _watched_events(self, fd: int) -> int:
         """What is waited for on the descriptor: 1 reading, 2 writing, 3 both."""
 
-    def _transport_at(self, fd: int) -> asyncio.BaseTransport | None:
-        """The transport that has the descriptor, if it is alive."""
-
-    def _note_transport(self, fd: int, transport: asyncio.BaseTransport) -> None:
-        """Another transport has the descriptor from here on."""
-
 @disjoint_base
 class StreamTransport(asyncio.BaseTransport):
     """A transport of a stream of bytes.
@@ -767,6 +761,7 @@ class Intake:
         loop: The loop of the server.
         listener: What a connection is to become: the attributes of a `Listener`.
         own_name: What all connections are called at this end, or None if that differs.
+        transports: The loop's weak references to its transports, by descriptor.
         accepts_max: How many connections one call accepts.
         is_plain: Are protocol and transport all that a connection needs?
     """
@@ -776,6 +771,7 @@ class Intake:
         loop: asyncio.AbstractEventLoop,
         listener: Any,
         own_name: Any,
+        transports: dict[int, Any],
         accepts_max: int,
         is_plain: bool,
     ) -> None: ...

@@ -17,7 +17,7 @@ from asyncio import constants, trsock
 from asyncio.log import logger
 from dataclasses import dataclass
 from socket import AF_UNIX, socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import ssl
@@ -71,6 +71,7 @@ class Acceptor:
             loop,
             listener,
             sock.getsockname() if is_named else None,
+            cast("Any", loop._transports).data,  # typeshed has no `data`
             # asyncio's limit, which also lets a backlog of 0 accept one connection.
             min(listener.backlog + 1, ACCEPTS_PER_TURN_MAX),
             # Whoever overrides how a transport is made is asked.

@@ -16,7 +16,8 @@ import sys
 from asyncio.log import logger
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from weakref import ref
 
 from . import _tonnage
 from .happy_eyeballs import connect_first, interleave_families
@@ -356,6 +357,12 @@ class Connecting(Encrypting):
         context: contextvars.Context | None = None,
     ) -> asyncio.Transport:
         fd = sock.fileno()
-        if self._transport_at(fd) is not None:
+        # The dictionary's own methods cost more than the transport. An entry stays until its number is used
+        # again, as asyncio's check allows for: its transport is gone or closing.
+        transports: dict[int, Any] = cast("Any", self._transports).data  # typeshed has no `data`
+        known = transports.get(fd)
+        if known is not None and known() is not None:
             self._ensure_fd_no_transport(fd)
-        return _tonnage.SocketTransport(self, sock, protocol, waiter, extra, server, context)
+        transport = _tonnage.SocketTransport(self, sock, protocol, waiter, extra, server, context)
+        transports[fd] = ref(transport)
+        return transport

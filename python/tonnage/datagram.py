@@ -203,5 +203,5 @@ class Datagrams(InheritedLoop):
         self._ensure_fd_no_transport(sock)
         fd = sock.fileno()
         transport = _tonnage.DatagramTransport(self, sock, protocol, address, waiter, extra)
-        self._note_transport(fd, transport)
+        self._transports[fd] = transport
         return transport

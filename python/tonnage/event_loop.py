@@ -13,6 +13,7 @@ import functools
 import os
 import sys
 import threading
+import weakref
 from asyncio import base_events, events
 from asyncio.log import logger
 from typing import Any
@@ -32,7 +33,7 @@ from .process import Spawning
 from .sendfile import FileSending
 from .signals import Signalling
 from .sock import SocketOperations
-from .watched import KnownTransports, WatchedDescriptors
+from .watched import WatchedDescriptors
 
 __all__ = ("EventLoop", "new_event_loop")
 
@@ -78,6 +79,7 @@ class EventLoop(
         "_signal_pipe",
         "_ssock",
         "_timer_cancelled_count",
+        "_transports",
         "_unix_server_sockets",
         "_workers",
         "slow_callback_duration",
@@ -92,6 +94,7 @@ class EventLoop(
         # The descriptor by which other threads wake the loop; there is no pair of sockets for it.
         self._internal_fds = 1
         self._csock = self._ssock = None
+        self._transports = weakref.WeakValueDictionary()
         self._acceptors = {}
         self._unix_server_sockets = {}
         self._signal_handlers = {}
@@ -109,10 +112,6 @@ class EventLoop(
         self._bound_tasks(
             *(bound and min(bound, sys.maxsize) for bound in (policy.max_tasks, policy.warn_tasks))
         )
-
-    @property
-    def _transports(self) -> KnownTransports:
-        return KnownTransports(self)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute of the loop itself, which may override a method."""

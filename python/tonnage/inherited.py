@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from socket import socket
     from ssl import SSLContext
+    from weakref import WeakValueDictionary
 
     class InheritedLoop(SelectorEventLoop):
         """asyncio's loop, with the privates that we read, write or override."""
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
         _debug: bool
         _stopping: bool
         _thread_id: int | None
+        # Open transports by descriptor, for the check that nobody else watches their sockets. sendfile()
+        # takes its transport out of it for a while.
+        _transports: WeakValueDictionary[int, asyncio.BaseTransport]
         _asyncgens: Any
         _default_executor: Executor | None
         _executor_shutdown_called: bool
@@ -39,8 +43,6 @@ if TYPE_CHECKING:
         def _remove_reader(self, fd: int) -> bool: ...
         def _add_writer(self, fd: int, callback: Callable[..., object], *args: Any) -> asyncio.Handle: ...
         def _remove_writer(self, fd: int) -> bool: ...
-        def _transport_at(self, fd: int) -> asyncio.BaseTransport | None: ...
-        def _note_transport(self, fd: int, transport: asyncio.BaseTransport) -> None: ...
         def _ensure_fd_no_transport(self, fd: int | socket) -> None: ...
         async def _ensure_resolved(self, address: Any, **options: Any) -> list[Any]: ...
         def _make_socket_transport(

@@ -1,7 +1,7 @@
 """The object that `create_server` returns.
 
-One `Server` owns its listening sockets until `close()`. Its native base knows its open connections, but keeps
-none of them alive, so that an abandoned transport can still be collected and warn. The semantics are those
+One `Server` owns its listening sockets until `close()`. Its native base knows its open connections, through
+weak references only, so that an abandoned transport can still be collected and warn. The semantics are those
 of CPython 3.13 and later on every version: `close()` never touches connections, `wait_closed()` waits
 for them, `close_clients()` and `abort_clients()` end them. With `max_connections`, it has its acceptors
 pause while so many are open, and the others wait in the kernel's backlog.

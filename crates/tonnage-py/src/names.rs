@@ -105,6 +105,8 @@ attribute_names!(
     cast,
     _check_socket,
     _ensure_fd_no_transport,
+    _transports,
+    data,
     set_result,
     getsockname,
     getpeername,

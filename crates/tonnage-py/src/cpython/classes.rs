@@ -139,7 +139,7 @@ native_classes! {
     [TLSProtocol, extras]
     [TLSTransport, extras]
     [StreamTransport, extras]
-    [SocketTransport: StreamTransport, first field stream, lent]
+    [SocketTransport: StreamTransport, first field stream]
     [ReadPipeTransport: StreamTransport, first field stream]
     [WritePipeTransport: StreamTransport, first field stream]
     [ReceiveCoroutine]

@@ -7,7 +7,6 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::ptr::NonNull;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -34,7 +33,7 @@ impl Lent {
 }
 
 /// To be dropped while the thread is attached, as `Owned`.
-pub(crate) struct Unowned<T: NativeLayout>(NonNull<ffi::PyObject>, PhantomData<fn() -> T>);
+pub(crate) struct Unowned<T: NativeLayout>(*mut ffi::PyObject, PhantomData<fn() -> T>);
 
 // SAFETY: used under the interpreter's lock only.
 unsafe impl<T: NativeLayout> Send for Unowned<T> {}
@@ -47,22 +46,16 @@ impl<T: NativeLayout> Unowned<T> {
     #[inline]
     pub(crate) fn of(object: &Bound<'_, T>) -> Self {
         let () = Self::CHECK;
-        let place = NonNull::new(object.as_ptr()).expect("an object is somewhere");
-        let this = Self(place, PhantomData);
+        let this = Self(object.as_ptr(), PhantomData);
         let count = this.count();
         count.set(count.get() + 1);
         this
     }
 
     #[inline]
-    pub(crate) fn is(&self, object: &Bound<'_, PyAny>) -> bool {
-        self.0.as_ptr() == object.as_ptr()
-    }
-
-    #[inline]
     fn count(&self) -> &Cell<u32> {
         // SAFETY: the memory of the object is not freed before this reference has gone.
-        let lent = unsafe { lent::<T>(self.0.as_ptr()) };
+        let lent = unsafe { lent::<T>(self.0) };
         &lent.expect("checked when it was made").0
     }
 
@@ -71,11 +64,11 @@ impl<T: NativeLayout> Unowned<T> {
     #[inline(always)]
     pub(crate) fn with<R>(&self, py: Python<'_>, look: impl FnOnce(&Bound<'_, T>) -> R) -> Option<R> {
         // SAFETY: the memory of the object is not freed before this reference has gone.
-        if unsafe { ffi::Py_REFCNT(self.0.as_ptr()) } == 0 {
+        if unsafe { ffi::Py_REFCNT(self.0) } == 0 {
             return None;
         }
         // SAFETY: it is alive, and nobody else comes to run before `look` is done. Borrowed, and never dropped.
-        let object = ManuallyDrop::new(unsafe { Bound::from_owned_ptr(py, self.0.as_ptr()) });
+        let object = ManuallyDrop::new(unsafe { Bound::from_owned_ptr(py, self.0) });
         // SAFETY: it was made of an object of this class.
         Some(look(unsafe { object.cast_unchecked() }))
     }
@@ -84,11 +77,11 @@ impl<T: NativeLayout> Unowned<T> {
     #[inline]
     pub(crate) fn get<'py>(&self, py: Python<'py>) -> Option<Bound<'py, T>> {
         // SAFETY: as above.
-        if unsafe { ffi::Py_REFCNT(self.0.as_ptr()) } == 0 {
+        if unsafe { ffi::Py_REFCNT(self.0) } == 0 {
             return None;
         }
         // SAFETY: it is alive, and one more reference keeps it so.
-        let object = unsafe { Bound::from_borrowed_ptr(py, self.0.as_ptr()) };
+        let object = unsafe { Bound::from_borrowed_ptr(py, self.0) };
         // SAFETY: it was made of an object of this class.
         Some(unsafe { object.cast_into_unchecked() })
     }

@@ -16,7 +16,6 @@ use super::flags::{Flag, Flags};
 use super::pending::Pending;
 use super::sources::Sources;
 use super::task_factory::TaskFactory;
-use super::transports::Transports;
 use super::{EventLoop, NOT_ASKED, VecDeque};
 use crate::cpython::{Guarded, Native, Object, Visit, native_class};
 use crate::transports::StreamTransport;
@@ -71,7 +70,6 @@ impl EventLoop {
             pending: Guarded::new(Pending::new()),
             current: Guarded::new(None),
             task_factory: Guarded::new(None),
-            transports: Guarded::new(Transports::default()),
             unflushed: Guarded::new(vec![]),
             ring: Guarded::new(Ring::unopened()),
             thread: AtomicU64::new(0),

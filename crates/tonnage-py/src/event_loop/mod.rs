@@ -19,7 +19,6 @@ mod sources;
 mod task_factory;
 mod timer;
 mod timer_handle;
-mod transports;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +44,6 @@ use flags::{Flag, Flags};
 use pending::Pending;
 use sources::Sources;
 use task_factory::TaskFactory;
-use transports::Transports;
 
 /// The part of the event loop that runs for every callback, task and timer.
 #[pyclass(subclass, frozen, name = "EventLoop", module = "tonnage._tonnage")]
@@ -62,8 +60,6 @@ pub(crate) struct EventLoop {
     /// The task of ours that runs; left lazily.
     current: Guarded<Option<Owned<Task>>>,
     task_factory: Guarded<Option<TaskFactory>>,
-    /// Which transport has which descriptor.
-    transports: Guarded<Transports>,
     /// Transports with writes that leave at the end of this turn.
     unflushed: Guarded<Vec<Owned<StreamTransport>>>,
     /// By which these leave together.

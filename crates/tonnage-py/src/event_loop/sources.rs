@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::io;
 
 use pyo3::prelude::*;
+use tonnage_core::number_map::NumberMap;
 use tonnage_core::reactor::{Event, Fd, Interest, Registry};
 
 use super::handle::Handle;
@@ -83,8 +84,7 @@ impl Source {
 
 pub(super) struct Sources {
     registry: Registry,
-    /// Linux gives out the smallest free number, so this is dense.
-    by_fd: Vec<Source>,
+    by_fd: NumberMap<Fd, Source>,
     /// The objects that `add_reader` and `add_writer` were given, where these were no numbers.
     files: HashMap<Fd, Owned>,
 }
@@ -93,11 +93,11 @@ pub(super) struct Sources {
 const SOCKET: Interest = Interest::READ.union(Interest::ONCE);
 
 /// What [`Sources`] forgets when it is closed, to be dropped outside of it.
-pub(super) type Forgotten = (Vec<Source>, HashMap<Fd, Owned>);
+pub(super) type Forgotten = (NumberMap<Fd, Source>, HashMap<Fd, Owned>);
 
 impl Sources {
     pub(super) fn new(registry: Registry) -> Self {
-        Self { registry, by_fd: vec![], files: HashMap::new() }
+        Self { registry, by_fd: NumberMap::default(), files: HashMap::new() }
     }
 
     /// Watches `fd`; hands back the watcher that this one replaces, or the new one with the error.
@@ -110,20 +110,7 @@ impl Sources {
         if let Err(error) = self.registry.set(fd, self.interest(fd) | direction.interest()) {
             return Err((error, watcher));
         }
-        Ok(self.registered(fd).place(direction).replace(watcher))
-    }
-
-    /// The source of a number that the reactor has taken, which no negative one is.
-    fn registered(&mut self, fd: Fd) -> &mut Source {
-        let index = usize::try_from(fd).unwrap_or_default();
-        if index >= self.by_fd.len() {
-            self.by_fd.resize_with(index + 1, Source::default);
-        }
-        &mut self.by_fd[index]
-    }
-
-    fn get(&self, fd: Fd) -> Option<&Source> {
-        self.by_fd.get(usize::try_from(fd).ok()?)
+        Ok(self.by_fd.entry(fd).or_default().place(direction).replace(watcher))
     }
 
     /// Lets a future wait until there is something to read in a socket; hands back the watcher that it replaces. A
@@ -134,12 +121,12 @@ impl Sources {
             others => self.registry.set(fd, others | Interest::READ)?,
         }
         let watcher = Watcher::Future(future.into());
-        Ok(self.registered(fd).reader.replace(watcher))
+        Ok(self.by_fd.entry(fd).or_default().reader.replace(watcher))
     }
 
     /// What those who are here wait for.
     pub(super) fn interest(&self, fd: Fd) -> Interest {
-        self.get(fd).map_or(Interest::NONE, Source::interest)
+        self.by_fd.get(&fd).map_or(Interest::NONE, Source::interest)
     }
 
     /// Keeps `file` while its `fd` is watched; hands it back if a file is kept already.
@@ -157,7 +144,7 @@ impl Sources {
 
     /// Hands back the file of a descriptor that is watched no more.
     pub(super) fn release_file(&mut self, fd: Fd) -> Option<Owned> {
-        if self.files.is_empty() || !self.interest(fd).is_none() {
+        if self.files.is_empty() || self.by_fd.contains_key(&fd) {
             return None;
         }
         self.files.remove(&fd)
@@ -165,13 +152,16 @@ impl Sources {
 
     /// Watches `fd` no more; hands back who did.
     pub(super) fn unwatch(&mut self, fd: Fd, direction: Direction) -> Option<Watcher> {
-        let source = self.by_fd.get_mut(usize::try_from(fd).ok()?)?;
+        let Some(source) = self.by_fd.get_mut(&fd) else {
+            self.registry.remove(fd);
+            return None;
+        };
         let watcher = source.place(direction).take();
+        if source.reader.is_none() && source.writer.is_none() {
+            self.by_fd.remove(&fd);
+        }
         if watcher.is_some() {
             self.registry.clear(fd, direction.interest());
-        } else if source.interest().is_none() {
-            // It stayed registered.
-            self.registry.remove(fd);
         }
         watcher
     }
@@ -183,7 +173,7 @@ impl Sources {
         direction: Direction,
         future: &Bound<'_, Future>,
     ) -> Option<Watcher> {
-        let source = self.by_fd.get_mut(usize::try_from(fd).ok()?)?;
+        let source = self.by_fd.get_mut(&fd)?;
         let place = source.place(direction);
         if !matches!(place, Some(Watcher::Future(found)) if found.is(future)) {
             return None;
@@ -192,7 +182,9 @@ impl Sources {
             return self.unwatch(fd, direction);
         }
         // Nobody else waits for it, and it stays registered.
-        place.take()
+        let watcher = place.take();
+        self.by_fd.remove(&fd);
+        watcher
     }
 
     /// Who waits for what the reactor reported: the reader and the writer. If nobody does, the reactor is told so, which
@@ -203,7 +195,7 @@ impl Sources {
             // Of a socket that was closed here, and that somebody else has open still: the first and last event.
             return (None, None);
         }
-        let source = self.get(fd);
+        let source = self.by_fd.get(&fd);
         let reader = source.and_then(|source| source.reader.as_ref()).filter(|_| event.readable);
         let writer = source.and_then(|source| source.writer.as_ref()).filter(|_| event.writable);
         let watchers = (reader.map(|watcher| watcher.share(py)), writer.map(|watcher| watcher.share(py)));
@@ -220,9 +212,11 @@ impl Sources {
         self.registry.close();
         self.registry = registry;
         let mut refused = vec![];
-        for (fd, source) in (0..).zip(&mut self.by_fd) {
-            if self.registry.set(fd, source.interest()).is_err() {
-                refused.push(std::mem::take(source));
+        for (fd, source) in std::mem::take(&mut self.by_fd) {
+            if self.registry.set(fd, source.interest()).is_ok() {
+                self.by_fd.insert(fd, source);
+            } else {
+                refused.push(source);
             }
         }
         refused
@@ -237,7 +231,7 @@ impl Sources {
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> i32 {
         self.by_fd
-            .iter()
+            .values()
             .flat_map(|source| [&source.reader, &source.writer])
             .flatten()
             .map(|watcher| watcher.traverse(visit))

@@ -4,6 +4,7 @@
 //! its place meanwhile, which goes on when this wait ends.
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use tonnage_core::reactor::Fd;
 
 use super::{check, descriptor};
@@ -78,8 +79,10 @@ impl Readiness {
 /// Refuses the descriptor of a transport.
 fn ensure_no_transport(event_loop: &Bound<'_, EventLoop>, fd: Fd) -> PyResult<()> {
     let py = event_loop.py();
-    if event_loop.get().transport_at(py, fd).is_some() {
-        event_loop.call_method1(names::_ensure_fd_no_transport(py), (fd,))?;
+    // The dictionary of weak references in the WeakValueDictionary.
+    let known = event_loop.getattr(names::_transports(py))?.getattr_opt(names::data(py))?;
+    match known.as_ref().map(|known| known.cast::<PyDict>()) {
+        Some(Ok(known)) if !known.contains(fd)? => Ok(()),
+        _ => event_loop.call_method1(names::_ensure_fd_no_transport(py), (fd,)).map(drop),
     }
-    Ok(())
 }

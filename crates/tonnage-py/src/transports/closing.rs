@@ -7,7 +7,7 @@ use super::stream::{Into, Sending};
 use super::telling::tell_of_end;
 use super::{Connections, StreamTransport, opening, source};
 use crate::cpython::{Native, Object, Owned, context};
-use crate::event_loop::{EventLoop, Ready, report_callback};
+use crate::event_loop::{Ready, report_callback};
 use crate::{errors, names};
 
 impl StreamTransport {
@@ -126,7 +126,6 @@ impl StreamTransport {
             Some(owner) => source::close(owner.bind(py)),
             None => Ok(()),
         };
-        leave_loop(transport, gone.1.as_ref().map(|event_loop| event_loop.bind(py)));
         let detached = detach(transport, server);
         drop(gone);
         let waiter_failed = if transport.value().state.with(py, |state| state.outgoing.empty_waiter.is_some())
@@ -137,14 +136,6 @@ impl StreamTransport {
             Ok(())
         };
         unwatched.and(closed).and(detached).and(waiter_failed)
-    }
-}
-
-/// The loop knows the transport by its descriptor no more.
-pub(super) fn leave_loop(transport: &Bound<'_, StreamTransport>, event_loop: Option<&Bound<'_, EventLoop>>) {
-    let fd = transport.value().state.with(transport.py(), |state| state.source.fd);
-    if let Some(event_loop) = event_loop {
-        event_loop.get().forget_transport(transport.as_any(), fd);
     }
 }
 

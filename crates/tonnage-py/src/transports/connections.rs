@@ -1,8 +1,7 @@
 //! Connections: those of one server that are open, and what became of all that came.
 //!
 //! `python/tonnage/server.py` inherits from it. A transport attaches when it is made, and detaches before it
-//! is gone. Nothing here keeps it, so that one that was abandoned is collected, and warns: socket transports are found
-//! by way of their loop, which knows them, and others by weak references.
+//! is gone. It is known by a weak reference only, so that one that was abandoned is collected, and warns.
 
 use std::ffi::CStr;
 
@@ -10,10 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
 use tonnage_core::number_map::NumberMap;
 
-use super::SocketTransport;
-use crate::cpython::native_class::{exact, upcast};
 use crate::cpython::{Args, Guarded, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
-use crate::event_loop::EventLoop;
 use crate::future::to_bool;
 use crate::names;
 
@@ -23,10 +19,10 @@ pub(crate) struct Connections {
 
 #[derive(Default)]
 struct State {
-    /// The open transports that are no socket transports of ours, by address.
-    others: NumberMap<usize, Client>,
+    /// The open transports, by address.
+    clients: NumberMap<usize, Client>,
     /// How many have attached.
-    attached: u32,
+    attached: u64,
     /// Transports of CPython 3.12 and before do not name themselves when they attach, and count as well.
     open: usize,
     max_connections: Option<usize>,
@@ -40,7 +36,7 @@ struct State {
 
 struct Client {
     /// Which one it is, in the order in which they came.
-    number: u32,
+    number: u64,
     transport: Owned<PyWeakrefReference>,
 }
 
@@ -58,16 +54,13 @@ impl Connections {
     /// A connection of the server has got its transport.
     pub(super) fn attach(&self, transport: &Object<'_>) -> PyResult<()> {
         let py = transport.py();
-        let number = self.state.with(py, |state| {
-            state.attached = state.attached.saturating_add(1);
-            state.attached
+        let weak = Owned::from(PyWeakrefReference::new(transport)?);
+        let old = self.state.with(py, |state| {
+            state.attached += 1;
+            let client = Client { number: state.attached, transport: weak };
+            state.clients.insert(address(transport), client)
         });
-        if let Some(ours) = exact::<SocketTransport>(transport) {
-            upcast(ours).value().state.with(py, |state| state.number = number);
-        } else {
-            let client = Client { number, transport: PyWeakrefReference::new(transport)?.into() };
-            drop(self.state.with(py, |state| state.others.insert(address(transport), client)));
-        }
+        drop(old);
         self.count_open(py);
         Ok(())
     }
@@ -84,7 +77,7 @@ impl Connections {
         let py = connections.py();
         let (gone, tells) = connections.value().state.with(py, |state| {
             state.open = state.open.saturating_sub(1);
-            (transport.and_then(|transport| state.others.remove(&address(transport))), state.tells)
+            (transport.and_then(|transport| state.clients.remove(&address(transport))), state.tells)
         });
         drop(gone);
         if tells { connections.call_method0(names::_connection_ended(py)).map(drop) } else { Ok(()) }
@@ -104,30 +97,13 @@ impl Connections {
     }
 
     /// The open transports that are still there, the oldest first.
-    fn clients<'py>(server: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
-        let py = server.py();
-        let others: Vec<_> = server.value().state.with(py, |state| {
-            state.others.values().map(|client| (client.number, client.transport.get_bound(py))).collect()
+    fn clients<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let mut known: Vec<_> = self.state.with(py, |state| {
+            state.clients.values().map(|client| (client.number, client.transport.get_bound(py))).collect()
         });
-        let others = others.iter().filter_map(|(number, weak)| Some((*number, weak.upgrade()?)));
-        let mut open: Vec<_> = Self::socket_transports(server)?.into_iter().chain(others).collect();
-        open.sort_by_key(|(number, _)| *number);
-        PyList::new(py, open.into_iter().map(|(_, transport)| transport))
-    }
-
-    fn socket_transports<'py>(server: &Bound<'py, Self>) -> PyResult<Vec<(u32, Object<'py>)>> {
-        let py = server.py();
-        let event_loop = server.getattr(names::_loop(py))?;
-        let Some(event_loop) = EventLoop::of_any(&event_loop) else { return Ok(vec![]) };
-        let is_ours = |transport: &Bound<'_, SocketTransport>| {
-            let state = &upcast(transport).value().state;
-            state.with(py, |state| state.server.as_ref().is_some_and(|found| found.is(server)))
-        };
-        let number = |transport: &Bound<'_, SocketTransport>| {
-            upcast(transport).value().state.with(py, |state| state.number)
-        };
-        let found = event_loop.transports_where(py, is_ours).into_iter();
-        Ok(found.map(|transport| (number(&transport), transport.into_any())).collect())
+        known.sort_unstable_by_key(|(number, _)| *number);
+        let open: Vec<_> = known.iter().filter_map(|(_, transport)| transport.upgrade()).collect();
+        PyList::new(py, open)
     }
 }
 
@@ -175,7 +151,7 @@ impl NativeClass for Connections {
             server.value().state.with(py, |state| state.failed += 1);
             Ok(py.None().into_bound(py))
         });
-        slots.getter(c"_clients", |server| Ok(Self::clients(server)?.into_any()));
+        slots.getter(c"_clients", |server| Ok(server.value().clients(server.py())?.into_any()));
         slots.getter(c"_open", |server| number(server, |state| Some(state.open)));
         slots.getter(c"_max_connections", |server| number(server, |state| state.max_connections));
         slots.getter(c"_peak", |server| number(server, |state| Some(state.peak)));
@@ -197,11 +173,11 @@ impl NativeClass for Connections {
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> i32 {
-        self.state.traverse(0, |state| visit.each(state.others.values().map(|client| &client.transport)))
+        self.state.traverse(0, |state| visit.each(state.clients.values().map(|client| &client.transport)))
     }
 
     fn clear(&self, py: Python<'_>) {
-        drop(self.state.with(py, |state| std::mem::take(&mut state.others)));
+        drop(self.state.with(py, |state| std::mem::take(&mut state.clients)));
     }
 }
 

@@ -7,7 +7,7 @@
 use std::ffi::CStr;
 
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 use tonnage_core::reactor::{Fd, accept};
 
 use super::accepted::Kind;
@@ -34,6 +34,8 @@ struct Kept {
     server: Option<Owned<Connections>>,
     /// Each connection runs in a copy.
     context: Option<Owned>,
+    /// The loop's weak references to its transports, by descriptor.
+    transports: Owned<PyDict>,
     /// Is all set up here?
     is_plain: bool,
     accepts_max: usize,
@@ -49,19 +51,20 @@ struct Turn<'a, 'py> {
     protocol_factory: Object<'py>,
     server: Option<Bound<'py, Connections>>,
     context: Option<Object<'py>>,
+    transports: Bound<'py, PyDict>,
     is_plain: bool,
 }
 
-const INIT: Parameters<5> = Parameters {
+const INIT: Parameters<6> = Parameters {
     function: "Intake",
-    names: ["loop", "listener", "own_name", "accepts_max", "is_plain"],
-    positional: 5,
-    required: 5,
+    names: ["loop", "listener", "own_name", "transports", "accepts_max", "is_plain"],
+    positional: 6,
+    required: 6,
 };
 
 fn init(intake: &Bound<'_, Intake>, args: Args<'_, '_>) -> PyResult<()> {
     let py = args.py();
-    let [event_loop, listener, own_name, accepts_max, is_plain] =
+    let [event_loop, listener, own_name, transports, accepts_max, is_plain] =
         args.parse(&INIT)?.map(|value| value.expect("required"));
     let part = |name| Ok::<_, PyErr>(Some(listener.getattr(name)?).filter(|value| !value.is_none()));
     let sock = listener.getattr(names::sock(py))?;
@@ -74,6 +77,7 @@ fn init(intake: &Bound<'_, Intake>, args: Args<'_, '_>) -> PyResult<()> {
         protocol_factory: listener.getattr(names::protocol_factory(py))?.into(),
         server: server.map(Into::into),
         context: part(names::context(py))?.map(Into::into),
+        transports: transports.cast_into::<PyDict>()?.into(),
         is_plain: is_plain.is_truthy()?,
         accepts_max: accepts_max.extract()?,
     };
@@ -97,6 +101,7 @@ impl Intake {
                     protocol_factory: kept.protocol_factory.get_bound(py),
                     server: kept.server.as_ref().map(|server| server.get_bound(py)),
                     context: kept.context.as_ref().map(|context| context.get_bound(py)),
+                    transports: kept.transports.get_bound(py),
                     is_plain: kept.is_plain,
                 };
                 (turn, kept.accepts_max)
@@ -186,7 +191,10 @@ impl<'py> Turn<'_, 'py> {
         let py = self.sock.py();
         let made = protocol.insert(self.protocol_factory.call0()?);
         let fd = accepted.value().fileno(py)?;
-        if self.event_loop.get().transport_at(py, fd).is_some() {
+        // An entry stays until its number is used again, as asyncio's check allows for.
+        if let Some(known) = self.transports.get_item(fd)?
+            && known.cast::<PyWeakrefReference>()?.upgrade().is_some()
+        {
             self.event_loop.call_method1(names::_ensure_fd_no_transport(py), (fd,))?;
         }
         let serving = Serving {
@@ -196,7 +204,8 @@ impl<'py> Turn<'_, 'py> {
             server: self.server.clone(),
             context: own_context.clone(),
         };
-        SocketTransport::serve(serving).map(drop)
+        let transport = SocketTransport::serve(serving)?;
+        self.transports.set_item(fd, PyWeakrefReference::new(transport.as_any())?)
     }
 }
 
@@ -224,6 +233,9 @@ impl NativeClass for Intake {
             let mut shown = visit.call(&kept.event_loop);
             if shown == 0 {
                 shown = visit.option(kept.server.as_deref());
+            }
+            if shown == 0 {
+                shown = visit.call(&kept.transports);
             }
             let objects = [
                 Some(&kept.sock),

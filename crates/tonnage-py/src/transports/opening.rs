@@ -7,7 +7,7 @@ use pyo3::types::PyDict;
 use super::source::Source;
 use super::stream::Extra;
 use super::{AcceptedSocket, Connections, SocketTransport, StreamTransport};
-use crate::cpython::native_class::{exact, is_exact};
+use crate::cpython::native_class::is_exact;
 use crate::cpython::{Native, Object, context};
 use crate::event_loop::{EventLoop, Ready, report_callback};
 use crate::{errors, names};
@@ -69,9 +69,6 @@ pub(super) fn take_over(transport: &Bound<'_, StreamTransport>, opening: Opening
         return Err(PyRuntimeError::new_err(format!("{name} object is already initialized")));
     }
     let kept_server = server.as_ref().map(|server| server.clone().into());
-    if let Some(socket_transport) = exact::<SocketTransport>(transport.as_any()) {
-        event_loop.get().note_transport(socket_transport, source.fd);
-    }
     transport.value().state.with(py, |state| {
         state.source = source;
         state.event_loop = Some(event_loop.into());

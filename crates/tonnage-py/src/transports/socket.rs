@@ -12,15 +12,13 @@ use super::source::{Kind, Source};
 use super::stream::{Extra, StreamTransport};
 use super::{AcceptedSocket, attributes, methods};
 use crate::cpython::native_class::{create, upcast};
-use crate::cpython::{Args, Lent, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
+use crate::cpython::{Args, Native, NativeClass, Object, Owned, Parameters, Slots, Visit};
 use crate::event_loop::{EventLoop, Ready};
 use crate::names;
 
 #[repr(C)]
 pub(crate) struct SocketTransport {
     pub(crate) stream: StreamTransport,
-    /// To the loop.
-    pub(crate) lent: Lent,
 }
 
 const INIT: Parameters<7> = Parameters {
@@ -98,10 +96,6 @@ fn fill_extra_of_accepted(extra: &Bound<'_, PyDict>, accepted: &Bound<'_, Accept
 }
 
 impl SocketTransport {
-    const fn unopened() -> Self {
-        Self { stream: StreamTransport::new(Kind::Socket), lent: Lent::new() }
-    }
-
     /// The transport of an accepted connection, as `__init__` makes it.
     pub(super) fn serve(serving: Serving<'_>) -> PyResult<Bound<'_, Self>> {
         let Serving { event_loop, accepted, protocol, server, context } = serving;
@@ -110,7 +104,7 @@ impl SocketTransport {
         accepted.value().set_nodelay(py)?;
         // A class that has none cannot be served, and is told before anything is open.
         let made = protocol.getattr(names::connection_made(py))?;
-        let transport = create(py, Self::unopened())?;
+        let transport = create(py, Self { stream: StreamTransport::new(Kind::Socket) })?;
         let stream = upcast(&transport);
         let source = Source { kind: Kind::Socket, owner: Some(Owned::from(accepted.as_any())), fd };
         let extra = Extra::Of(accepted.into());
@@ -200,7 +194,7 @@ impl NativeClass for SocketTransport {
     }
 
     fn empty() -> Option<Self> {
-        Some(Self::unopened())
+        Some(Self { stream: StreamTransport::new(Kind::Socket) })
     }
 
     fn slots(slots: &mut Slots<Self>) {

@@ -36,8 +36,6 @@ pub(super) struct State {
     pub(super) event_loop: Option<Owned<EventLoop>>,
     pub(super) protocol: Option<Owned<PyAny>>,
     pub(super) server: Option<Owned<PyAny>>,
-    /// Which one it is of the server's connections, in the order in which they came.
-    pub(super) number: u32,
     /// What `get_extra_info` knows; it stays after the end.
     pub(super) extra: Extra,
     /// Where the protocol's methods run.
@@ -133,7 +131,6 @@ impl State {
             event_loop: None,
             protocol: None,
             server: None,
-            number: 0,
             extra: Extra::None,
             context: None,
             reading: Reading {
@@ -311,7 +308,6 @@ fn finalize(transport: &Bound<'_, StreamTransport>) {
     let Some(owner) = owner else { return };
     let warned = telling::warn_unclosed(transport.as_any());
     let closed = source::close(&owner);
-    closing::leave_loop(transport, transport.value().event_loop(py).as_ref());
     let gone = transport.value().state.with(py, |state| (state.source.owner.take(), state.server.take()));
     let (owner, server) = gone;
     let detached = closing::detach(transport, server);
