@@ -83,6 +83,16 @@ def test_callback_can_cancel_one_that_is_ready(loop: Loop) -> None:
     assert seen == ["third"]
 
 
+def test_cancelled_handle_says_so_in_debug_mode_and_keeps_its_repr(loop: Loop) -> None:
+    loop.set_debug(True)
+    for handle in (loop.call_soon(print, 1), loop.call_later(1, print, 1)):
+        handle.cancel()
+        text = repr(handle)
+        assert " cancelled " in text
+        assert "print(1)" in text
+    turn(loop)
+
+
 def test_cancelled_handle_drops_its_callback(loop: Loop) -> None:
     class Kept:
         def __call__(self) -> None: ...

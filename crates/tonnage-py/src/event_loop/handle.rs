@@ -39,12 +39,6 @@ impl HandleState {
         let event_loop = self.event_loop.as_ref().and_then(|event_loop| EventLoop::of(event_loop.bind(py)));
         event_loop.is_some_and(EventLoop::debug)
     }
-
-    #[must_use]
-    fn cancel(&mut self) -> Option<(Owned, CallArgs)> {
-        self.cancelled = true;
-        self.callback.take()
-    }
 }
 
 /// Other threads may cancel a handle of `call_soon_threadsafe`; they then wait for its callback, if
@@ -262,17 +256,20 @@ fn wait_for_callback(handle: &Bound<'_, Handle>) -> PyResult<()> {
 
 pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> PyResult<()> {
     let py = handle.py();
-    let quiet = handle.value().state.with(py, |state| match state.cancelled {
-        true => Some(None),
-        false if state.debug(py) => None,
-        false => Some(state.cancel()),
+    let quiet = handle.value().state.with(py, |state| {
+        if std::mem::replace(&mut state.cancelled, true) {
+            return Some(None);
+        }
+        if state.debug(py) { None } else { Some(state.callback.take()) }
     });
     match quiet {
         Some(gone) => drop(gone),
         None => {
             // The callback goes; its repr stays, for the debug log.
             let text = Owned::from(handle.repr()?.into_any());
-            drop(handle.value().state.with(py, |state| (state.repr.replace(text), state.cancel())));
+            let gone =
+                handle.value().state.with(py, |state| (state.repr.replace(text), state.callback.take()));
+            drop(gone);
         }
     }
     Ok(())

@@ -187,8 +187,6 @@ impl NativeClass for AcceptedSocket {
     const NAME: &'static CStr = c"tonnage._tonnage.AcceptedSocket";
     const DOC: &'static CStr = c"A connection that came, whose socket is made when somebody asks for it.";
     const SUBCLASSED: bool = false;
-    /// It refers to a `socket.socket` or to the name of one, neither of which can refer to anything.
-    const IS_COLLECTED: bool = false;
 
     fn empty() -> Option<Self> {
         None
@@ -212,11 +210,31 @@ impl NativeClass for AcceptedSocket {
         );
     }
 
-    fn traverse(&self, _visit: &Visit<'_>) -> i32 {
-        0
+    fn traverse(&self, visit: &Visit<'_>) -> i32 {
+        self.state.traverse(0, |state| {
+            let socket = match &state.descriptor {
+                Descriptor::Of(socket) => Some(&**socket),
+                _ => None,
+            };
+            let own_name = match &state.own_name {
+                OwnName::Shared(name) => Some(&**name),
+                _ => None,
+            };
+            match visit.option(socket) {
+                0 => visit.option(own_name),
+                shown => shown,
+            }
+        })
     }
 
-    fn clear(&self, _py: Python<'_>) {}
+    fn clear(&self, py: Python<'_>) {
+        let gone = self.state.with(py, |state| {
+            let is_socket = matches!(state.descriptor, Descriptor::Of(_));
+            let socket = is_socket.then(|| std::mem::replace(&mut state.descriptor, Descriptor::Closed));
+            (socket, std::mem::replace(&mut state.own_name, OwnName::Known(None)))
+        });
+        drop(gone);
+    }
 }
 
 /// A name as Python's sockets have it; nothing is one of a family that is not ours.
