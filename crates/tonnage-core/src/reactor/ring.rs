@@ -14,7 +14,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 use rustix::io::Errno;
 
 use super::Fd;
-use super::socket::{COPIED_MAX, SEND_FLAGS, SLICES_MAX};
+use super::socket::{SEND_FLAGS, SLICES_MAX, copied_len};
 
 /// So many sends go by one call.
 pub const SENDS_MAX: usize = 64;
@@ -119,10 +119,10 @@ impl Ring {
 /// Makes up to [`SENDS_MAX`] sends.
 fn send(ring: &mut IoUring, sends: &mut [Send<'_>]) -> io::Result<()> {
     let mut headers = [const { MaybeUninit::uninit() }; SENDS_MAX];
-    let mut copies = Vec::with_capacity(sends.iter().filter_map(copied_len).sum());
+    let mut copies = Vec::with_capacity(sends.iter().filter_map(|send| copied_len(send.slices)).sum());
     let mut queue = ring.submission();
     for ((send, header), index) in sends.iter().zip(&mut headers).zip(0..) {
-        let entry = match copied_len(send) {
+        let entry = match copied_len(send.slices) {
             Some(_) => of_copy(send, &mut copies),
             None => entry(send, header),
         };
@@ -165,16 +165,10 @@ fn is_of_ring(error: &io::Error) -> bool {
     )
 }
 
-/// How many bytes are cheaper to copy into one piece than to list for the kernel.
-fn copied_len(send: &Send<'_>) -> Option<usize> {
-    let len = send.slices.iter().map(|slice| slice.len()).sum();
-    (send.slices.len() > 1 && len <= COPIED_MAX).then_some(len)
-}
-
 /// Sends the copy, for which there is room in `copies`: it does not move.
 fn of_copy(send: &Send<'_>, copies: &mut Vec<u8>) -> squeue::Entry {
     let start = copies.len();
-    debug_assert!(copies.capacity() - start >= copied_len(send).unwrap_or(0), "it would move");
+    debug_assert!(copies.capacity() - start >= copied_len(send.slices).unwrap_or(0), "it would move");
     for slice in send.slices {
         copies.extend_from_slice(slice);
     }
