@@ -137,7 +137,7 @@ def test_reader_that_is_removed_takes_the_registration_with_it(loop, pairs, run)
         with ours.dup() as copy:
             ours.close()
             peer.send(b"for the copy")
-            assert await wakes(loop) == 0
+            assert await wakes() == 0
             assert copy.recv(100) == b"for the copy"
 
     run(main())
@@ -158,7 +158,7 @@ def test_socket_that_was_handed_over_does_not_go_on_to_wake_the_loop(loop, pairs
             count = 0
             for _ in range(20):
                 peer.send(b"x")
-                count += await wakes(loop)
+                count += await wakes()
                 assert copy.recv(100) == b"x"
             assert count <= 5
             if is_reused:
@@ -169,7 +169,7 @@ def test_socket_that_was_handed_over_does_not_go_on_to_wake_the_loop(loop, pairs
     run(main())
 
 
-async def wakes(loop):
+async def wakes():
     """Count the turns in which the loop wakes up before its time while nobody does anything."""
     before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
     await asyncio.sleep(0.005)

@@ -12,8 +12,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::args::borrowed;
-use super::owned::Owned;
-use super::refcount;
+use super::owned::{Owned, another};
 use super::slots::Object;
 use super::visit::Visit;
 use crate::event_loop::EventLoop;
@@ -156,9 +155,7 @@ impl LoopRef {
     pub(crate) fn get_bound<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
         let address = self.address()?;
         // SAFETY: the word owns a reference, so the object is alive.
-        unsafe { refcount::add(address) };
-        // SAFETY: that reference.
-        Some(unsafe { Bound::from_owned_ptr(py, address) })
+        Some(another(unsafe { Bound::ref_from_ptr(py, &address) }))
     }
 
     #[inline]
