@@ -74,6 +74,16 @@ def test_time_is_the_monotonic_clock(loop):
     assert before <= now <= time.monotonic()
 
 
+def test_time_is_the_monotonic_clock_also_when_it_is_asked_all_the_time(loop):
+    told = []
+    end = time.monotonic() + 0.05
+    while not told or told[-1] < end:
+        before = time.monotonic()
+        told.append(loop.time())
+        assert before - 1e-7 <= told[-1] <= time.monotonic() + 1e-6
+    assert told == sorted(told)
+
+
 def test_timers_are_finer_than_a_millisecond(loop, run, asyncio_since):
     # asyncio's selector waits whole milliseconds.
     asyncio_since()

@@ -1,12 +1,17 @@
 //! The loop's clock: nanoseconds of `CLOCK_MONOTONIC`.
 //!
 //! This is the clock of Python's `time.monotonic()`, so that a time taken there
-//! can be compared with a deadline here. No other file reads a clock: a
-//! simulated loop replaces what this file returns, and would lie otherwise.
+//! can be compared with a deadline here. No other file reads a clock, but for the
+//! cycle counter below: a simulated loop replaces what these return, and would
+//! lie otherwise.
 
 #![allow(clippy::disallowed_methods, reason = "this is the one file that reads the clock")]
 
+mod cycle_clock;
+
 use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
+
+pub use cycle_clock::CycleClock;
 
 /// Nanoseconds in a second.
 pub const NS_PER_S: u64 = 1_000_000_000;
@@ -52,14 +57,7 @@ pub fn resolution_ns() -> u64 {
     to_ns(clock_getres(ClockId::Monotonic)).max(1)
 }
 
-/// The time now in seconds, as `time.monotonic()` tells it.
-#[inline]
-#[must_use]
-pub fn now_s() -> f64 {
-    signed_to_seconds(now_ns().cast_signed())
-}
-
-/// A point in time: in seconds, as Python has it, and a nanosecond of this clock from which on [`now_s`] is not less.
+/// A point in time: in seconds, as Python has it, and the first nanosecond that is not before.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     pub seconds: f64,
@@ -70,11 +68,10 @@ pub struct Moment {
 const EXACT_NS: i64 = 1 << f64::MANTISSA_DIGITS;
 
 impl Moment {
-    /// The time now.
-    #[inline]
+    /// A nanosecond of the clock.
+    #[inline(always)]
     #[must_use]
-    pub fn now() -> Self {
-        let ns = now_ns();
+    pub fn of_ns(ns: u64) -> Self {
         Self { seconds: signed_to_seconds(ns.cast_signed()), ns }
     }
 
@@ -110,7 +107,7 @@ impl Moment {
     }
 }
 
-/// The first nanosecond at which [`now_s`] is not less than `when`.
+/// The first nanosecond that is, in seconds, not less than `when`.
 #[inline(always)]
 #[must_use]
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "saturates, which is wanted")]
@@ -227,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_moment_in_the_past_is_past() {
-        let now = Moment::now();
+        let now = Moment::of_ns(now_ns());
         for delay in [0.0, -1e-12, -0.5, -1e300, f64::NEG_INFINITY] {
             assert!(now.plus(delay).ns <= now.ns && is_past(now.plus(delay).ns));
         }

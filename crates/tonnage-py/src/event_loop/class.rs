@@ -7,6 +7,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyDict, PySet, PyString, PyTuple, PyType};
+use tonnage_core::clock::CycleClock;
 use tonnage_core::reactor::Reactor;
 use tonnage_core::reactor::ring::Ring;
 use tonnage_core::timers::Timers;
@@ -64,6 +65,7 @@ impl EventLoop {
         Ok(Self {
             ready: Guarded::new(VecDeque::new()),
             timers: Guarded::new(Timers::new()),
+            clock: Guarded::new(CycleClock::default()),
             waker: Guarded::new(reactor.waker()),
             sources: Guarded::new(Sources::new(reactor.registry)),
             poller: Guarded::new(Some(reactor.poller)),

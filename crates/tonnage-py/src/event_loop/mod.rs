@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use tonnage_core::clock::CycleClock;
 use tonnage_core::reactor::ring::Ring;
 use tonnage_core::reactor::{Poller, Waker};
 use tonnage_core::timers::{TimerKey, Timers};
@@ -51,6 +52,7 @@ pub(crate) struct EventLoop {
     /// Bounded by what is scheduled: each entry is a pending task's step, or was put here by a user.
     ready: Guarded<VecDeque<Ready>>,
     timers: Guarded<Timers<Timer>>,
+    clock: Guarded<CycleClock>,
     sources: Guarded<Sources>,
     /// Taken while the loop runs.
     poller: Guarded<Option<Poller>>,

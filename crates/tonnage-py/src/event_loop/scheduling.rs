@@ -5,7 +5,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyTuple};
-use tonnage_core::clock::{self, Moment};
+use tonnage_core::clock::{self, CycleClock, Moment};
 use tonnage_core::timers::TimerKey;
 
 use super::call_args::CallArgs;
@@ -50,7 +50,7 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
         if delay.is_none() {
             return Err(PyTypeError::new_err("delay must not be None"));
         }
-        let when = clock::now_s() + number::seconds(delay)?;
+        let when = event_loop.get().now(args.py()).seconds + number::seconds(delay)?;
         schedule_at(event_loop, &args, (callback, rest), ((when, false), "call_later"))
     });
     methods.with_args(c"call_at", c"Run a callback at a time of the loop's clock.", |event_loop, args| {
@@ -66,7 +66,10 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
     methods.no_args(
         c"time",
         c"Return the time of the loop's clock, in seconds; it is `time.monotonic()`.",
-        |event_loop| Ok(clock::now_s().into_pyobject(event_loop.py())?.into_any()),
+        |event_loop| {
+            let now = event_loop.get().now(event_loop.py());
+            Ok(now.seconds.into_pyobject(event_loop.py())?.into_any())
+        },
     );
     methods.no_args(c"create_future", c"Return a new future of this loop.", |event_loop| {
         Ok(future::create_native(event_loop)?.into_any())
@@ -180,7 +183,7 @@ impl EventLoop {
 
     /// Has the future of this loop get None after a time.
     pub(crate) fn wake_later(&self, py: Python<'_>, delay_s: f64, future: Bound<'_, Future>) -> TimerKey {
-        let deadline = Moment::now().plus(delay_s);
+        let deadline = self.now(py).plus(delay_s);
         let timer = Timer::Wake(future.into());
         self.timers.with(py, |timers| timers.insert(deadline.ns, timer))
     }
@@ -229,8 +232,9 @@ impl EventLoop {
     }
 
     /// `loop.time()` of each loop of ours.
-    pub(crate) fn now() -> f64 {
-        clock::now_s()
+    #[inline(always)]
+    pub(crate) fn now(&self, py: Python<'_>) -> Moment {
+        Moment::of_ns(self.clock.with(py, CycleClock::now_ns))
     }
 
     /// The loop is open; in debug mode, this is its thread (but for the thread-safe method), and the

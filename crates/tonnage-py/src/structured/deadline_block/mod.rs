@@ -111,7 +111,7 @@ pub(super) fn after(py: Python<'_>, delay_s: Option<f64>) -> PyResult<Option<Mom
 #[inline(always)]
 pub(super) fn moment(event_loop: &Object<'_>) -> PyResult<Moment> {
     match EventLoop::of(event_loop) {
-        Some(_) => Ok(Moment::now()),
+        Some(native) => Ok(native.now(event_loop.py())),
         None => foreign_now(event_loop).map(Moment::at),
     }
 }
@@ -120,7 +120,7 @@ pub(super) fn moment(event_loop: &Object<'_>) -> PyResult<Moment> {
 #[inline(always)]
 pub(super) fn now(event_loop: &Object<'_>) -> PyResult<f64> {
     match EventLoop::of(event_loop) {
-        Some(_) => Ok(EventLoop::now()),
+        Some(native) => Ok(native.now(event_loop.py()).seconds),
         None => foreign_now(event_loop),
     }
 }

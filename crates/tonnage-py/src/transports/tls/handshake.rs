@@ -2,12 +2,12 @@
 
 use pyo3::exceptions::{PyConnectionAbortedError, PyConnectionResetError, PyException};
 use pyo3::prelude::*;
+use tonnage_core::clock;
 
 use super::TLSProtocol;
 use super::engine::{Step, is_ssl_error};
 use super::protocol::{Phase, Stage};
 use crate::cpython::{Native, Owned};
-use crate::event_loop::EventLoop;
 use crate::names;
 
 impl TLSProtocol {
@@ -15,7 +15,7 @@ impl TLSProtocol {
         let py = protocol.py();
         Self::log(protocol, "%r starts SSL handshake")?;
         let timeout = protocol.value().state.with(py, |state| {
-            state.timing.handshake_began = EventLoop::now();
+            state.timing.handshake_began_ns = clock::now_ns();
             state.phase = Phase::Handshake;
             state.timing.handshake_s.as_ref().map(|timeout| timeout.share(py))
         });
@@ -118,8 +118,9 @@ impl TLSProtocol {
         if !protocol.value().event_loop(py)?.get().debug() {
             return Ok(());
         }
-        let began = protocol.value().state.with(py, |state| state.timing.handshake_began);
-        let args = ("%r: SSL handshake took %.1f ms", protocol, (EventLoop::now() - began) * 1e3);
+        let began_ns = protocol.value().state.with(py, |state| state.timing.handshake_began_ns);
+        let took_ms = clock::to_seconds(clock::now_ns() - began_ns) * 1e3;
+        let args = ("%r: SSL handshake took %.1f ms", protocol, took_ms);
         names::asyncio_logger(py)?.call_method1(names::debug(py), args).map(drop)
     }
 }

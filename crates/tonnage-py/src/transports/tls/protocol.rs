@@ -99,7 +99,7 @@ pub(super) struct Timing {
     pub(super) handshake_timer: Option<Owned>,
     pub(super) shutdown_timer: Option<Owned>,
     /// In debug mode.
-    pub(super) handshake_began: f64,
+    pub(super) handshake_began_ns: u64,
 }
 
 pub(super) struct Reading {
@@ -179,7 +179,7 @@ impl State {
                 shutdown_s: None,
                 handshake_timer: None,
                 shutdown_timer: None,
-                handshake_began: 0.0,
+                handshake_began_ns: 0,
             },
             reading: Reading {
                 app_paused: false,
