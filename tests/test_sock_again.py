@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import resource
@@ -61,6 +62,64 @@ def test_what_comes_while_nobody_waits_is_not_lost(loop, pairs, run, sends):
         await turns()
         assert await loop.sock_recv(ours, 100) == b""
 
+    run(main())
+
+
+@pytest.mark.parametrize("into", [True, False])
+def test_question_that_comes_before_the_answer_is_heard(loop, pairs, run, into):
+    async def receive():
+        if not into:
+            return await loop.sock_recv(ours, 100)
+        memory = bytearray(100)
+        count = await loop.sock_recv_into(ours, memory)
+        return bytes(memory[:count])
+
+    async def main():
+        await hear(ours, peer)
+        for question in (b"1", b"2", b"3"):
+            peer.send(question)
+            await loop.sock_sendall(ours, b"answer")
+            assert await asyncio.wait_for(receive(), 5) == question
+            assert peer.recv(100) == b"answer"
+        await loop.sock_sendall(ours, b"answer")
+        peer.close()
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(receive(), 5) == b""
+
+    ours, peer = pairs()
+    run(main())
+
+
+def test_wrong_arguments_are_told_at_once_after_an_answer(loop, pairs, run):
+    async def main():
+        await hear(ours, peer)
+        for call in (
+            lambda: loop.sock_recv(ours, -1),
+            lambda: loop.sock_recv(ours, "1"),
+            lambda: loop.sock_recv_into(ours, b"read-only"),
+        ):
+            await loop.sock_sendall(ours, b"answer")
+            with pytest.raises((ValueError, TypeError, BufferError)):
+                await asyncio.wait_for(call(), 5)
+            peer.send(b"x")
+            assert await loop.sock_recv(ours, 100) == b"x"
+
+    ours, peer = pairs()
+    run(main())
+
+
+def test_socket_that_was_answered_and_is_another_is_heard_of(loop, pairs, run):
+    async def main():
+        ours, peer = pairs()
+        number = ours.fileno()
+        await hear(ours, peer)
+        await loop.sock_sendall(ours, b"answer")
+        ours.close()
+        others, other_peer = pairs()
+        assert others.fileno() == number
+        await hear(others, other_peer)
+
+    gc.collect()
     run(main())
 
 
