@@ -109,6 +109,32 @@ def test_callback_between_tasks_sees_none(loop: Loop, run: Run, ask: Ask) -> Non
     assert seen == [None] * 3
 
 
+@pytest.mark.parametrize("turns", [0, 1])
+def test_what_goes_with_a_finished_task_sees_none(loop: Loop, run: Run, ask: Ask, turns: int) -> None:
+    class Result:
+        def __del__(self) -> None:
+            seen.append(ask(loop))
+
+    async def child() -> Result:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return Result()
+
+    async def main() -> None:
+        for _ in range(4):
+            # Nobody keeps it, and other tasks run before and after it.
+            loop.create_task(child())
+            await asyncio.sleep(0)
+        for _ in range(turns + 1):
+            await asyncio.sleep(0)
+        assert len(seen) >= 3
+        assert ask(loop) is asyncio.current_task()
+
+    seen: list[Any] = []
+    run(main())
+    assert seen == [None] * 4
+
+
 def test_no_task_runs_between_two_runs(loop: Loop, run: Run, ask: Ask) -> None:
     async def main() -> Any:
         return ask(loop)

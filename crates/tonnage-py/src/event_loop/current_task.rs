@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 
 use super::EventLoop;
 use super::flags::{Flag, Flags};
-use crate::cpython::native_class::{references, show};
-use crate::cpython::{Native, Object, Owned, current};
+use crate::cpython::native_class::{has_instance_dict, references, show};
+use crate::cpython::{Native, NativeClass, Object, Owned, current};
 use crate::task::Task;
 
 /// Must asyncio be told of each task, whether somebody asks or not? A class with a hash of its own does not learn
@@ -24,6 +24,14 @@ pub(super) fn tells_always(flags: &Flags) -> bool {
 #[inline]
 fn identity_hash(object: &Object<'_>) -> isize {
     object.as_ptr().addr().rotate_right(4).cast_signed()
+}
+
+/// Does the task, which asyncio was told of, go when asyncio is told of another, and may that run Python code?
+#[inline]
+fn goes_with_asyncios_mark(task: &Bound<'_, Task>) -> bool {
+    const OURS_AND_ASYNCIOS: isize = 2;
+    let is_plain = || task.value().ends_plainly(task.py()) && !has_instance_dict(task);
+    references(task) == OURS_AND_ASYNCIOS && !is_plain()
 }
 
 impl EventLoop {
@@ -77,7 +85,12 @@ impl EventLoop {
     #[inline(never)]
     fn switch_task(&self, event_loop: &Object<'_>, task: &Bound<'_, Task>) -> PyResult<()> {
         // Nobody runs while the one before goes.
-        drop(self.current.with(task.py(), Option::take));
+        if let Some(left) = self.current.with(task.py(), Option::take)
+            && self.flags.has(Flag::TellsTask)
+            && goes_with_asyncios_mark(left.bind(task.py()))
+        {
+            self.tell_none(event_loop)?;
+        }
         if self.flags.has(Flag::TellsTask) {
             self.tell(event_loop, task)?;
         }
