@@ -7,6 +7,7 @@
 
 use std::ffi::{c_int, c_long, c_ulong, c_void};
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::slice;
 
@@ -15,6 +16,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::buffer::filled;
 use super::guarded::Guarded;
 use super::openssl::{self, Functions};
 use super::owned::Owned;
@@ -110,9 +112,10 @@ impl MemoryBio {
     #[inline]
     pub(crate) fn read<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         if let Some(direct) = self.direct {
-            let len = direct.pending();
-            let data = (len > 0).then(|| PyBytes::new_with(py, len, |memory| direct.read(memory)));
-            return data.transpose();
+            return match direct.pending() {
+                0 => Ok(None),
+                len => filled(py, len, |memory| direct.read(memory))?.map(Some),
+            };
         }
         let data = self.object.bind(py).call_method0(names::read(py))?.cast_into::<PyBytes>()?;
         Ok((!data.as_bytes().is_empty()).then_some(data))
@@ -230,12 +233,12 @@ impl Direct {
         len == 0 || written == len
     }
 
-    /// Fills the memory, which must be as large as what is pending.
-    fn read(self, memory: &mut [u8]) -> PyResult<()> {
+    /// Fills the memory, which must be as large as what is pending, and returns its size.
+    fn read(self, memory: &mut [MaybeUninit<u8>]) -> PyResult<usize> {
         let len = c_int::try_from(memory.len())?;
         // SAFETY: the BIO lives with its object, and so many bytes are there.
         let read = unsafe { (self.functions.bio_read)(self.bio.as_ptr(), memory.as_mut_ptr().cast(), len) };
-        if read == len { Ok(()) } else { Err(in_use()) }
+        if read == len { Ok(memory.len()) } else { Err(in_use()) }
     }
 
     #[inline]
