@@ -11,6 +11,8 @@ import socket
 
 import pytest
 
+import tonnage
+
 
 @pytest.fixture
 def pairs():
@@ -95,13 +97,52 @@ def test_wrong_arguments_are_told_at_once_after_an_answer(loop, pairs, run):
         for call in (
             lambda: loop.sock_recv(ours, -1),
             lambda: loop.sock_recv(ours, "1"),
+            lambda: loop.sock_recv(ours, 2**63 - 1),
             lambda: loop.sock_recv_into(ours, b"read-only"),
         ):
             await loop.sock_sendall(ours, b"answer")
-            with pytest.raises((ValueError, TypeError, BufferError)):
+            with pytest.raises((ValueError, TypeError, BufferError, OverflowError)):
                 await asyncio.wait_for(call(), 5)
             peer.send(b"x")
             assert await loop.sock_recv(ours, 100) == b"x"
+
+    ours, peer = pairs()
+    run(main())
+
+
+@pytest.mark.parametrize("delay", [0, 1e-6])
+def test_question_is_heard_by_who_answers_and_looks_for_no_time(loop, pairs, run, delay):
+    async def main():
+        await hear(ours, peer)
+        peer.send(b"stop")
+        await loop.sock_sendall(ours, b"part")
+        async with tonnage.timeout(delay):
+            return await loop.sock_recv(ours, 100)
+
+    ours, peer = pairs()
+    assert run(main()) == b"stop"
+
+
+def test_who_takes_what_is_there_takes_no_place_from_who_waits(loop, pairs, run):
+    async def main():
+        await hear(ours, peer)
+        first = loop.create_task(loop.sock_recv(ours, 1))
+        await asyncio.sleep(0.001)
+        peer.send(b"1")
+        await loop.sock_sendall(ours, b"answer")
+        assert await loop.sock_recv(ours, 1) == b"1"
+        peer.send(b"2")
+        assert await asyncio.wait_for(first, 5) == b"2"
+
+    ours, peer = pairs()
+    run(main())
+
+
+def test_memory_without_room_is_filled_at_once(loop, pairs, run):
+    async def main():
+        assert await asyncio.wait_for(loop.sock_recv_into(ours, bytearray()), 5) == 0
+        await hear(ours, peer)
+        assert await asyncio.wait_for(loop.sock_recv_into(ours, bytearray()), 5) == 0
 
     ours, peer = pairs()
     run(main())

@@ -82,7 +82,11 @@ impl<const INTO: bool> Receive<INTO> {
         let (sock, argument) = (self.readiness.sock(py), self.argument.bind(py));
         let Some(fd) = descriptor(sock)? else { return by_method::<INTO>(sock, argument) };
         let received = if INTO {
-            let Ok(mut lent) = Lent::by(argument) else { return by_method::<INTO>(sock, argument) };
+            let mut lent = match Lent::by(argument) {
+                Ok(lent) if lent.len() > 0 => lent,
+                // The kernel would wait for something to put nowhere.
+                _ => return by_method::<INTO>(sock, argument),
+            };
             let count = lent.fill(|memory| socket::recv_uninit(fd, memory).map(|bytes| bytes.len()));
             count.map(|count| count.into_pyobject(py).map(Bound::into_any))
         } else {
