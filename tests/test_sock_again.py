@@ -10,7 +10,6 @@ import resource
 import socket
 
 import pytest
-
 import tonnage
 
 

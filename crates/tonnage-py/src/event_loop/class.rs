@@ -25,8 +25,9 @@ use crate::{errors, names, running};
 /// The methods that we call without a look-up by name, unless they are overridden, and `__hash__`, by which we
 /// learn who asks for the current task. The names are interned: CPython's cache of methods would keep each new
 /// string.
-fn called_directly(py: Python<'_>) -> [&Bound<'_, PyString>; 5] {
+fn called_directly(py: Python<'_>) -> [&Bound<'_, PyString>; 6] {
     [
+        names::time(py),
         names::call_soon(py),
         names::call_later(py),
         names::call_at(py),
@@ -35,16 +36,24 @@ fn called_directly(py: Python<'_>) -> [&Bound<'_, PyString>; 5] {
     ]
 }
 
-/// Does it override no method whose overriding makes us schedule by name?
-fn is_plain(class: &Bound<'_, PyType>) -> PyResult<bool> {
+/// What is true of a loop whose class overrides a method that we call without a look-up by name, or has it as an
+/// attribute of its own.
+fn note_overridden(flags: &Flags, name: &Bound<'_, PyString>) {
+    flags.set(Flag::Overridden, true);
+    if name.is(names::time(name.py())) {
+        flags.set(Flag::OwnTime, true);
+    }
+}
+
+fn note_class(flags: &Flags, class: &Bound<'_, PyType>) -> PyResult<()> {
     let py = class.py();
     let own = py.get_type::<EventLoop>();
     for name in called_directly(py) {
         if !class.getattr(name)?.is(&own.getattr(name)?) {
-            return Ok(false);
+            note_overridden(flags, name);
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 #[pymethods]
@@ -59,7 +68,7 @@ impl EventLoop {
     ) -> PyResult<Self> {
         let reactor = Reactor::new().map_err(errors::os_error)?;
         let flags = Flags::none();
-        flags.set(Flag::Overridden, !is_plain(class)?);
+        note_class(&flags, class)?;
         flags.set(Flag::TellsTask, current_task::tells_always(&flags));
         flags.set(Flag::Idle, true);
         Ok(Self {
@@ -191,7 +200,7 @@ impl EventLoop {
     fn _note_attribute(&self, name: &Bound<'_, PyString>) -> PyResult<()> {
         for method in called_directly(name.py()) {
             if name.as_any().eq(method)? {
-                self.flags.set(Flag::Overridden, true);
+                note_overridden(&self.flags, method);
             }
         }
         Ok(())

@@ -103,6 +103,12 @@ impl EventLoop {
         !self.flags.has(Flag::Overridden)
     }
 
+    /// Does a program tell its time?
+    #[inline]
+    fn has_own_time(&self) -> bool {
+        self.flags.has(Flag::OwnTime)
+    }
+
     #[inline]
     pub(crate) fn debug(&self) -> bool {
         self.flags.has(Flag::Debug)

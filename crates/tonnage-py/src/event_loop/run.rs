@@ -13,6 +13,7 @@ use tonnage_core::reactor::Poller;
 
 use super::call_args::CallArgs;
 use super::flags::Flag;
+use super::scheduling::time_s;
 use super::{DoneCallback, EventLoop, Handle, NOT_ASKED, Ready, handle};
 use crate::cpython::{Object, Owned};
 use crate::event_loop::sources::Watcher;
@@ -87,8 +88,8 @@ fn pass<'py>(
     }
     polled.passes += 1;
     let next_ns = event_loop.timers.with(py, |timers| timers.peek());
-    if next_ns.is_some_and(|next_ns| !clock::is_far(next_ns, coarse_ns)) {
-        event_loop.take_due_timers(py);
+    if next_ns.is_some_and(|next_ns| event_loop.has_own_time() || !clock::is_far(next_ns, coarse_ns)) {
+        event_loop.take_due_timers(slf)?;
         count = event_loop.ready.with(py, |queue| queue.len());
     }
     for _ in 0..count {
@@ -149,7 +150,7 @@ impl EventLoop {
         py.check_signals()?;
         let stopping = self.flags.has(Flag::Stopping);
         let has_work = has_work || self.ready.with(py, |queue| !queue.is_empty());
-        let timeout_ns = if has_work || stopping { Some(0) } else { self.until_next_timer(py) };
+        let timeout_ns = if has_work || stopping { Some(0) } else { self.until_next_timer(slf)? };
         // The memory of a burst goes back.
         self.ready.with(py, |queue| {
             if queue.capacity() > READY_KEPT && queue.len() < queue.capacity() / 8 {
@@ -170,9 +171,14 @@ impl EventLoop {
         py.check_signals()
     }
 
-    fn until_next_timer(&self, py: Python<'_>) -> Option<u64> {
-        let deadline = self.timers.with(py, |timers| timers.peek())?;
-        Some(deadline.saturating_sub(clock::now_ns()).min(WAIT_MAX_NS))
+    fn until_next_timer(&self, slf: &Bound<'_, EventLoop>) -> PyResult<Option<u64>> {
+        let Some(deadline) = self.timers.with(slf.py(), |timers| timers.peek()) else { return Ok(None) };
+        Ok(Some(deadline.saturating_sub(self.timers_ns(slf)?).min(WAIT_MAX_NS)))
+    }
+
+    /// The time by which timers are due.
+    fn timers_ns(&self, slf: &Bound<'_, EventLoop>) -> PyResult<u64> {
+        Ok(if self.has_own_time() { clock::deadline_ns(time_s(slf)?) } else { clock::now_ns() })
     }
 
     /// Puts those who waited for the events into the ready queue: readers before writers.
@@ -196,12 +202,13 @@ impl EventLoop {
         }
     }
 
-    fn take_due_timers(&self, py: Python<'_>) {
-        let now_ns = clock::now_ns();
+    fn take_due_timers(&self, slf: &Bound<'_, EventLoop>) -> PyResult<()> {
+        let (py, now_ns) = (slf.py(), self.timers_ns(slf)?);
         while let Some(timer) = self.timers.with(py, |timers| timers.pop_due(now_ns)) {
             let ready = timer.ready(py);
             self.ready.with(py, |queue| queue.push_back(ready));
         }
+        Ok(())
     }
 
     /// Runs one ready thing. Only what must leave the loop comes back as an error.

@@ -50,7 +50,7 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
         if delay.is_none() {
             return Err(PyTypeError::new_err("delay must not be None"));
         }
-        let when = event_loop.get().now(args.py()).seconds + number::seconds(delay)?;
+        let when = time_s(event_loop)? + number::seconds(delay)?;
         schedule_at(event_loop, &args, (callback, rest), ((when, false), "call_later"))
     });
     methods.with_args(c"call_at", c"Run a callback at a time of the loop's clock.", |event_loop, args| {
@@ -80,6 +80,15 @@ pub(crate) fn methods(methods: &mut Methods<EventLoop>) {
         c"Run a coroutine as a task of this loop, however many there are.",
         create_unbounded,
     );
+}
+
+/// `event_loop.time()`, by name where a program overrides it.
+#[inline]
+pub(super) fn time_s(event_loop: &Bound<'_, EventLoop>) -> PyResult<f64> {
+    if event_loop.get().has_own_time() {
+        return event_loop.call_method0(names::time(event_loop.py()))?.extract();
+    }
+    Ok(event_loop.get().now(event_loop.py()).seconds)
 }
 
 /// A callback and its arguments.
