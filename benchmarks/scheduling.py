@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import product
 from typing import Any
 
 from child import Child, ChildError, NotSupportedError
@@ -12,6 +13,9 @@ from operations import Operation
 Result = dict[str, Any]
 LARGE = 2000
 """From this count on, one execution is long enough to be a round of its own."""
+
+ROUNDS_OF_A_PROCESS = 5
+"""Then each loop gets a new one: where code and objects lie in it is chance, and worth several percent."""
 
 PATIENCE_S = 120.0
 """A worker that says nothing for so long has hung."""
@@ -22,15 +26,12 @@ def measure(
 ) -> dict[str, dict[str, Result]]:
     """Return nanoseconds per operation: `{operation: {loop: {"ns": …}}}`."""
     results: dict[str, dict[str, Result]] = {operation.name: {} for operation in operations}
-    with ExitStack() as stack:
-        workers = {
-            loop: stack.enter_context(Child.python("worker.py", loop, patience_s=PATIENCE_S))
-            for loop in loops
-        }
-        for number in range(1, rounds + 1):
-            say(f"operations: round {number} of {rounds}")
-            for operation in operations:
-                for loop in list(workers):
+    for first in range(1, rounds + 1, ROUNDS_OF_A_PROCESS):
+        with ExitStack() as stack:
+            workers = {loop: start(stack, loop) for loop in loops}
+            for number in range(first, min(first + ROUNDS_OF_A_PROCESS, rounds + 1)):
+                say(f"operations: round {number} of {rounds}")
+                for operation, loop in product(operations, loops):
                     try:
                         run_once(workers[loop], operation, results[operation.name].setdefault(loop, {}))
                     except NotSupportedError as error:
@@ -39,10 +40,13 @@ def measure(
                         say(f"operations: {loop} failed in {operation.name}: {error}")
                         results[operation.name][loop] = Child.outcome(error)
                         workers[loop].close()
-                        workers[loop] = stack.enter_context(
-                            Child.python("worker.py", loop, patience_s=PATIENCE_S)
-                        )
+                        workers[loop] = start(stack, loop)
     return results
+
+
+def start(stack: ExitStack, loop: str) -> Child:
+    """Start a process with one loop, which ends with `stack`."""
+    return stack.enter_context(Child.python("worker.py", loop, patience_s=PATIENCE_S))
 
 
 def run_once(worker: Child, operation: Operation, result: Result) -> None:
