@@ -129,11 +129,12 @@ fn search(mut ns: i64, when: f64) -> i64 {
     ns
 }
 
-/// One instruction makes a float of a signed number.
+/// A time of the clock in seconds. One instruction makes a float of a signed number; to multiply takes a third of the time
+/// of a division, and is off by a last bit, which is less than a nanosecond for as long as nanoseconds can be told.
 #[inline(always)]
 #[allow(clippy::cast_precision_loss, reason = "a float has 15 digits")]
 fn signed_to_seconds(ns: i64) -> f64 {
-    ns as f64 / NS_PER_S as f64
+    ns as f64 * 1e-9
 }
 
 /// A time in seconds, as Python has it, in nanoseconds; what is negative is 0, what is too much the most there is.
@@ -149,7 +150,7 @@ pub fn from_seconds(seconds: f64) -> u64 {
     (seconds * NS_PER_S as f64) as u64
 }
 
-/// A time in seconds, as Python has it.
+/// A duration in seconds, as Python has it.
 #[inline]
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "a float has 15 digits")]
@@ -191,22 +192,23 @@ mod tests {
             [0.0, 0.1, 1.0 / 3.0, 1.000_000_001, 60.0, 86_400.7, 1e6 + 0.123_456_789, 1e8 + 0.1, 9e9];
         for when in seconds.into_iter().flat_map(|when| [when, f64::next_up(when), f64::next_down(when)]) {
             let deadline = deadline_ns(when);
-            assert!(to_seconds(deadline) >= when, "{when} is early");
+            assert!(signed_to_seconds(deadline.cast_signed()) >= when, "{when} is early");
             // Later, more than one nanosecond has the same number of seconds.
             let is_told_apart = (1e-9..9e6).contains(&when);
-            assert!(!is_told_apart || to_seconds(deadline - 2) < when, "{when} is late");
+            assert!(!is_told_apart || signed_to_seconds(deadline.cast_signed() - 2) < when, "{when} is late");
         }
     }
 
     #[test]
     fn a_moment_in_the_future_is_not_early_and_at_most_three_nanoseconds_late() {
         for ns in [0, 1, 999_999_999, 61_234_567_890_123, 8_000_000_000_000_001, 40_000_000_000_000_003] {
-            let now = Moment { seconds: to_seconds(ns), ns };
+            let now = Moment::of_ns(ns);
             for delay in [1e-9, 1e-7 / 3.0, 0.1, 1.0, 60.0, 1e5 / 7.0, 1e8 + 0.1, 1e300, f64::INFINITY] {
                 let later = now.plus(delay);
                 assert!(later.seconds == now.seconds + delay);
                 assert!(
-                    to_seconds(later.ns) >= later.seconds || later.ns > i64::MAX as u64 - 1,
+                    signed_to_seconds(later.ns.cast_signed()) >= later.seconds
+                        || later.ns > i64::MAX as u64 - 1,
                     "{ns} {delay}"
                 );
                 assert!(

@@ -39,6 +39,7 @@ impl NativeClass for Task {
         self.future.may_be_finalized(py)
     }
 
+    #[inline(always)]
     fn ends_plainly(&self, py: Python<'_>) -> bool {
         self.future.has_ended_plainly(py) && !self.may_hold_others(py)
     }
