@@ -6,6 +6,7 @@ import asyncio
 import asyncio.tasks
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -133,6 +134,52 @@ def test_what_goes_with_a_finished_task_sees_none(loop: Loop, run: Run, ask: Ask
     seen: list[Any] = []
     run(main())
     assert seen == [None] * 4
+
+
+@pytest.mark.parametrize("way", ["weak reference", "class", "attribute"])
+def test_what_ends_with_a_task_without_a_result_sees_none(loop: Loop, run: Run, ask: Ask, way: str) -> None:
+    class Ending:
+        def __del__(self) -> None:
+            seen.append(ask(loop))
+
+    class Mine(tonnage.Task if isinstance(loop, tonnage.EventLoop) else asyncio.Task):  # type: ignore[misc]
+        if way == "class":
+
+            def __del__(self) -> None:
+                super().__del__()
+                seen.append(ask(loop))
+
+    async def main() -> None:
+        for _ in range(4):
+            task = Mine(asyncio.sleep(0), loop=loop)
+            if way == "weak reference":
+                weakref.finalize(task, lambda: seen.append(ask(loop)))
+            if way == "attribute":
+                task.ending = Ending()
+            del task
+            await asyncio.sleep(0)
+        for _ in range(2):
+            await asyncio.sleep(0)
+
+    seen: list[Any] = []
+    run(main())
+    assert seen == [None] * 4
+
+
+@pytest.mark.parametrize("name", ["time", "call_soon", "call_later", "call_at", "create_task"])
+def test_who_asks_first_after_a_method_of_the_loop_was_replaced_finds_the_task(
+    loop: Loop, ask: Ask, name: str
+) -> None:
+    async def main() -> tuple[Any, Any]:
+        method = getattr(loop, name)
+        setattr(loop, name, lambda *args, **kwargs: method(*args, **kwargs))
+        before = ask(loop)
+        await asyncio.sleep(0)
+        return before, ask(loop)
+
+    task = loop.create_task(main())
+    assert loop.run_until_complete(task) == (task, task)
+    assert ask is WAYS["by default"] or ask(loop) is None
 
 
 def test_no_task_runs_between_two_runs(loop: Loop, run: Run, ask: Ask) -> None:

@@ -276,6 +276,14 @@ pub(crate) fn is_collected(object: &Bound<'_, PyAny>) -> bool {
     unsafe { ffi::PyType_IS_GC(class) != 0 }
 }
 
+/// Were attributes set on the object itself, or weak references made to it?
+#[inline]
+pub(crate) fn has_extras<T: NativeClass>(object: &Bound<'_, T>) -> bool {
+    // SAFETY: the object is alive, and of T's layout.
+    let extras = unsafe { extras::<T>(object.as_ptr()) };
+    extras.is_some_and(|extras| !extras.dict.get().is_null() || !extras.weakrefs.get().is_null())
+}
+
 /// Were attributes set on the object itself?
 #[inline]
 pub(crate) fn has_instance_dict<T: NativeClass>(object: &Bound<'_, T>) -> bool {

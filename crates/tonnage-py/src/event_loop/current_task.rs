@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 
 use super::EventLoop;
 use super::flags::{Flag, Flags};
-use crate::cpython::native_class::{has_instance_dict, references, show};
+use crate::cpython::native_class::{has_extras, is_exact, references, show};
 use crate::cpython::{Native, NativeClass, Object, Owned, current};
 use crate::task::Task;
 
@@ -26,11 +26,12 @@ fn identity_hash(object: &Object<'_>) -> isize {
     object.as_ptr().addr().rotate_right(4).cast_signed()
 }
 
-/// Does the task, which asyncio was told of, go when asyncio is told of another, and may that run Python code?
+/// Does the task, which asyncio was told of, go when asyncio is told of another, and may that run Python code? What only
+/// its context refers to is not looked for: there is one for each task, and no way to look into it.
 #[inline]
 fn goes_with_asyncios_mark(task: &Bound<'_, Task>) -> bool {
     const OURS_AND_ASYNCIOS: isize = 2;
-    let is_plain = || task.value().ends_plainly(task.py()) && !has_instance_dict(task);
+    let is_plain = || is_exact::<Task>(task) && task.value().ends_plainly(task.py()) && !has_extras(task);
     references(task) == OURS_AND_ASYNCIOS && !is_plain()
 }
 
@@ -157,10 +158,11 @@ impl EventLoop {
     /// The hash of the loop, for somebody who may ask for the running task next.
     pub(super) fn tell_who_asks(&self, event_loop: &Object<'_>) -> PyResult<isize> {
         if !self.flags.has(Flag::TellsTask) {
+            // Before asyncio is told, which hashes a loop that is overridden.
+            self.flags.set(Flag::TellsTask, true);
             if let Some(task) = self.running_task(event_loop.py()) {
                 self.tell(event_loop, &task)?;
             }
-            self.flags.set(Flag::TellsTask, true);
         }
         Ok(identity_hash(event_loop))
     }
