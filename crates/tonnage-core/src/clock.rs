@@ -64,15 +64,21 @@ pub struct Moment {
     pub ns: u64,
 }
 
+const S_PER_NS: f64 = 1e-9;
+
 /// 104 days: below, each nanosecond is a float of its own.
 const EXACT_NS: i64 = 1 << f64::MANTISSA_DIGITS;
 
 impl Moment {
-    /// A nanosecond of the clock.
+    /// A nanosecond of the clock. Its seconds are rounded down, so that they are not ahead of `time.monotonic()`, which
+    /// divides.
     #[inline(always)]
     #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a float has 15 digits")]
     pub fn of_ns(ns: u64) -> Self {
-        Self { seconds: signed_to_seconds(ns.cast_signed()), ns }
+        /// By more than what the factor, the product and a quotient are rounded by.
+        const DOWN: f64 = S_PER_NS.next_down().next_down().next_down();
+        Self { seconds: ns.cast_signed() as f64 * DOWN, ns }
     }
 
     /// As many seconds of the clock, and the first such nanosecond.
@@ -134,7 +140,7 @@ fn search(mut ns: i64, when: f64) -> i64 {
 #[inline(always)]
 #[allow(clippy::cast_precision_loss, reason = "a float has 15 digits")]
 fn signed_to_seconds(ns: i64) -> f64 {
-    ns as f64 * 1e-9
+    ns as f64 * S_PER_NS
 }
 
 /// A time in seconds, as Python has it, in nanoseconds; what is negative is 0, what is too much the most there is.
@@ -221,6 +227,16 @@ mod tests {
                     "{ns} {delay} is late"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_moment_is_not_ahead_of_a_clock_that_divides() {
+        let mut ns = 1_u64;
+        for step in 0..100_000 {
+            ns = ns.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(step) >> 11;
+            let (seconds, divided) = (Moment::of_ns(ns).seconds, to_seconds(ns));
+            assert!(seconds <= divided && divided - seconds < 8e-9, "{ns}: {seconds} and {divided}");
         }
     }
 
