@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import itertools
 from typing import Any
 
 import pytest
@@ -76,6 +78,96 @@ def test_sleeps_and_timeouts_end_by_the_time_that_the_program_tells(clocked) -> 
                 task.result()
 
     loop.run_until_complete(main())
+
+
+def test_sum_that_is_rounded_up_is_due(clocked) -> None:
+    loop, clock = clocked
+    missed = []
+
+    async def main() -> None:
+        for start, delay in itertools.product(range(60), repeat=2):
+            due = []
+            clock["now"] = start / 10
+            loop.call_later(delay / 10, due.append, None)
+            clock["now"] = (start + delay) / 10
+            await turns(2)
+            if not due:
+                missed.append((start, delay))
+
+    loop.run_until_complete(main())
+    assert missed == []
+
+
+def test_limiters_serve_by_the_time_that_the_program_tells(clocked) -> None:
+    loop, clock = clocked
+
+    async def main() -> None:
+        limiter = tonnage.RateLimiter(1, per=1.0, burst=1)
+        served: list[float] = []
+
+        async def request() -> None:
+            async with limiter:
+                served.append(clock["now"])
+
+        tasks = [loop.create_task(request()) for _ in range(3)]
+        await turns()
+        for now in (0.5, 1.0, 1.5, 2.0):
+            clock["now"] = now
+            await turns(6)
+        assert served == [0.0, 1.0, 2.0]
+        assert all(task.done() for task in tasks)
+        async with tonnage.timeout(10), tonnage.CapacityLimiter(1):
+            pass
+
+    loop.run_until_complete(main())
+
+
+def test_clock_is_asked_by_no_task_and_in_no_task_s_context(base) -> None:
+    variable = contextvars.ContextVar("variable", default="base")
+    asked: set[Any] = set()
+    loop = base()
+    real = loop.time
+
+    def time() -> float:
+        asked.add((asyncio.current_task(loop), variable.get()))
+        return real()
+
+    async def child() -> None:
+        variable.set("of a child")
+        await turns()
+
+    async def main() -> None:
+        loop.call_later(60, int)
+        children = [loop.create_task(child()) for _ in range(3)]
+        await asyncio.sleep(0)
+        loop.time = time
+        for task in children:
+            await task
+
+    loop.run_until_complete(main())
+    loop.close()
+    assert asked == {(None, "base")}
+
+
+def test_loop_closes_whatever_its_clock_says(base) -> None:
+    class Broken(base):
+        def time(self) -> float:
+            raise LookupError("no time")
+
+    loop = Broken()
+    loop.close()
+    assert loop.is_closed()
+
+
+def test_class_that_a_loop_gets_tells_its_time(base) -> None:
+    class Clocked(base):
+        def time(self) -> float:
+            return 100.0
+
+    loop = base()
+    loop.__class__ = Clocked
+    assert loop.call_later(5, int).when() == 105.0
+    loop.close()
 
 
 def test_time_that_is_ahead_makes_no_difference(base) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -79,9 +80,9 @@ class Resolver:
         with self._lock:
             self._waiting.clear()
             threads = list(self._threads)
-        give_up_at = self._loop.time() + CLOSE_WAIT_S
+        give_up_at = time.monotonic() + CLOSE_WAIT_S
         for thread in threads:
-            thread.join(max(0.0, give_up_at - self._loop.time()))
+            thread.join(max(0.0, give_up_at - time.monotonic()))
 
     def forget_after_fork(self) -> None:
         """Start over in a forked child, which has none of the threads, and perhaps a lock that one held."""

@@ -196,10 +196,11 @@ impl EventLoop {
         }
     }
 
-    /// An attribute is set on the object itself: it may override a method.
+    /// An attribute is set on the object itself: it may override a method, and another class may override each.
     fn _note_attribute(&self, name: &Bound<'_, PyString>) -> PyResult<()> {
+        let is_class = name.as_any().eq(names::__class__(name.py()))?;
         for method in called_directly(name.py()) {
-            if name.as_any().eq(method)? {
+            if is_class || name.as_any().eq(method)? {
                 note_overridden(&self.flags, method);
             }
         }

@@ -105,7 +105,7 @@ impl EventLoop {
 
     /// Does a program tell its time?
     #[inline]
-    fn has_own_time(&self) -> bool {
+    pub(crate) fn has_own_time(&self) -> bool {
         self.flags.has(Flag::OwnTime)
     }
 

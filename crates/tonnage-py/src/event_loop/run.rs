@@ -89,6 +89,11 @@ fn pass<'py>(
     polled.passes += 1;
     let next_ns = event_loop.timers.with(py, |timers| timers.peek());
     if next_ns.is_some_and(|next_ns| event_loop.has_own_time() || !clock::is_far(next_ns, coarse_ns)) {
+        if event_loop.has_own_time() {
+            // It is asked by no task, and in no task's context.
+            drop(in_context.take());
+            event_loop.leave_task(slf.as_any())?;
+        }
         event_loop.take_due_timers(slf)?;
         count = event_loop.ready.with(py, |queue| queue.len());
     }
@@ -176,9 +181,12 @@ impl EventLoop {
         Ok(Some(deadline.saturating_sub(self.timers_ns(slf)?).min(WAIT_MAX_NS)))
     }
 
-    /// The time by which timers are due.
+    /// The time by which timers are due. What a program tells was not counted in nanoseconds: a sum that is rounded up is due.
     fn timers_ns(&self, slf: &Bound<'_, EventLoop>) -> PyResult<u64> {
-        Ok(if self.has_own_time() { clock::deadline_ns(time_s(slf)?) } else { clock::now_ns() })
+        if !self.has_own_time() {
+            return Ok(clock::now_ns());
+        }
+        Ok(clock::deadline_ns(time_s(slf)?).saturating_add(1))
     }
 
     /// Puts those who waited for the events into the ready queue: readers before writers.
@@ -299,15 +307,14 @@ impl EventLoop {
         let py = slf.py();
         let event_loop = slf.as_any();
         let what = self.describe(event_loop, &ready)?;
-        let began_ns = clock::now_ns();
+        let began_s = time_s(slf)?;
         if let Ok(handle) = what.cast::<Handle>() {
             event_loop.setattr("_current_handle", handle)?;
         }
         let ran = self.execute_unwatched(slf, ready);
         event_loop.setattr("_current_handle", py.None())?;
         ran?;
-        #[allow(clippy::cast_precision_loss, reason = "a duration for a log line")]
-        let took_s = clock::now_ns().saturating_sub(began_ns) as f64 / 1e9;
+        let took_s = time_s(slf)? - began_s;
         let bound_s: f64 = event_loop.getattr(names::slow_callback_duration(py))?.extract()?;
         if took_s >= bound_s {
             let text =
