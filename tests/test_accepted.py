@@ -389,6 +389,69 @@ def test_clients_of_a_server_are_closed_in_the_order_in_which_they_came():
     assert closed == made
 
 
+def test_server_finds_connections_that_it_does_not_watch():
+    lost = []
+
+    class Idle(asyncio.Protocol):
+        def connection_made(self, transport):
+            # Only this keeps it.
+            self.transport = transport
+            transport.pause_reading()
+            made.append(self)
+
+        def connection_lost(self, exc):
+            lost.append(self)
+
+    made = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        first = await loop.create_server(Idle, "127.0.0.1", 0)
+        second = await loop.create_server(Idle, "127.0.0.1", 0)
+        clients = []
+        for server in (first, second):
+            clients.append(socket.create_connection(server.sockets[0].getsockname()))
+            await until(lambda: len(made) == len(clients))
+        first.close()
+        first.abort_clients()
+        await first.wait_closed()
+        assert lost == made[:1]
+        second.close()
+        second.close_clients()
+        await second.wait_closed()
+        assert lost == made
+        for client in clients:
+            client.close()
+
+    with tonnage.Runner() as runner:
+        runner.run(main())
+
+
+def test_server_finds_transports_of_other_classes():
+    closed = []
+
+    class Transport:
+        def close(self):
+            closed.append(self)
+
+    async def main():
+        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+        transports = [Transport(), Transport()]
+        for transport in transports:
+            server._attach(transport)
+        server.close_clients()
+        assert closed == transports
+        for transport in transports:
+            server._detach(transport)
+        server.close_clients()
+        assert closed == transports
+        server.close()
+        await server.wait_closed()
+
+    with tonnage.Runner() as runner:
+        runner.run(main())
+
+
 def test_cycles_through_what_accepts_and_counts_connections_die():
     class Factory:
         pass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import socket
 import threading
 import time
@@ -73,6 +75,25 @@ def test_sockets_are_heard_of_between_slow_callbacks(loop: Loop, has_timers: boo
     ours.close()
     theirs.close()
     assert turns - 3 <= most
+
+
+def test_descriptor_of_any_number_is_watched(loop: Loop) -> None:
+    ours, theirs = socket.socketpair()
+    high = fcntl.fcntl(ours, fcntl.F_DUPFD, 900)
+    try:
+        assert not loop.remove_reader(high)
+        loop.add_reader(high, loop.stop)
+        loop.add_writer(ours, lambda: loop.remove_writer(ours))
+        theirs.send(b"x")
+        loop.run_forever()
+        assert loop.remove_reader(high)
+        assert not loop.remove_reader(high)
+        assert not loop.remove_reader(high + 1)
+        assert not loop.remove_writer(ours)
+    finally:
+        os.close(high)
+        ours.close()
+        theirs.close()
 
 
 def test_storm_of_callbacks_does_not_starve_timers(loop: Loop) -> None:
