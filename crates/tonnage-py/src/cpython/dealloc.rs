@@ -9,7 +9,7 @@ use std::ptr;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::native_class::{NativeClass, PlainDrop, extras, lent, value_ptr};
+use super::native_class::{Extras, NativeClass, PlainDrop, extras, lent, value_ptr};
 use super::trash;
 use super::unowned::Lent;
 
@@ -51,7 +51,7 @@ pub(super) unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObje
 unsafe fn has_more<T: NativeClass>(object: *mut ffi::PyObject) -> bool {
     // SAFETY: the caller's promise.
     let extras = unsafe { extras::<T>(object) };
-    extras.is_some_and(|extras| !extras.dict.get().is_null() || !extras.weakrefs.get().is_null())
+    extras.is_some_and(Extras::is_any)
         // SAFETY: the caller's promise.
         || unsafe { lent::<T>(object) }.is_some_and(Lent::is_any)
 }

@@ -50,6 +50,11 @@ impl Extras {
     pub(crate) const fn new() -> Self {
         Self { dict: Cell::new(ptr::null_mut()), weakrefs: Cell::new(ptr::null_mut()) }
     }
+
+    #[inline]
+    pub(super) fn is_any(&self) -> bool {
+        !self.dict.get().is_null() || !self.weakrefs.get().is_null()
+    }
 }
 
 /// A field of those classes whose objects are called, for calls without a tuple of arguments.
@@ -281,7 +286,7 @@ pub(crate) fn is_collected(object: &Bound<'_, PyAny>) -> bool {
 pub(crate) fn has_extras<T: NativeClass>(object: &Bound<'_, T>) -> bool {
     // SAFETY: the object is alive, and of T's layout.
     let extras = unsafe { extras::<T>(object.as_ptr()) };
-    extras.is_some_and(|extras| !extras.dict.get().is_null() || !extras.weakrefs.get().is_null())
+    extras.is_some_and(Extras::is_any)
 }
 
 /// Were attributes set on the object itself?

@@ -103,9 +103,15 @@ impl EventLoop {
         !self.flags.has(Flag::Overridden)
     }
 
+    /// The native loop behind `object`, if its time is the kernel's.
+    #[inline]
+    pub(crate) fn of_kernel_time<'a>(object: &'a Object<'_>) -> Option<&'a Self> {
+        Self::of_any(object).filter(|event_loop| !event_loop.has_own_time())
+    }
+
     /// Does a program tell its time?
     #[inline]
-    pub(crate) fn has_own_time(&self) -> bool {
+    fn has_own_time(&self) -> bool {
         self.flags.has(Flag::OwnTime)
     }
 

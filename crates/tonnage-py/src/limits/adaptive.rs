@@ -73,8 +73,8 @@ fn tell(this: &Bound<'_, Limiter>, begun_ns: u64, dropped: bool) -> PyResult<()>
     let event_loop = running::event_loop_or_none(py)?;
     let ended_ns = limiter::time_on(event_loop.as_ref())?;
     // What came from the network since was there at the last look at the latest.
-    let native = event_loop.as_ref().and_then(EventLoop::of_any).filter(|native| !native.has_own_time());
-    let looked_ns = native.and_then(EventLoop::turn_began_ns);
+    let looked_ns =
+        event_loop.as_ref().and_then(EventLoop::of_kernel_time).and_then(EventLoop::turn_began_ns);
     let reached_ns = looked_ns.filter(|looked_ns| *looked_ns > begun_ns).unwrap_or(ended_ns);
     let in_flight = capacity(this, Capacity::in_use)?;
     let told = outcome::Outcome {

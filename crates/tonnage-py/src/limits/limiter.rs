@@ -110,7 +110,7 @@ pub(super) fn now_ns(py: Python<'_>) -> PyResult<u64> {
 #[inline]
 pub(super) fn time_on(event_loop: Option<&Object<'_>>) -> PyResult<u64> {
     match event_loop {
-        Some(other) if EventLoop::of_any(other).is_none_or(EventLoop::has_own_time) => {
+        Some(other) if EventLoop::of_kernel_time(other).is_none() => {
             Ok(clock::from_seconds(other.call_method0(names::time(other.py()))?.extract()?))
         }
         _ => Ok(clock::now_ns()),

@@ -119,10 +119,7 @@ pub(super) fn moment(event_loop: &Object<'_>) -> PyResult<Moment> {
 /// `event_loop.time()`.
 #[inline(always)]
 pub(super) fn now(event_loop: &Object<'_>) -> PyResult<f64> {
-    match EventLoop::of(event_loop) {
-        Some(native) => Ok(native.now(event_loop.py()).seconds),
-        None => foreign_now(event_loop),
-    }
+    Ok(moment(event_loop)?.seconds)
 }
 
 #[cold]
