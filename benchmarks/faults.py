@@ -1,6 +1,6 @@
 """Make servers of each loop suffer, and write docs/faults.md.
 
-    python tools/run_release.py benchmarks/faults.py            # some three minutes
+    python tools/run_release.py benchmarks/faults.py            # some ten minutes
     python benchmarks/faults.py --only descriptors,burst --page /tmp/faults.md
 
 It needs strace, room for 20,000 open files, and 2 GB of memory.
