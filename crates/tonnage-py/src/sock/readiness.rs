@@ -18,6 +18,8 @@ use crate::names;
 pub(super) struct Readiness {
     event_loop: Owned<EventLoop>,
     sock: Owned,
+    /// Of a plain socket, from an attempt to the wait that follows it, before Python code could close it.
+    fd: Option<Fd>,
     wait: Option<Wait>,
 }
 
@@ -29,7 +31,7 @@ struct Wait {
 
 impl Readiness {
     pub(super) fn of(event_loop: &Bound<'_, EventLoop>, sock: &Object<'_>) -> Self {
-        Self { event_loop: event_loop.into(), sock: sock.into(), wait: None }
+        Self { event_loop: event_loop.into(), sock: sock.into(), fd: None, wait: None }
     }
 
     pub(super) fn sock<'a, 'py>(&'a self, py: Python<'py>) -> &'a Object<'py> {
@@ -41,11 +43,22 @@ impl Readiness {
         check(self.event_loop.bind(py), self.sock.bind(py))
     }
 
+    /// The descriptor of a plain socket, for an attempt and the wait that may follow.
+    #[inline]
+    pub(super) fn descriptor(&mut self, py: Python<'_>) -> PyResult<Option<Fd>> {
+        self.fd = descriptor(self.sock.bind(py))?;
+        Ok(self.fd)
+    }
+
     /// Watches the socket, and tells what to await.
     pub(super) fn wait<'py>(&mut self, py: Python<'py>, direction: Direction) -> PyResult<Next<'py>> {
         let event_loop = self.event_loop.bind(py);
         let sock = self.sock.bind(py);
-        let fd = match descriptor(sock)? {
+        let known = match self.fd.take() {
+            None => descriptor(sock)?,
+            known => known,
+        };
+        let fd = match known {
             Some(fd) => fd,
             None => sock.call_method0(names::fileno(py))?.extract()?,
         };

@@ -78,9 +78,11 @@ impl<const INTO: bool> Body for Receive<INTO> {
 
 impl<const INTO: bool> Receive<INTO> {
     /// Receives; nothing: the socket is not ready.
-    fn attempt<'py>(&self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
+    fn attempt<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
+        // Who gives back memory that was lent may do anything, before the wait.
+        let fd = if INTO { descriptor(self.readiness.sock(py))? } else { self.readiness.descriptor(py)? };
         let (sock, argument) = (self.readiness.sock(py), self.argument.bind(py));
-        let Some(fd) = descriptor(sock)? else { return by_method::<INTO>(sock, argument) };
+        let Some(fd) = fd else { return by_method::<INTO>(sock, argument) };
         let received = if INTO {
             let mut lent = match Lent::by(argument) {
                 Ok(lent) if lent.len() > 0 => lent,
