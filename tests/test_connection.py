@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import os
+import pickle
 import socket
 import ssl
 import sys
@@ -242,6 +244,9 @@ def test_all_errors_raises_a_group(loop, run, delay, asyncio_since):
             await loop.create_connection(Lines, "name", 1, all_errors=True, happy_eyeballs_delay=delay)
         assert caught.value.message == "create_connection failed"
         assert [type(error) for error in caught.value.exceptions] == [ConnectionRefusedError] * 2
+        for group in (copy.copy(caught.value), pickle.loads(pickle.dumps(caught.value))):
+            assert [type(error) for error in group.exceptions] == [ConnectionRefusedError] * 2
+        assert "ConnectionRefusedError" in repr(caught.value)
 
     run(main())
 

@@ -245,7 +245,7 @@ class Connecting(Encrypting):
         errors = [error for attempt in attempts for error in attempt]
         try:
             if all_errors:
-                raise ExceptionGroup("create_connection failed", errors)
+                raise ExceptionGroup("create_connection failed", errors.copy())
             if not errors:
                 raise TimeoutError("create_connection failed")
             # Errors with one and the same text are one error to the user.
