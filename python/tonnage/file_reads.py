@@ -61,6 +61,11 @@ class FileReads:
         try:
             count: int | None = self._file.readinto(memory)  # type: ignore[attr-defined]
             return count
+        except Exception:
+            # Who has given up may have closed the file, and nobody waits for what comes of it.
+            if self._given_up:
+                return None
+            raise
         finally:
             # A read that nobody waits for any more has moved the file, perhaps after give_up() has.
             if self._given_up:

@@ -601,6 +601,36 @@ def test_read_that_outlives_its_send_leaves_the_position(loop, run, connect, asy
     run(main())
 
 
+def test_file_that_is_closed_after_its_send_was_cancelled_is_no_error(loop, run, connect, reports, asyncio_since):
+    asyncio_since()
+
+    class Slow(io.BytesIO):
+        def readinto(self, buffer):
+            started.set()
+            assert release.wait(5)
+            return super().readinto(buffer)
+
+    started, release = threading.Event(), threading.Event()
+
+    async def send(transport):
+        with Slow(BIG) as source:
+            await loop.sendfile(transport, source)
+
+    async def main():
+        transport, protocol, _ = await connect()
+        sending = loop.create_task(send(transport))
+        await until(started.is_set)
+        sending.cancel()
+        await asyncio.wait([sending])
+        assert sending.cancelled()
+        assert transport.get_protocol() is protocol
+        release.set()
+        await loop.shutdown_default_executor()
+
+    run(main())
+    assert reports == []
+
+
 class Unreadable(Recorder):
     """Cannot be told to pause."""
 
