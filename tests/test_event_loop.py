@@ -433,6 +433,20 @@ def test_closed_loop_stays_closed(loop: Loop) -> None:
             use()
 
 
+def test_closed_loop_keeps_no_descriptor(loop_factory: Callable[[], Loop]) -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    gc.collect()
+    before = descriptors()
+    loop = loop_factory()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert descriptors() == before
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.call_soon_threadsafe(print)
+
+
 def test_closing_drops_what_was_scheduled(loop: Loop) -> None:
     class Kept:
         def __call__(self) -> None: ...

@@ -75,7 +75,7 @@ impl EventLoop {
             ready: Guarded::new(VecDeque::new()),
             timers: Guarded::new(Timers::new()),
             clock: Guarded::new(CycleClock::default()),
-            waker: Guarded::new(reactor.waker()),
+            waker: Guarded::new(Some(reactor.waker())),
             sources: Guarded::new(Sources::new(reactor.registry)),
             poller: Guarded::new(Some(reactor.poller)),
             pending: Guarded::new(Pending::new()),
@@ -250,6 +250,7 @@ impl EventLoop {
         let sources = self.sources.with(py, Sources::close);
         drop(sources);
         drop(self.poller.with(py, Option::take));
+        drop(self.waker.with(py, Option::take));
         drop(self.ring.with(py, Ring::close));
         drop(self.unflushed.with(py, mem::take));
         self._let_tasks_go(py);
@@ -283,7 +284,7 @@ impl EventLoop {
         }
         let reactor = Reactor::new().map_err(errors::os_error)?;
         let waker = reactor.waker();
-        drop(native.waker.with(py, |slot| mem::replace(slot, waker)));
+        drop(native.waker.with(py, |slot| slot.replace(waker)));
         drop(native.sources.with(py, |sources| sources.reopen(reactor.registry)));
         drop(native.poller.with(py, |slot| slot.replace(reactor.poller)));
         Ok(())

@@ -56,8 +56,8 @@ pub(crate) struct EventLoop {
     sources: Guarded<Sources>,
     /// Taken while the loop runs.
     poller: Guarded<Option<Poller>>,
-    /// Another one after a fork.
-    waker: Guarded<Waker>,
+    /// Another one after a fork; none once it is closed.
+    waker: Guarded<Option<Waker>>,
     pending: Guarded<Pending>,
     /// The task of ours that runs; left lazily.
     current: Guarded<Option<Owned<Task>>>,
@@ -233,7 +233,11 @@ impl EventLoop {
 
     /// Ends the wait of the loop's thread, or the next one.
     fn wake(&self, py: Python<'_>) {
-        self.waker.with(py, |waker| waker.wake());
+        self.waker.with(py, |waker| {
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        });
     }
 
     #[cold]
