@@ -104,6 +104,44 @@ def test_full_server_can_be_closed_and_leaves_nothing(loop, run):
     run(main())
 
 
+@pytest.mark.parametrize("bound", [None, 1, 2])
+def test_server_that_its_protocol_factory_closes_waits_for_the_connection(run, reports, bound):
+    async def main():
+        def factory():
+            server.close()
+            return Echo()
+
+        server, address = await serve(factory, max_connections=bound)
+        client = socket.create_connection(address)
+        await until(lambda: server.stats().accepted == 1)
+        closed = asyncio.ensure_future(server.wait_closed())
+        await asyncio.sleep(0.01)
+        assert server.stats().connections == 1
+        assert not closed.done()
+        client.close()
+        await asyncio.wait_for(closed, 10)
+        assert server.stats().connections == 0
+
+    run(main())
+    assert reports == []
+
+
+def test_server_that_its_protocol_factory_closes_and_fails_is_closed(run, reports):
+    async def main():
+        def factory():
+            server.close()
+            raise LookupError("from the factory")
+
+        server, address = await serve(factory)
+        client = socket.create_connection(address)
+        await until(lambda: server.stats().failed == 1)
+        await asyncio.wait_for(server.wait_closed(), 10)
+        client.close()
+
+    run(main())
+    assert [type(report["exception"]) for report in reports] == [LookupError]
+
+
 def test_connection_counts_until_it_has_ended_and_not_until_it_is_asked_to(run):
     """A peer that does not read keeps its connection, and its place."""
 

@@ -747,6 +747,7 @@ class Connections:
     def _detach(self, transport: asyncio.BaseTransport | None = None) -> None:
         """Called by a transport of this server when its connection is lost or it is collected."""
 
+    def _is_idle(self) -> bool: ...
     def _is_full(self) -> bool:
         """Tell whether `max_connections` are open."""
 

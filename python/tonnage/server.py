@@ -173,7 +173,7 @@ class Server(_tonnage.Connections, base_events.Server):
         if forever is not None and not forever.done():
             forever.cancel()
             self._serving_forever_fut = None
-        if self._open == 0:
+        if self._is_idle():
             self._wakeup()
 
     def close_clients(self) -> None:
@@ -223,7 +223,7 @@ class Server(_tonnage.Connections, base_events.Server):
             # There is room, and a descriptor is free.
             for acceptor in list(self._paused):
                 acceptor.resume()
-        if self._sockets is None and self._open == 0:
+        if self._sockets is None and self._is_idle():
             self._wakeup()
 
     def _pause(self, acceptor: Acceptor, reason: PauseReason) -> None:

@@ -26,6 +26,8 @@ struct State {
     /// Transports of CPython 3.12 and before do not name themselves when they attach, and count as well.
     open: usize,
     max_connections: Option<usize>,
+    /// Accepted, and their transports are being made: a protocol factory that runs may close the server.
+    begun: usize,
     /// Is the server to be told of each end?
     tells: bool,
     peak: usize,
@@ -88,8 +90,22 @@ impl Connections {
         self.state.with(py, |state| state.max_connections.is_some_and(|most| state.open >= most))
     }
 
+    /// One was accepted: `note_set_up` is to follow.
     pub(super) fn note_accepted(&self, py: Python<'_>) {
-        self.state.with(py, |state| state.accepted += 1);
+        self.state.with(py, |state| {
+            state.accepted += 1;
+            state.begun += 1;
+        });
+    }
+
+    /// What was accepted has its transport, or came to nothing.
+    pub(super) fn note_set_up(connections: &Bound<'_, Self>) -> PyResult<()> {
+        let py = connections.py();
+        let is_end = connections.value().state.with(py, |state| {
+            state.begun -= 1;
+            state.tells && state.open + state.begun == 0
+        });
+        if is_end { connections.call_method0(names::_connection_ended(py)).map(drop) } else { Ok(()) }
     }
 
     pub(super) fn note_aborted(&self, py: Python<'_>) {
@@ -152,6 +168,10 @@ impl NativeClass for Connections {
             Ok(py.None().into_bound(py))
         });
         slots.getter(c"_clients", |server| Ok(server.value().clients(server.py())?.into_any()));
+        slots.no_args(c"_is_idle", c"Tell whether no connection is open, nor about to be.", |server| {
+            let py = server.py();
+            Ok(to_bool(py, server.value().state.with(py, |state| state.open + state.begun == 0)))
+        });
         slots.getter(c"_open", |server| number(server, |state| Some(state.open)));
         slots.getter(c"_max_connections", |server| number(server, |state| state.max_connections));
         slots.getter(c"_peak", |server| number(server, |state| Some(state.peak)));

@@ -109,13 +109,16 @@ impl Intake {
         });
         let Some((turn, accepts_max)) = turn else { return Ok(false) };
         for number in 0..accepts_max {
+            let fd = turn.sock.call_method0(names::fileno(py))?.extract()?;
+            if fd < 0 {
+                // It was closed by a protocol factory.
+                return Ok(false);
+            }
             if turn.server.as_ref().is_some_and(|server| server.value().is_full(py)) {
                 // The others wait in the backlog.
                 return Ok(true);
             }
-            let fd = turn.sock.call_method0(names::fileno(py))?.extract()?;
-            if fd < 0 || !turn.accept_next(fd, number)? {
-                // It was closed by a protocol factory, or nobody waits.
+            if !turn.accept_next(fd, number)? {
                 return Ok(false);
             }
         }
@@ -151,12 +154,13 @@ impl<'py> Turn<'_, 'py> {
         if let Some(server) = &self.server {
             server.value().note_accepted(py);
         }
-        match taken {
-            Err(accepted) if self.is_plain && !self.event_loop.get().debug() => self.set_up(&accepted)?,
-            Err(accepted) => self.set_up_elsewhere((accepted, py.None()).into_pyobject(py)?)?,
-            Ok(pair) => self.set_up_elsewhere(pair.cast_into()?)?,
-        }
-        Ok(true)
+        let set_up = match taken {
+            Err(accepted) if self.is_plain && !self.event_loop.get().debug() => self.set_up(&accepted),
+            Err(accepted) => self.set_up_elsewhere((accepted, py.None()).into_pyobject(py)?),
+            Ok(pair) => self.set_up_elsewhere(pair.cast_into()?),
+        };
+        let noted = self.server.as_ref().map_or(Ok(()), Connections::note_set_up);
+        set_up.and(noted).map(|()| true)
     }
 
     fn set_up_elsewhere(&self, arguments: Bound<'py, PyTuple>) -> PyResult<()> {
