@@ -70,6 +70,18 @@ def test_small_writes_of_a_turn_share_a_record(run, connect, asyncio_since):
     run(main())
 
 
+def test_what_waits_for_the_end_of_the_turn_is_not_unsent(run, connect):
+    async def main():
+        transport, _, peer = await connect()
+        await peer.write(b"go")
+        for number in (1, 1000):
+            transport.write(b"x" * number)
+            assert transport.get_write_buffer_size() == 0
+        assert await peer.read(1001) == b"x" * 1001
+
+    run(main())
+
+
 def test_large_write_arrives_whole(run, connect):
     async def main():
         transport, protocol, peer = await connect()

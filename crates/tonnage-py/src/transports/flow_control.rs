@@ -50,7 +50,7 @@ pub(super) const HIGH_DEFAULT: i64 = 64 * 1024;
 
 impl State {
     /// Bytes that the socket or the pipe did not take.
-    fn unsent(&self) -> usize {
+    pub(super) fn unsent(&self) -> usize {
         if self.outgoing.sending == Sending::Blocked { self.outgoing.queue.len_bytes() } else { 0 }
     }
 }

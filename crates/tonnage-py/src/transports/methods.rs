@@ -85,7 +85,7 @@ pub(super) fn add_writing<T: Extends<StreamTransport>>(slots: &mut Slots<T>) {
     );
     slots.no_args(c"get_write_buffer_size", c"Return the current size of the write buffer.", |transport| {
         let py = transport.py();
-        let size = upcast(transport).value().state.with(py, |state| state.outgoing.queue.len_bytes());
+        let size = upcast(transport).value().state.with(py, |state| state.unsent());
         Ok(size.into_pyobject(py)?.into_any())
     });
 }

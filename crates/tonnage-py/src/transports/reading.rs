@@ -112,7 +112,12 @@ impl StreamTransport {
 
     #[cold]
     fn receiver_failed(transport: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
-        Self::protocol_failed(transport, error, "Fatal error: protocol.data_received() call failed.")
+        // asyncio's TLS is given its bytes in a buffer.
+        let text = match TLSProtocol::of(&transport.value().protocol(transport.py())) {
+            Some(_) => "Fatal error: protocol.buffer_updated() call failed.",
+            None => "Fatal error: protocol.data_received() call failed.",
+        };
+        Self::protocol_failed(transport, error, text)
     }
 
     fn read_into_buffer(transport: &Bound<'_, Self>) -> PyResult<()> {

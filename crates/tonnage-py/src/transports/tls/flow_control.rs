@@ -6,7 +6,7 @@ use pyo3::types::{PyDict, PyString};
 use super::super::flow_control;
 use super::TLSProtocol;
 use super::engine::Engine;
-use super::protocol::Untold;
+use super::protocol::{Encrypting, Untold};
 use crate::cpython::{Native, Object};
 use crate::{errors, names};
 
@@ -85,10 +85,15 @@ impl TLSProtocol {
         }
     }
 
-    /// Bytes that were written, and which the transport below was not given.
+    /// Bytes that were written, and which the transport below was not given. What merely waits for the end of the turn
+    /// does not count: asyncio would have handed it over already.
     #[inline]
     pub(super) fn write_buffer_size(&self, py: Python<'_>, engine: &Engine) -> PyResult<usize> {
-        Ok(engine.unsent(py)? + self.state.with(py, |state| state.writing.kept()))
+        let kept = self.state.with(py, |state| match state.writing.encrypting {
+            Encrypting::AtEndOfTurn => state.writing.encrypted.len_bytes(),
+            Encrypting::Not | Encrypting::Underway => state.writing.kept(),
+        });
+        Ok(engine.unsent(py)? + kept)
     }
 
     /// Pauses the user's protocol if too much is unsent, or lets it go on. OpenSSL keeps `encrypted` bytes.
