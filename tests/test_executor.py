@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import threading
 import warnings
+import weakref
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import pytest
@@ -23,6 +26,35 @@ def test_exception_of_the_call_is_raised(loop, run):
             await loop.run_in_executor(None, int, "x")
 
     run(main())
+
+
+def test_exception_of_the_call_leaves_no_cycle(loop, run):
+    class Argument:
+        pass
+
+    def fail(_argument):
+        raise LookupError
+
+    async def main():
+        argument = Argument()
+        known = weakref.ref(argument)
+        calling = loop.run_in_executor(None, fail, argument)
+        del argument
+        with contextlib.suppress(LookupError):
+            await calling
+        del calling
+        deadline = loop.time() + 10
+        # The thread may be about to let go of it.
+        while known() is not None:
+            assert loop.time() < deadline
+            await asyncio.sleep(0.001)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(main())
+    finally:
+        gc.enable()
 
 
 def test_default_executor_can_be_set(loop, run):

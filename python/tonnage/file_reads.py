@@ -58,18 +58,18 @@ class FileReads:
             self.finish()
 
     def _read_into(self, memory: memoryview) -> int | None:
+        count: int | None = None
         try:
-            count: int | None = self._file.readinto(memory)  # type: ignore[attr-defined]
-            return count
+            count = self._file.readinto(memory)  # type: ignore[attr-defined]
         except Exception:
             # Who has given up may have closed the file, and nobody waits for what comes of it.
-            if self._given_up:
-                return None
-            raise
+            if not self._given_up:
+                raise
         finally:
             # A read that nobody waits for any more has moved the file, perhaps after give_up() has.
             if self._given_up:
                 self.give_up()
+        return count
 
 
 class FileWriting(asyncio.Protocol):

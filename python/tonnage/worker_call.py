@@ -87,6 +87,7 @@ class Call:
     """A call whose waiter is a coroutine."""
 
     __slots__ = (
+        "_claims",
         "args",
         "began_at",
         "cancelled_with",
@@ -124,6 +125,8 @@ class Call:
         self.began_at = 0.0
         # The arguments of the CancelledError that its waiter got.
         self.cancelled_with: tuple[Any, ...] | None = None
+        # Empty once somebody has it.
+        self._claims = [True]
         self.is_given_up = False
         self.is_settled = False
         self.result: Any = None
@@ -131,6 +134,13 @@ class Call:
         self.waiter: asyncio.Future[Any] | None = None
         # What limiters have given for it, in their order.
         self.permits: list[Permit] = []
+
+    def claim(self) -> bool:
+        """Take it, to run it in a thread or to drop it, and return whether it is still to be had."""
+        try:
+            return self._claims.pop()
+        except IndexError:
+            return False
 
     def hand_over(self, executor: concurrent.futures.Executor, then: Callable[[], object]) -> None:
         """Have the executor run it, keep the outcome, and call `then`, in a thread of the executor's."""
@@ -154,6 +164,10 @@ class Call:
             if self.context is None:
                 return self.function(*self.args, **self.kwargs)
             return self.context.run(self.function, *self.args, **self.kwargs)
+        except BaseException:
+            # Its traceback holds this frame, and we may hold who holds the error.
+            self = None  # type: ignore[assignment]  # noqa: PLW0642
+            raise
         finally:
             _here.call = outer
 

@@ -103,18 +103,23 @@ class Threads:
         self._all.add(thread)
         try:
             thread.start()
-        except RuntimeError:
-            self._all.discard(thread)
+        except BaseException:
+            # An interrupt may have come after its start.
+            if thread.ident is None:
+                self._all.discard(thread)
             raise
 
     def _work(self, mailbox: Mailbox) -> None:
         call = mailbox.get()
         while call is not None:
-            call.execute()
+            is_ours = call.claim()
+            if is_ours:
+                call.execute()
             # Free again before the waiter hears of it: its next call finds this thread.
             following = self._finish(call, mailbox)
-            call.tell()
-            self._told()
+            if is_ours:
+                call.tell()
+                self._told()
             call = following
             del following
             if call is None:

@@ -226,7 +226,9 @@ class Workers:
                     call.permits.append(await limiter.acquire())
             self._enter(call)
         except BaseException:
-            call.drop_permits()
+            # What runs all the same keeps them.
+            if call not in self._running:
+                call.drop_permits()
             raise
         finally:
             with self._lock:
@@ -234,6 +236,20 @@ class Workers:
 
     def _enter(self, call: Call) -> None:
         """Begin the call, or put it into the line."""
+        try:
+            if not self._has_slot(call):
+                return
+            if self._executor is None:
+                self._begin(call)
+            else:
+                call.hand_over(self._executor, partial(self._end_outside, call))
+        except BaseException:
+            # Or an interrupt, as by a signal handler, which may come at any point.
+            self._recall(call)
+            raise
+
+    def _has_slot(self, call: Call) -> bool:
+        """Give the call a slot, or put it into the line."""
         with self._lock:
             # Who has waited for limiters may begin although nobody else may, unless it was refused meanwhile.
             if self._asking.pop(call, None) is None and self._is_closed:
@@ -242,16 +258,25 @@ class Workers:
                 if self._waiting_max is not None and len(self._waiting) >= self._waiting_max:
                     raise self._refusal("full")
                 self._waiting[call] = None
-                return
+                return False
             self._running[call] = None
-        if self._executor is None:
-            self._begin(call)
-            return
-        try:
-            call.hand_over(self._executor, partial(self._end_outside, call))
-        except BaseException:
-            self._pass_on(self._finish(call))
-            raise
+        return True
+
+    def _recall(self, call: Call) -> None:
+        """Take back a call that was not handed over in full, unless a thread runs it already."""
+        with self._lock:
+            if not call.claim():
+                return
+            self._waiting.pop(call, None)
+            following = self._finish(call)
+        if self._executor is not None:
+            self._pass_on(following)
+        elif following is not None:
+            try:
+                self._begin(following)
+            except RuntimeError as error:
+                following.error = error
+                following.tell()
 
     def _refusal(self, reason: Literal["closed", "full"]) -> Overloaded:
         name = "Workers" if self._name is None else f"Workers {self._name!r}"
@@ -291,8 +316,9 @@ class Workers:
     def _finish(self, call: Call, mailbox: Mailbox | None = None) -> Call | None:
         """Take the slot of a call that has ended, and return who has it next, or the thread is free."""
         with self._lock:
-            self._running.pop(call, None)
-            if self._waiting:
+            # One that was recalled has none.
+            had_slot = self._running.pop(call, self) is None
+            if had_slot and self._waiting:
                 following, _ = self._waiting.popitem(last=False)
                 self._running[following] = None
                 return following

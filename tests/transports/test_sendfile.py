@@ -601,7 +601,7 @@ def test_read_that_outlives_its_send_leaves_the_position(loop, run, connect, asy
     run(main())
 
 
-def test_file_that_is_closed_after_its_send_was_cancelled_is_no_error(loop, run, connect, reports, asyncio_since):
+def test_file_that_is_closed_after_a_cancel_is_no_error(loop, run, connect, reports, asyncio_since):
     asyncio_since()
 
     class Slow(io.BytesIO):

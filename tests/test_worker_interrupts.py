@@ -1,0 +1,98 @@
+"""Interrupts, as of Ctrl-C, at each line that hands a call over to a thread: no slot is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import linecache
+import signal
+import sys
+import threading
+
+import pytest
+import tonnage
+
+FILES = ("workers.py", "worker_threads.py", "worker_call.py", "to_thread.py", "executor.py")
+LINES_MAX = 400
+"""More than a call executes: the sweep ends before."""
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt in this thread, before the line of ours of that number."""
+
+    def __init__(self, number):
+        self.left = number
+        self.thread = threading.get_ident()
+
+    def __enter__(self):
+        sys.settrace(self.trace)
+
+    def __exit__(self, *exc_info):
+        sys.settrace(None)
+
+    def trace(self, frame, event, _argument):
+        if threading.get_ident() != self.thread or not frame.f_code.co_filename.endswith(FILES):
+            return None
+        if frame.f_code.co_name in {"settle", "release_permits"}:
+            # By then the call has ended. Who interrupts such a callback leaves the wait as it is, as in asyncio.
+            return None
+        # The end of a `with` is traced at its line, between the block and the call that a signal cannot part.
+        source = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        if event == "line" and not source.lstrip().startswith("with "):
+            self.left -= 1
+            if self.left == 0:
+                sys.settrace(None)
+                signal.raise_signal(signal.SIGINT)
+        return self.trace
+
+
+async def in_executor(_workers):
+    await asyncio.get_running_loop().run_in_executor(None, int)
+
+
+async def in_thread(_workers):
+    await tonnage.to_thread(int)
+
+
+async def in_workers(workers):
+    await workers.run(int)
+
+
+async def all_are_well(workers):
+    calls = [tonnage.to_thread(int), *(workers.run(int) for _ in range(2))]
+    assert await asyncio.wait_for(asyncio.gather(*calls), 10) == [0, 0, 0]
+
+
+async def end(workers):
+    await asyncio.wait_for(workers.aclose(), 10)
+    await asyncio.wait_for(asyncio.get_running_loop().shutdown_default_executor(), 10)
+
+
+@pytest.mark.parametrize("is_warm", [True, False])
+@pytest.mark.parametrize(
+    ("call", "limit"), [(in_executor, 1), (in_thread, 1), (in_workers, 1), (in_workers, "limiter")]
+)
+def test_interrupt_of_a_handover_loses_no_slot(call, limit, is_warm):
+    if sys.gettrace() is not None:
+        pytest.skip("somebody else traces")
+    interrupts = 0
+    for number in range(1, LINES_MAX):
+        loop = tonnage.new_event_loop(policy=tonnage.Policy(threads=1))
+        workers = tonnage.Workers(tonnage.CapacityLimiter(1) if limit == "limiter" else 1)
+        if is_warm:
+            # There are free threads, then.
+            loop.run_until_complete(all_are_well(workers))
+        task = loop.create_task(call(workers))
+        try:
+            with Interrupt(number):
+                loop.run_until_complete(task)
+        except KeyboardInterrupt:
+            interrupts += 1
+            # It may have met a callback, and not the task.
+            task.cancel()
+            loop.run_until_complete(asyncio.wait([task]))
+            loop.run_until_complete(all_are_well(workers))
+        loop.run_until_complete(end(workers))
+        loop.close()
+        if interrupts < number:
+            break
+    assert 5 < interrupts < LINES_MAX - 1
