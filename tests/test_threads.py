@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import os
+import resource
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +54,22 @@ def test_calls_from_four_threads_run_once_each_and_in_order(loop: Loop) -> None:
     assert len(seen) == 8000
     for thread in range(4):
         assert [number for found, number in seen if found == thread] == list(range(2000))
+
+
+def test_thread_that_floods_the_loop_gives_way() -> None:
+    loop = tonnage.new_event_loop()
+    pauses = 0
+
+    def flood() -> None:
+        nonlocal pauses
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        for _ in range(10 * 1024):
+            loop.call_soon_threadsafe(int)
+        pauses = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before
+
+    join(start(flood))
+    assert pauses >= 10
+    loop.close()
 
 
 @pytest.mark.slow

@@ -73,6 +73,9 @@ pub(crate) struct EventLoop {
     flags: Flags,
 }
 
+/// How much another thread puts into the ready queue before it gives way to the loop.
+const FLOOD: usize = 1024;
+
 /// Nobody asks when the network was looked at last: the clock is not read.
 const NOT_ASKED: u64 = 0;
 /// It was not looked at since somebody asks.
@@ -226,8 +229,14 @@ impl EventLoop {
         if self.is_closed() {
             return Err(errors::loop_is_closed());
         }
-        self.ready.with(py, |queue| queue.push_back(ready));
+        let waiting = self.ready.with(py, |queue| {
+            queue.push_back(ready);
+            queue.len()
+        });
         self.wake(py);
+        if waiting.is_multiple_of(FLOOD) && !self.is_own_thread() {
+            give_way(py);
+        }
         Ok(())
     }
 
@@ -283,4 +292,12 @@ impl EventLoop {
     pub(crate) fn flush_later(&self, py: Python<'_>, transport: Owned<StreamTransport>) {
         self.unflushed.with(py, |unflushed| unflushed.push(transport));
     }
+}
+
+/// Lets the loop have the interpreter, in a thread that floods it: to put something into the queue makes no system call
+/// as a rule, as asyncio's does, in which the interpreter goes to whoever waits for it.
+#[cold]
+#[expect(clippy::disallowed_methods, reason = "it is not the loop's thread that sleeps")]
+fn give_way(py: Python<'_>) {
+    py.detach(|| std::thread::sleep(std::time::Duration::from_micros(50)));
 }
