@@ -708,6 +708,26 @@ def test_watched_file_that_nobody_holds_stays_open(loop: Loop) -> None:
     assert there() is None
 
 
+@pytest.mark.parametrize("direction", ["reader", "writer"])
+def test_watcher_whose_handle_was_cancelled_is_forgotten(loop: Loop, direction: str) -> None:
+    """By way of asyncio's own method, which returns the handle."""
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        peer.send(b"x")
+        handle = getattr(loop, f"_add_{direction}")(ours.fileno(), lambda: pytest.fail("it was cancelled"))
+        handle.cancel()
+        loop.run_until_complete(asyncio.sleep(0.001))
+        assert not getattr(loop, f"remove_{direction}")(ours)
+
+
+@pytest.mark.parametrize("number", [2**31, 2**40, 2**70])
+def test_number_that_is_too_large_for_a_descriptor_is_refused(loop: Loop, number: int) -> None:
+    for direction in ("reader", "writer"):
+        with pytest.raises(OverflowError):
+            getattr(loop, f"add_{direction}")(number, print)
+        assert not getattr(loop, f"remove_{direction}")(number)
+
+
 def test_second_reader_takes_the_place_of_the_first(loop: Loop) -> None:
     reading, writing = os.pipe()
     seen: list[str] = []

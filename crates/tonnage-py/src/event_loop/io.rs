@@ -1,6 +1,6 @@
 //! `add_reader` and its relatives: the descriptors that users watch themselves.
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyTuple};
 use tonnage_core::reactor::{Fd, Interest};
@@ -146,6 +146,8 @@ impl EventLoop {
             Err(error) if error.is_instance_of::<PyValueError>(py) => {
                 self.sources.with(py, |sources| sources.fd_of_file(fd)).ok_or(error)?
             }
+            // No descriptor has such a number.
+            Err(error) if error.is_instance_of::<PyOverflowError>(py) => return Ok(false),
             number => number?,
         };
         self.unwatch(py, number, direction)
@@ -182,6 +184,8 @@ fn to_fd(object: &Object<'_>) -> PyResult<Fd> {
     let py = object.py();
     let number = match object.extract::<Fd>() {
         Ok(number) => Some(number),
+        // A number that is too large.
+        Err(error) if error.is_instance_of::<PyOverflowError>(py) => return Err(error),
         Err(_) => match object.call_method0(names::fileno(py)) {
             Ok(number) => number.extract::<Fd>().ok(),
             Err(error) if error.is_instance_of::<pyo3::exceptions::PyAttributeError>(py) => None,

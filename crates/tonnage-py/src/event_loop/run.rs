@@ -15,8 +15,8 @@ use super::call_args::CallArgs;
 use super::flags::Flag;
 use super::scheduling::time_s;
 use super::{DoneCallback, EventLoop, Handle, NOT_ASKED, Ready, handle};
-use crate::cpython::{Object, Owned};
-use crate::event_loop::sources::Watcher;
+use crate::cpython::{Native, Object, Owned};
+use crate::event_loop::sources::{Direction, Watcher};
 use crate::future::Outcome;
 use crate::task::{After, InContext, Task};
 use crate::transports::{StreamTransport, together};
@@ -193,20 +193,23 @@ impl EventLoop {
     fn collect(&self, py: Python<'_>, poller: &Poller) {
         for event in poller.events() {
             let (reader, writer) = self.sources.with(py, |sources| sources.told(py, event));
-            self.ready.with(py, |queue| {
-                match reader {
-                    Some(Watcher::Handle(handle)) => queue.push_back(Ready::Handle(handle)),
-                    Some(Watcher::Transport(transport)) => queue.push_back(Ready::Readable(transport)),
-                    Some(Watcher::Future(future)) => queue.push_back(Ready::Wake(future)),
-                    None => {}
-                }
-                match writer {
-                    Some(Watcher::Handle(handle)) => queue.push_back(Ready::Handle(handle)),
-                    Some(Watcher::Transport(transport)) => queue.push_back(Ready::Writable(transport)),
-                    Some(Watcher::Future(future)) => queue.push_back(Ready::Wake(future)),
-                    None => {}
-                }
-            });
+            for (watcher, direction) in [(reader, Direction::Read), (writer, Direction::Write)] {
+                let ready = match watcher {
+                    None => continue,
+                    Some(Watcher::Handle(handle)) if handle.bind(py).value().is_cancelled(py) => {
+                        // It would be reported again and again, and cancels nothing more.
+                        drop(self.unwatch(py, event.fd, direction));
+                        continue;
+                    }
+                    Some(Watcher::Handle(handle)) => Ready::Handle(handle),
+                    Some(Watcher::Future(future)) => Ready::Wake(future),
+                    Some(Watcher::Transport(transport)) => match direction {
+                        Direction::Read => Ready::Readable(transport),
+                        Direction::Write => Ready::Writable(transport),
+                    },
+                };
+                self.ready.with(py, |queue| queue.push_back(ready));
+            }
         }
     }
 
