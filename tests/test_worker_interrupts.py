@@ -33,7 +33,7 @@ class Interrupt:
         if threading.get_ident() != self.thread or not frame.f_code.co_filename.endswith(FILES):
             return None
         if frame.f_code.co_name in {"settle", "release_permits"}:
-            # By then the call has ended. Who interrupts such a callback leaves the wait as it is, as in asyncio.
+            # By then the call has ended. Who interrupts it leaves the wait as it is, as in asyncio.
             return None
         # The end of a `with` is traced at its line, between the block and the call that a signal cannot part.
         source = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
