@@ -319,7 +319,9 @@ def test_ctrl_c_runs_the_finally_blocks_and_kills_by_sigint(
         async def main():
             try:
                 print("ready", flush=True)
-                await asyncio.sleep(60)
+                # asyncio's own loop sleeps on if the signal comes just before it lies down.
+                for _ in range(600):
+                    await asyncio.sleep(0.1)
             finally:
                 await asyncio.sleep(0)
                 print("cleaned", flush=True)
