@@ -720,12 +720,33 @@ def test_watcher_whose_handle_was_cancelled_is_forgotten(loop: Loop, direction: 
         assert not getattr(loop, f"remove_{direction}")(ours)
 
 
+class File:
+    """Says that it has a descriptor of this number."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def fileno(self) -> int:
+        return self.number
+
+
+@pytest.mark.parametrize("make", [int, File])
 @pytest.mark.parametrize("number", [2**31, 2**40, 2**70])
-def test_number_that_is_too_large_for_a_descriptor_is_refused(loop: Loop, number: int) -> None:
+def test_number_that_is_too_large_for_a_descriptor_is_refused(
+    loop: Loop, number: int, make: Callable[[int], Any]
+) -> None:
     for direction in ("reader", "writer"):
         with pytest.raises(OverflowError):
-            getattr(loop, f"add_{direction}")(number, print)
-        assert not getattr(loop, f"remove_{direction}")(number)
+            getattr(loop, f"add_{direction}")(make(number), print)
+        assert not getattr(loop, f"remove_{direction}")(make(number))
+
+
+@pytest.mark.parametrize("make", [int, File])
+@pytest.mark.parametrize("number", [-1, -(2**31), -(2**31) - 1, -(2**70)])
+def test_negative_number_is_no_descriptor(loop: Loop, number: int, make: Callable[[int], Any]) -> None:
+    for method in (loop.add_reader, loop.add_writer):
+        with pytest.raises(ValueError, match="Invalid file descriptor"):
+            method(make(number), print)
 
 
 def test_second_reader_takes_the_place_of_the_first(loop: Loop) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import linecache
 import signal
 import sys
 import threading
+import time
 
 import pytest
 import tonnage
@@ -62,9 +64,65 @@ async def all_are_well(workers):
     assert await asyncio.wait_for(asyncio.gather(*calls), 10) == [0, 0, 0]
 
 
+def threads_of_workers():
+    """Return those that do not end."""
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("tonnage-")]
+    for thread in left:
+        thread.join(10)
+    return [thread for thread in left if thread.is_alive()]
+
+
 async def end(workers):
     await asyncio.wait_for(workers.aclose(), 10)
     await asyncio.wait_for(asyncio.get_running_loop().shutdown_default_executor(), 10)
+
+
+@pytest.fixture
+def executor():
+    with concurrent.futures.ThreadPoolExecutor(2) as executor:
+        yield executor
+
+
+@pytest.mark.parametrize("limit", [1, "limiter"])
+def test_interrupt_of_a_handover_to_an_executor_keeps_the_bound(executor, limit):
+    """What the executor runs keeps its slot."""
+    if sys.gettrace() is not None:
+        pytest.skip("somebody else traces")
+    lock, running, most = threading.Lock(), 0, 0
+
+    def work():
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.002)
+        with lock:
+            running -= 1
+        return 0
+
+    async def several(workers):
+        assert await asyncio.wait_for(asyncio.gather(*(workers.run(work) for _ in range(3))), 10) == [0] * 3
+
+    interrupts = 0
+    for number in range(1, LINES_MAX):
+        loop = tonnage.new_event_loop()
+        bound = tonnage.CapacityLimiter(1) if limit == "limiter" else 1
+        workers = tonnage.Workers(bound, executor=executor)
+        task = loop.create_task(workers.run(work))
+        try:
+            with Interrupt(number):
+                loop.run_until_complete(task)
+        except KeyboardInterrupt:
+            interrupts += 1
+            task.cancel()
+            loop.run_until_complete(several(workers))
+            loop.run_until_complete(asyncio.wait([task]))
+        loop.run_until_complete(end(workers))
+        loop.close()
+        if interrupts < number:
+            break
+    assert 5 < interrupts < LINES_MAX - 1
+    assert most == 1
 
 
 @pytest.mark.parametrize("is_warm", [True, False])
@@ -93,6 +151,7 @@ def test_interrupt_of_a_handover_loses_no_slot(call, limit, is_warm):
             loop.run_until_complete(all_are_well(workers))
         loop.run_until_complete(end(workers))
         loop.close()
+        assert threads_of_workers() == []
         if interrupts < number:
             break
     assert 5 < interrupts < LINES_MAX - 1

@@ -146,9 +146,16 @@ class Call:
         """Have the executor run it, keep the outcome, and call `then`, in a thread of the executor's."""
         self.began_at = self.event_loop.time()
         self.outside = executor.submit(self.function, *self.args, **self.kwargs)
+        self.end_outside(then)
+
+    def end_outside(self, then: Callable[[], object]) -> None:
+        """Call `then` when the executor is done with it, and not a second time."""
+        assert self.outside is not None
         self.outside.add_done_callback(partial(self._take_outcome, then))
 
     def _take_outcome(self, then: Callable[[], object], outside: concurrent.futures.Future[Any]) -> None:
+        if not self.claim():
+            return
         if outside.cancelled():
             self.error = asyncio.CancelledError()
         else:

@@ -15,20 +15,28 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import TypeAlias
 
     from .worker_call import Call
 
     # None: end.
-    Mailbox: TypeAlias = SimpleQueue[Call | None]
+    _Calls = SimpleQueue[Call | None]
+else:
+    _Calls = SimpleQueue
 
-__all__ = ("Threads",)
+__all__ = ("Mailbox", "Threads")
 
 IDLE_S = 10.0
 """How long a thread waits for its next call. asyncio's default executor keeps its threads for ever."""
 
 JOIN_S = 0.25
 """How long threads that are told to end are waited for: they only have to drop what a call left behind."""
+
+
+class Mailbox(_Calls):
+    """By which a thread gets its calls."""
+
+    is_left = False
+    """Has its thread ended?"""
 
 
 class Threads:
@@ -52,7 +60,7 @@ class Threads:
         self._numbers = itertools.count(1)
         # The mailboxes of those that are free. Each use is one operation of the list, which is atomic.
         self.free: list[Mailbox] = []
-        self._all: set[threading.Thread] = set()
+        self._all: dict[threading.Thread, Mailbox] = {}
 
     def begin(self, call: Call) -> None:
         """Run the call in a thread that is free, or else in a new one.
@@ -66,13 +74,21 @@ class Threads:
             self._start(call)
         else:
             mailbox.put(call)
+            if mailbox.is_left:
+                # We were slow. If its thread has found the call all the same, who is first has it.
+                self._start(call)
 
     def end(self, busy: Iterable[threading.Thread | None] = ()) -> None:
         """Have the threads that are free end, and wait until they have; those that are `busy` are left."""
-        while self.free:
-            self.free.pop().put(None)
+        self.free.clear()
+        idle = dict(self._all)
+        for thread in busy:
+            idle.pop(thread, None)  # type: ignore[arg-type]
+        # Also those whose mailbox was taken by who was interrupted then.
+        for mailbox in idle.values():
+            mailbox.put(None)
         give_up_after = JOIN_S
-        for thread in self._all.difference(busy):
+        for thread in idle:
             if thread is not threading.current_thread() and give_up_after > 0:
                 # The interpreter may be at its very end, and refuse.
                 with suppress(RuntimeError):
@@ -92,21 +108,20 @@ class Threads:
     def forget_after_fork(self) -> None:
         """Start over in a forked child, which has none of the threads."""
         self.free = []
-        self._all = set()
+        self._all = {}
 
     def _start(self, call: Call) -> None:
         name = f"tonnage-{self._name}-{next(self._numbers)}"
         # By the mailbox, as a thread keeps its arguments until it ends.
-        mailbox: Mailbox = SimpleQueue()
+        mailbox = Mailbox()
         mailbox.put(call)
         thread = threading.Thread(target=self._work, args=(mailbox,), name=name, daemon=True)
-        self._all.add(thread)
+        self._all[thread] = mailbox
         try:
             thread.start()
-        except BaseException:
-            # An interrupt may have come after its start.
-            if thread.ident is None:
-                self._all.discard(thread)
+        except RuntimeError:
+            # Not after an interrupt, which may have come after its start.
+            self._all.pop(thread, None)
             raise
 
     def _work(self, mailbox: Mailbox) -> None:
@@ -124,18 +139,20 @@ class Threads:
             del following
             if call is None:
                 call = self._next(mailbox)
-        self._all.discard(threading.current_thread())
+        self._all.pop(threading.current_thread(), None)
 
     def _next(self, mailbox: Mailbox) -> Call | None:
-        try:
+        with suppress(Empty):
             return mailbox.get(timeout=IDLE_S)
-        except Empty:
-            pass
         try:
             self.free.remove(mailbox)
         except ValueError:
-            # Somebody has taken it a moment ago, and is handing something over.
-            return mailbox.get()
+            # Somebody has taken it a moment ago, and hands something over, unless an interrupt came first.
+            with suppress(Empty):
+                return mailbox.get(timeout=IDLE_S)
+            mailbox.is_left = True
+            with suppress(Empty):
+                return mailbox.get_nowait()
         return None
 
 

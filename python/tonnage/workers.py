@@ -263,20 +263,32 @@ class Workers:
         return True
 
     def _recall(self, call: Call) -> None:
-        """Take back a call that was not handed over in full, unless a thread runs it already."""
+        """Take back a call that was not handed over in full, unless it runs already."""
+        if call.outside is not None and not call.outside.cancel():
+            # Its end may not be waited for yet.
+            call.end_outside(partial(self._end_outside, call))
+            return
         with self._lock:
             if not call.claim():
                 return
             self._waiting.pop(call, None)
             following = self._finish(call)
+        self._notify()
         if self._executor is not None:
             self._pass_on(following)
-        elif following is not None:
+            return
+        while following is not None:
             try:
                 self._begin(following)
-            except RuntimeError as error:
+            except RuntimeError as error:  # noqa: PERF203 - As often as the system has no thread.
                 following.error = error
                 following.tell()
+                with self._lock:
+                    # It gives its slot to the next.
+                    self._running[following] = None
+                    following = self._finish(following)
+            else:
+                return
 
     def _refusal(self, reason: Literal["closed", "full"]) -> Overloaded:
         name = "Workers" if self._name is None else f"Workers {self._name!r}"

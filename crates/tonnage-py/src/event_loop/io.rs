@@ -1,6 +1,6 @@
 //! `add_reader` and its relatives: the descriptors that users watch themselves.
 
-use pyo3::exceptions::{PyOverflowError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyTuple};
 use tonnage_core::reactor::{Fd, Interest};
@@ -105,6 +105,17 @@ impl EventLoop {
         drop((watcher, file));
     }
 
+    /// The handle was cancelled: it waits no more, unless another has taken its place.
+    pub(super) fn unwatch_handle(
+        &self,
+        py: Python<'_>,
+        (fd, direction): (Fd, Direction),
+        handle: &Bound<'_, Handle>,
+    ) -> PyResult<()> {
+        let is_watcher = self.sources.with(py, |sources| sources.is_watched_by(fd, direction, handle));
+        if is_watcher { self.unwatch(py, fd, direction).map(drop) } else { Ok(()) }
+    }
+
     /// Nobody waits for the socket in this direction any more.
     pub(crate) fn unwatch(&self, py: Python<'_>, fd: Fd, direction: Direction) -> PyResult<bool> {
         let (watcher, file) =
@@ -182,19 +193,30 @@ fn add<'py>(
 /// A number, or an object with `fileno()`, as `selectors` takes them.
 fn to_fd(object: &Object<'_>) -> PyResult<Fd> {
     let py = object.py();
-    let number = match object.extract::<Fd>() {
-        Ok(number) => Some(number),
-        // A number that is too large.
-        Err(error) if error.is_instance_of::<PyOverflowError>(py) => return Err(error),
-        Err(_) => match object.call_method0(names::fileno(py)) {
-            Ok(number) => number.extract::<Fd>().ok(),
-            Err(error) if error.is_instance_of::<pyo3::exceptions::PyAttributeError>(py) => None,
-            Err(error) => return Err(error),
-        },
+    let invalid = || match object.repr() {
+        Ok(repr) => PyValueError::new_err(format!("Invalid file object: {repr}")),
+        Err(error) => error,
     };
-    match number {
-        Some(number) if number >= 0 => Ok(number),
-        Some(number) => Err(PyValueError::new_err(format!("Invalid file descriptor: {number}"))),
-        None => Err(PyValueError::new_err(format!("Invalid file object: {}", object.repr()?))),
+    let number = if object.is_instance_of::<PyInt>() {
+        object.clone()
+    } else {
+        match object.call_method0(names::fileno(py)) {
+            Ok(number) => number,
+            Err(error) if error.is_instance_of::<PyAttributeError>(py) => match object.extract::<Fd>() {
+                Ok(_) => object.clone(),
+                Err(_) => return Err(invalid()),
+            },
+            Err(error) => return Err(error),
+        }
+    };
+    match number.extract::<Fd>() {
+        Ok(fd) if fd >= 0 => Ok(fd),
+        Ok(fd) => Err(PyValueError::new_err(format!("Invalid file descriptor: {fd}"))),
+        Err(error) if !error.is_instance_of::<PyOverflowError>(py) => Err(invalid()),
+        Err(_) if number.lt(0)? => {
+            Err(PyValueError::new_err(format!("Invalid file descriptor: {}", number.str()?)))
+        }
+        // A number that no descriptor has.
+        Err(error) => Err(error),
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tonnage_core::clock;
-use tonnage_core::reactor::Poller;
+use tonnage_core::reactor::{Fd, Poller};
 
 use super::call_args::CallArgs;
 use super::flags::Flag;
@@ -172,7 +172,9 @@ impl EventLoop {
         let collected = waited.map_err(errors::os_error).map(|_| self.collect(py, &poller));
         // A callback may have closed the loop, but not while the poller was ours: nothing ran.
         drop(self.poller.with(py, |slot| slot.replace(poller)));
-        collected?;
+        for (fd, direction, handle) in collected? {
+            self.unwatch_handle(py, (fd, direction), handle.bind(py))?;
+        }
         py.check_signals()
     }
 
@@ -189,16 +191,17 @@ impl EventLoop {
         Ok(clock::deadline_ns(time_s(slf)?).saturating_add(1))
     }
 
-    /// Puts those who waited for the events into the ready queue: readers before writers.
-    fn collect(&self, py: Python<'_>, poller: &Poller) {
+    /// Puts those who waited for the events into the ready queue: readers before writers. Returns the handles that were
+    /// cancelled, and would be told again and again.
+    fn collect(&self, py: Python<'_>, poller: &Poller) -> Vec<(Fd, Direction, Owned<Handle>)> {
+        let mut cancelled = vec![];
         for event in poller.events() {
             let (reader, writer) = self.sources.with(py, |sources| sources.told(py, event));
             for (watcher, direction) in [(reader, Direction::Read), (writer, Direction::Write)] {
                 let ready = match watcher {
                     None => continue,
                     Some(Watcher::Handle(handle)) if handle.bind(py).value().is_cancelled(py) => {
-                        // It would be reported again and again, and cancels nothing more.
-                        drop(self.unwatch(py, event.fd, direction));
+                        cancelled.push((event.fd, direction, handle));
                         continue;
                     }
                     Some(Watcher::Handle(handle)) => Ready::Handle(handle),
@@ -211,6 +214,7 @@ impl EventLoop {
                 self.ready.with(py, |queue| queue.push_back(ready));
             }
         }
+        cancelled
     }
 
     fn take_due_timers(&self, slf: &Bound<'_, EventLoop>) -> PyResult<()> {

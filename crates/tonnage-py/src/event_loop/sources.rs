@@ -129,6 +129,16 @@ impl Sources {
         self.by_fd.get(&fd).map_or(Interest::NONE, Source::interest)
     }
 
+    /// Is it the handle that is told of the descriptor?
+    pub(super) fn is_watched_by(&self, fd: Fd, direction: Direction, handle: &Bound<'_, Handle>) -> bool {
+        let source = self.by_fd.get(&fd);
+        let watcher = source.and_then(|source| match direction {
+            Direction::Read => source.reader.as_ref(),
+            Direction::Write => source.writer.as_ref(),
+        });
+        matches!(watcher, Some(Watcher::Handle(found)) if found.is(handle))
+    }
+
     /// Keeps `file` while its `fd` is watched; hands it back if a file is kept already.
     pub(super) fn keep_file(&mut self, fd: Fd, file: Owned) -> Option<Owned> {
         if self.files.contains_key(&fd) {
