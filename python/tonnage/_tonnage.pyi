@@ -747,7 +747,9 @@ class Connections:
     def _detach(self, transport: asyncio.BaseTransport | None = None) -> None:
         """Called by a transport of this server when its connection is lost or it is collected."""
 
-    def _is_idle(self) -> bool: ...
+    def _is_idle(self) -> bool:
+        """Tell whether no connection is open, nor about to be."""
+
     def _is_full(self) -> bool:
         """Tell whether `max_connections` are open."""
 

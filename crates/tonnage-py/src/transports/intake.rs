@@ -156,8 +156,10 @@ impl<'py> Turn<'_, 'py> {
         }
         let set_up = match taken {
             Err(accepted) if self.is_plain && !self.event_loop.get().debug() => self.set_up(&accepted),
-            Err(accepted) => self.set_up_elsewhere((accepted, py.None()).into_pyobject(py)?),
-            Ok(pair) => self.set_up_elsewhere(pair.cast_into()?),
+            Err(accepted) => {
+                (accepted, py.None()).into_pyobject(py).and_then(|pair| self.set_up_elsewhere(pair))
+            }
+            Ok(pair) => pair.cast_into().map_err(PyErr::from).and_then(|pair| self.set_up_elsewhere(pair)),
         };
         let noted = self.server.as_ref().map_or(Ok(()), Connections::note_set_up);
         set_up.and(noted).map(|()| true)
