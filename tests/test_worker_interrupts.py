@@ -77,6 +77,31 @@ async def end(workers):
     await asyncio.wait_for(asyncio.get_running_loop().shutdown_default_executor(), 10)
 
 
+def sweep(make, call, check):
+    """Interrupt `call` at each of its lines, on a new loop with new workers, and `check` these afterwards."""
+    if sys.gettrace() is not None:
+        pytest.skip("somebody else traces")
+    interrupts = 0
+    for number in range(1, LINES_MAX):
+        loop, workers = make()
+        task = loop.create_task(call(workers))
+        try:
+            with Interrupt(number):
+                loop.run_until_complete(task)
+        except KeyboardInterrupt:
+            interrupts += 1
+            # It may have met a callback, and not the task. What an executor runs may go on meanwhile.
+            task.cancel()
+            loop.run_until_complete(check(workers))
+            loop.run_until_complete(asyncio.wait([task]))
+        loop.run_until_complete(end(workers))
+        loop.close()
+        assert threads_of_workers() == []
+        if interrupts < number:
+            break
+    assert 5 < interrupts < LINES_MAX - 1
+
+
 @pytest.fixture
 def executor():
     with concurrent.futures.ThreadPoolExecutor(2) as executor:
@@ -86,8 +111,6 @@ def executor():
 @pytest.mark.parametrize("limit", [1, "limiter"])
 def test_interrupt_of_a_handover_to_an_executor_keeps_the_bound(executor, limit):
     """What the executor runs keeps its slot."""
-    if sys.gettrace() is not None:
-        pytest.skip("somebody else traces")
     lock, running, most = threading.Lock(), 0, 0
 
     def work():
@@ -103,25 +126,14 @@ def test_interrupt_of_a_handover_to_an_executor_keeps_the_bound(executor, limit)
     async def several(workers):
         assert await asyncio.wait_for(asyncio.gather(*(workers.run(work) for _ in range(3))), 10) == [0] * 3
 
-    interrupts = 0
-    for number in range(1, LINES_MAX):
-        loop = tonnage.new_event_loop()
+    def make():
         bound = tonnage.CapacityLimiter(1) if limit == "limiter" else 1
-        workers = tonnage.Workers(bound, executor=executor)
-        task = loop.create_task(workers.run(work))
-        try:
-            with Interrupt(number):
-                loop.run_until_complete(task)
-        except KeyboardInterrupt:
-            interrupts += 1
-            task.cancel()
-            loop.run_until_complete(several(workers))
-            loop.run_until_complete(asyncio.wait([task]))
-        loop.run_until_complete(end(workers))
-        loop.close()
-        if interrupts < number:
-            break
-    assert 5 < interrupts < LINES_MAX - 1
+        return tonnage.new_event_loop(), tonnage.Workers(bound, executor=executor)
+
+    async def call(workers):
+        await workers.run(work)
+
+    sweep(make, call, several)
     assert most == 1
 
 
@@ -130,28 +142,12 @@ def test_interrupt_of_a_handover_to_an_executor_keeps_the_bound(executor, limit)
     ("call", "limit"), [(in_executor, 1), (in_thread, 1), (in_workers, 1), (in_workers, "limiter")]
 )
 def test_interrupt_of_a_handover_loses_no_slot(call, limit, is_warm):
-    if sys.gettrace() is not None:
-        pytest.skip("somebody else traces")
-    interrupts = 0
-    for number in range(1, LINES_MAX):
+    def make():
         loop = tonnage.new_event_loop(policy=tonnage.Policy(threads=1))
         workers = tonnage.Workers(tonnage.CapacityLimiter(1) if limit == "limiter" else 1)
         if is_warm:
             # There are free threads, then.
             loop.run_until_complete(all_are_well(workers))
-        task = loop.create_task(call(workers))
-        try:
-            with Interrupt(number):
-                loop.run_until_complete(task)
-        except KeyboardInterrupt:
-            interrupts += 1
-            # It may have met a callback, and not the task.
-            task.cancel()
-            loop.run_until_complete(asyncio.wait([task]))
-            loop.run_until_complete(all_are_well(workers))
-        loop.run_until_complete(end(workers))
-        loop.close()
-        assert threads_of_workers() == []
-        if interrupts < number:
-            break
-    assert 5 < interrupts < LINES_MAX - 1
+        return loop, workers
+
+    sweep(make, call, all_are_well)

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 
     from .worker_call import Call
 
-    # None: end.
-    _Calls = SimpleQueue[Call | None]
-else:
-    _Calls = SimpleQueue
-
 __all__ = ("Mailbox", "Threads")
 
 IDLE_S = 10.0
@@ -32,8 +27,8 @@ JOIN_S = 0.25
 """How long threads that are told to end are waited for: they only have to drop what a call left behind."""
 
 
-class Mailbox(_Calls):
-    """By which a thread gets its calls."""
+class Mailbox(SimpleQueue["Call | None"]):
+    """By which a thread gets its calls; None has it end."""
 
     is_left = False
     """Has its thread ended?"""

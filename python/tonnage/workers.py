@@ -283,10 +283,7 @@ class Workers:
             except RuntimeError as error:  # noqa: PERF203 - As often as the system has no thread.
                 following.error = error
                 following.tell()
-                with self._lock:
-                    # It gives its slot to the next.
-                    self._running[following] = None
-                    following = self._finish(following)
+                following = self._next_in_line()
             else:
                 return
 
@@ -330,9 +327,7 @@ class Workers:
         with self._lock:
             # One that was recalled has none.
             had_slot = self._running.pop(call, self) is None
-            if had_slot and self._waiting:
-                following, _ = self._waiting.popitem(last=False)
-                self._running[following] = None
+            if had_slot and (following := self._next_in_line()) is not None:
                 return following
             if mailbox is not None:
                 if self._is_closed:
@@ -340,6 +335,15 @@ class Workers:
                 else:
                     self._threads.free.append(mailbox)
         return None
+
+    def _next_in_line(self) -> Call | None:
+        """Give a slot that is free to the first of the line."""
+        with self._lock:
+            if not self._waiting:
+                return None
+            first, _ = self._waiting.popitem(last=False)
+            self._running[first] = None
+            return first
 
     def _notify(self) -> None:
         for listener in list(self._listeners):

@@ -575,26 +575,32 @@ def test_file_that_is_closed_meanwhile_ends_the_send(loop, run, pair, path, asyn
     run(main())
 
 
+class Slow(io.BytesIO):
+    """Its reads say that they have begun, and go on when they are told."""
+
+    def __init__(self, data):
+        super().__init__(data)
+        self.started, self.release = threading.Event(), threading.Event()
+
+    def readinto(self, buffer):
+        self.started.set()
+        assert self.release.wait(5)
+        return super().readinto(buffer)
+
+
 def test_read_that_outlives_its_send_leaves_the_position(loop, run, connect, asyncio_since):
     asyncio_since()
 
-    class Slow(io.BytesIO):
-        def readinto(self, buffer):
-            started.set()
-            assert release.wait(5)
-            return super().readinto(buffer)
-
-    started, release = threading.Event(), threading.Event()
     source = Slow(BIG)
 
     async def main():
         transport, protocol, _ = await connect()
         sending = loop.create_task(loop.sendfile(transport, source, 100))
-        await until(started.is_set)
+        await until(source.started.is_set)
         sending.cancel()
         await asyncio.wait([sending])
         assert transport.get_protocol() is protocol
-        release.set()
+        source.release.set()
         await loop.shutdown_default_executor()
         assert source.tell() == 100
 
@@ -604,27 +610,21 @@ def test_read_that_outlives_its_send_leaves_the_position(loop, run, connect, asy
 def test_file_that_is_closed_after_a_cancel_is_no_error(loop, run, connect, reports, asyncio_since):
     asyncio_since()
 
-    class Slow(io.BytesIO):
-        def readinto(self, buffer):
-            started.set()
-            assert release.wait(5)
-            return super().readinto(buffer)
-
-    started, release = threading.Event(), threading.Event()
+    source = Slow(BIG)
 
     async def send(transport):
-        with Slow(BIG) as source:
+        with source:
             await loop.sendfile(transport, source)
 
     async def main():
         transport, protocol, _ = await connect()
         sending = loop.create_task(send(transport))
-        await until(started.is_set)
+        await until(source.started.is_set)
         sending.cancel()
         await asyncio.wait([sending])
         assert sending.cancelled()
         assert transport.get_protocol() is protocol
-        release.set()
+        source.release.set()
         await loop.shutdown_default_executor()
 
     run(main())

@@ -130,13 +130,9 @@ impl Sources {
     }
 
     /// Is it the handle that is told of the descriptor?
-    pub(super) fn is_watched_by(&self, fd: Fd, direction: Direction, handle: &Bound<'_, Handle>) -> bool {
-        let source = self.by_fd.get(&fd);
-        let watcher = source.and_then(|source| match direction {
-            Direction::Read => source.reader.as_ref(),
-            Direction::Write => source.writer.as_ref(),
-        });
-        matches!(watcher, Some(Watcher::Handle(found)) if found.is(handle))
+    pub(super) fn is_watched_by(&mut self, fd: Fd, direction: Direction, handle: &Bound<'_, Handle>) -> bool {
+        let place = self.by_fd.get_mut(&fd).map(|source| source.place(direction));
+        matches!(place, Some(Some(Watcher::Handle(found))) if found.is(handle))
     }
 
     /// Keeps `file` while its `fd` is watched; hands it back if a file is kept already.

@@ -52,13 +52,12 @@ impl Readiness {
 
     /// Watches the socket, and tells what to await.
     pub(super) fn wait<'py>(&mut self, py: Python<'py>, direction: Direction) -> PyResult<Next<'py>> {
+        if self.fd.is_none() {
+            self.descriptor(py)?;
+        }
         let event_loop = self.event_loop.bind(py);
         let sock = self.sock.bind(py);
-        let known = match self.fd.take() {
-            None => descriptor(sock)?,
-            known => known,
-        };
-        let fd = match known {
+        let fd = match self.fd.take() {
             Some(fd) => fd,
             None => sock.call_method0(names::fileno(py))?.extract()?,
         };

@@ -36,6 +36,13 @@ struct State {
     failed: usize,
 }
 
+impl State {
+    /// Is no connection open, nor about to be?
+    fn is_idle(&self) -> bool {
+        self.open + self.begun == 0
+    }
+}
+
 struct Client {
     /// Which one it is, in the order in which they came.
     number: u64,
@@ -103,7 +110,7 @@ impl Connections {
         let py = connections.py();
         let is_end = connections.value().state.with(py, |state| {
             state.begun -= 1;
-            state.tells && state.open + state.begun == 0
+            state.tells && state.is_idle()
         });
         if is_end { connections.call_method0(names::_connection_ended(py)).map(drop) } else { Ok(()) }
     }
@@ -170,7 +177,7 @@ impl NativeClass for Connections {
         slots.getter(c"_clients", |server| Ok(server.value().clients(server.py())?.into_any()));
         slots.no_args(c"_is_idle", c"Tell whether no connection is open, nor about to be.", |server| {
             let py = server.py();
-            Ok(to_bool(py, server.value().state.with(py, |state| state.open + state.begun == 0)))
+            Ok(to_bool(py, server.value().state.with(py, |state| state.is_idle())))
         });
         slots.getter(c"_open", |server| number(server, |state| Some(state.open)));
         slots.getter(c"_max_connections", |server| number(server, |state| state.max_connections));

@@ -39,6 +39,8 @@ pub(super) fn is_not_ready(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
+const BUFFER_UPDATED_FAILED: &str = "Fatal error: protocol.buffer_updated() call failed.";
+
 impl StreamTransport {
     /// The protocol knows of the connection: `start_reading`, as a callback of the loop.
     pub(crate) fn start(transport: &Bound<'_, Self>) -> PyResult<()> {
@@ -114,7 +116,7 @@ impl StreamTransport {
     fn receiver_failed(transport: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
         // asyncio's TLS is given its bytes in a buffer.
         let text = match TLSProtocol::of(&transport.value().protocol(transport.py())) {
-            Some(_) => "Fatal error: protocol.buffer_updated() call failed.",
+            Some(_) => BUFFER_UPDATED_FAILED,
             None => "Fatal error: protocol.data_received() call failed.",
         };
         Self::protocol_failed(transport, error, text)
@@ -150,9 +152,7 @@ impl StreamTransport {
         };
         match protocol.call_method1(names::buffer_updated(py), (count,)) {
             Ok(_) => Ok(()),
-            Err(error) => {
-                Self::protocol_failed(transport, error, "Fatal error: protocol.buffer_updated() call failed.")
-            }
+            Err(error) => Self::protocol_failed(transport, error, BUFFER_UPDATED_FAILED),
         }
     }
 
