@@ -17,6 +17,7 @@ use super::flags::{Flag, Flags};
 use super::pending::Pending;
 use super::sources::Sources;
 use super::task_factory::TaskFactory;
+use super::turn_order::TurnOrder;
 use super::{EventLoop, NOT_ASKED, VecDeque};
 use crate::cpython::{Guarded, Native, Object, Visit, native_class};
 use crate::transports::StreamTransport;
@@ -77,6 +78,7 @@ impl EventLoop {
             clock: Guarded::new(CycleClock::default()),
             waker: Guarded::new(Some(reactor.waker())),
             sources: Guarded::new(Sources::new(reactor.registry)),
+            turn_order: Guarded::new(TurnOrder::default()),
             poller: Guarded::new(Some(reactor.poller)),
             pending: Guarded::new(Pending::new()),
             current: Guarded::new(None),

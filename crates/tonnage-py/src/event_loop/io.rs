@@ -102,6 +102,9 @@ impl EventLoop {
             let file = watcher.as_ref().and_then(|_| sources.release_file(fd));
             (watcher, file)
         });
+        if watcher.is_some() && direction == Direction::Read {
+            self.end_receive(py);
+        }
         drop((watcher, file));
     }
 

@@ -19,6 +19,7 @@ mod sources;
 mod task_factory;
 mod timer;
 mod timer_handle;
+mod turn_order;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,6 +46,7 @@ use flags::{Flag, Flags};
 use pending::Pending;
 use sources::Sources;
 use task_factory::TaskFactory;
+use turn_order::TurnOrder;
 
 /// The part of the event loop that runs for every callback, task and timer.
 #[pyclass(subclass, frozen, name = "EventLoop", module = "tonnage._tonnage")]
@@ -54,6 +56,7 @@ pub(crate) struct EventLoop {
     timers: Guarded<Timers<Timer>>,
     clock: Guarded<CycleClock>,
     sources: Guarded<Sources>,
+    turn_order: Guarded<TurnOrder>,
     /// Taken while the loop runs.
     poller: Guarded<Option<Poller>>,
     /// Another one after a fork; none once it is closed.

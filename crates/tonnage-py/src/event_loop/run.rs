@@ -194,7 +194,7 @@ impl EventLoop {
     /// Puts those who waited for the events into the ready queue: readers before writers. Returns the handles that were
     /// cancelled, and would be told again and again.
     fn collect(&self, py: Python<'_>, poller: &Poller) -> Vec<(Fd, Direction, Owned<Handle>)> {
-        let mut cancelled = vec![];
+        let (mut cancelled, mut receivers) = (vec![], 0);
         for event in poller.events() {
             let (reader, writer) = self.sources.with(py, |sources| sources.told(py, event));
             for (watcher, direction) in [(reader, Direction::Read), (writer, Direction::Write)] {
@@ -205,7 +205,10 @@ impl EventLoop {
                         continue;
                     }
                     Some(Watcher::Handle(handle)) => Ready::Handle(handle),
-                    Some(Watcher::Future(future)) => Ready::Wake(future),
+                    Some(Watcher::Future(future)) => {
+                        receivers += usize::from(direction == Direction::Read);
+                        Ready::Wake(future)
+                    }
                     Some(Watcher::Transport(transport)) => match direction {
                         Direction::Read => Ready::Readable(transport),
                         Direction::Write => Ready::Writable(transport),
@@ -214,6 +217,7 @@ impl EventLoop {
                 self.ready.with(py, |queue| queue.push_back(ready));
             }
         }
+        self.begin_receives(py, receivers);
         cancelled
     }
 

@@ -38,6 +38,14 @@ impl Readiness {
         self.sock.bind(py)
     }
 
+    pub(super) fn event_loop(&self) -> &EventLoop {
+        self.event_loop.get()
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.wait.is_some()
+    }
+
     /// The checks that come before the first attempt.
     pub(super) fn check(&self, py: Python<'_>) -> PyResult<()> {
         check(self.event_loop.bind(py), self.sock.bind(py))

@@ -62,6 +62,12 @@ impl<const INTO: bool> Body for Receive<INTO> {
     }
 
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
+        if awaited.is_ok()
+            && self.readiness.is_waiting()
+            && self.readiness.event_loop().sends_before_receives(py)
+        {
+            return Ok(Next::Yield);
+        }
         if self.readiness.has_waited(py, awaited)?
             && let Some(received) = self.attempt(py)?
         {

@@ -21,6 +21,15 @@ pub(crate) struct SendAll {
     /// What the user gave; once a part is sent, a view of its bytes, so that nobody changes its size.
     data: Owned,
     sent: usize,
+    waits: Waits,
+}
+
+/// The pass for which a send waits while others receive.
+enum Waits {
+    No,
+    /// It begins with the next await. The number is that of the bytes.
+    Soon(usize),
+    Now(usize),
 }
 
 pub(super) fn all<'py>(
@@ -28,7 +37,8 @@ pub(super) fn all<'py>(
     sock: &Object<'py>,
     data: &Object<'py>,
 ) -> PyResult<Object<'py>> {
-    let body = SendAll { readiness: Readiness::of(event_loop, sock), data: data.into(), sent: 0 };
+    let body =
+        SendAll { readiness: Readiness::of(event_loop, sock), data: data.into(), sent: 0, waits: Waits::No };
     Coroutine::create(event_loop.py(), body)
 }
 
@@ -37,10 +47,28 @@ impl Body for SendAll {
 
     fn at_once<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
         self.readiness.check(py)?;
-        Ok(if self.attempt(py)? { Some(py.None().into_bound(py)) } else { None })
+        if self.waits(py)? || !self.attempt(py)? {
+            return Ok(None);
+        }
+        Ok(Some(py.None().into_bound(py)))
     }
 
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
+        match self.waits {
+            Waits::No => {}
+            Waits::Soon(len) => {
+                self.waits = Waits::Now(len);
+                return Ok(Next::Yield);
+            }
+            Waits::Now(len) => {
+                self.waits = Waits::No;
+                self.readiness.event_loop().end_send(py, len);
+                // Also if it was cancelled meanwhile: it was called before that.
+                let is_all = self.attempt(py);
+                awaited?;
+                return if is_all? { Ok(Next::none(py)) } else { self.readiness.wait(py, Direction::Write) };
+            }
+        }
         if !self.readiness.has_waited(py, awaited)? {
             self.view(py)?;
         } else if self.attempt(py)? {
@@ -56,6 +84,24 @@ impl Body for SendAll {
 }
 
 impl SendAll {
+    /// Does it wait, since others are to receive first?
+    fn waits(&mut self, py: Python<'_>) -> PyResult<bool> {
+        let event_loop = self.readiness.event_loop();
+        let is_bytes = self.data.bind(py).is_exact_instance_of::<PyBytes>();
+        if !event_loop.receives_before_send(py, is_bytes) {
+            return Ok(false);
+        }
+        if !is_bytes {
+            // It may be changed meanwhile.
+            let copy = Shown::by(self.data.bind(py))?.with(|bytes| PyBytes::new(py, bytes));
+            drop(std::mem::replace(&mut self.data, copy.into_any().into()));
+        }
+        let len = self.data.bind(py).len()?;
+        event_loop.begin_send(py, len);
+        self.waits = Waits::Soon(len);
+        Ok(true)
+    }
+
     /// Sends what the socket takes; was that all?
     fn attempt(&mut self, py: Python<'_>) -> PyResult<bool> {
         let (sock, data) = (self.readiness.sock(py), self.data.bind(py));

@@ -1,0 +1,319 @@
+"""The order of a turn: of sockets that are ready together, all are received from before one is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+import pytest
+
+BIG = bytes(1 << 20)
+
+
+@pytest.fixture
+def pairs():
+    """Make pairs of connected non-blocking stream sockets, which are closed in the end."""
+    made: list[socket.socket] = []
+
+    def make(count):
+        pairs = [socket.socketpair() for _ in range(count)]
+        for pair in pairs:
+            for sock in pair:
+                sock.setblocking(False)
+            made.extend(pair)
+        return pairs
+
+    yield make
+    for sock in made:
+        sock.close()
+
+
+def received(sock):
+    """Return what came to the peer."""
+    with contextlib.suppress(BlockingIOError):
+        return sock.recv(1 << 20)
+    return b""
+
+
+async def start(loop, pairs, answer):
+    """Let one task for each pair wait for its peer, let all peers ask, and return the tasks."""
+
+    async def serve(ours):
+        await answer(ours, await loop.sock_recv(ours, 1 << 20))
+
+    tasks = [loop.create_task(serve(ours)) for ours, _ in pairs]
+    await asyncio.sleep(0.001)
+    for number, (_, peer) in enumerate(pairs):
+        peer.send(b"%d" % number)
+    return tasks
+
+
+@pytest.mark.parametrize("count", [1, 2, 10])
+def test_all_are_received_from_before_one_is_answered(loop, pairs, run, asyncio_since, count):
+    asyncio_since()
+    seen: list[tuple[str, int]] = []
+
+    async def answer(ours, question):
+        seen.append(("received", int(question)))
+        await loop.sock_sendall(ours, question)
+        seen.append(("sent", int(question)))
+
+    async def main():
+        made = pairs(count)
+        await asyncio.wait(await start(loop, made, answer))
+        assert [int(received(peer)) for _, peer in made] == list(range(count))
+
+    run(main())
+    assert [what for what, _ in seen] == ["received"] * count + ["sent"] * count
+    assert [number for _, number in seen] == 2 * list(range(count))
+
+
+def test_sends_leave_in_the_order_of_the_calls(loop, pairs, run, asyncio_since):
+    asyncio_since()
+
+    async def answer(ours, question):
+        for part in b"ab":
+            await loop.sock_sendall(common, question + bytes([part]))
+
+    async def main():
+        await asyncio.wait(await start(loop, made, answer))
+        await loop.sock_sendall(common, b"end")
+        assert received(peer) == b"0a1a2a0b1b2bend"
+
+    *made, (common, peer) = pairs(4)
+    run(main())
+
+
+def test_send_beside_receives_waits_behind_those_that_wait(loop, pairs, run, asyncio_since):
+    """Also one that is called when all have received."""
+    asyncio_since()
+
+    async def answer(ours, question):
+        if question == b"2":
+            later.append(loop.create_task(loop.sock_sendall(common, b"later")))
+        await loop.sock_sendall(common, question)
+
+    async def main():
+        await asyncio.wait(await start(loop, made, answer))
+        await asyncio.wait(later)
+        assert received(peer) == b"012later"
+
+    later: list[asyncio.Task[None]] = []
+    *made, (common, peer) = pairs(4)
+    run(main())
+
+
+def test_send_that_is_alone_does_not_wait(loop, pairs, run):
+    async def answer(ours, question):
+        with pytest.raises(StopIteration):
+            loop.sock_sendall(ours, question).send(None)
+
+    async def main():
+        await asyncio.gather(*await start(loop, made, answer))
+        assert received(made[0][1]) == b"0"
+
+    made = pairs(1)
+    run(main())
+
+
+def test_what_may_be_changed_meanwhile_is_sent_as_it_is(loop, pairs, run):
+    shared = bytearray(1)
+
+    async def answer(ours, question):
+        shared[:] = question
+        await loop.sock_sendall(ours, shared)
+
+    async def main():
+        await asyncio.gather(*await start(loop, made, answer))
+        assert [received(peer) for _, peer in made] == [b"0", b"1", b"2"]
+
+    made = pairs(3)
+    run(main())
+
+
+def test_what_is_sent_at_once_does_not_overtake(loop, pairs, run, asyncio_since):
+    asyncio_since()
+    shared = bytearray(1)
+
+    async def answer(ours, question):
+        shared[:] = question
+        await loop.sock_sendall(common, question if question == b"0" else shared)
+
+    async def main():
+        await asyncio.gather(*await start(loop, made, answer))
+        assert received(peer) == b"012"
+
+    *made, (common, peer) = pairs(4)
+    run(main())
+
+
+@pytest.mark.parametrize("wrong", ["text", 1, None])
+def test_wrong_data_is_refused_while_others_receive(loop, pairs, run, wrong):
+    async def answer(ours, question):
+        if question == b"1":
+            with pytest.raises(TypeError):
+                await loop.sock_sendall(ours, wrong)
+        await loop.sock_sendall(ours, question)
+
+    async def main():
+        await asyncio.gather(*await start(loop, made, answer))
+        assert [received(peer) for _, peer in made] == [b"0", b"1", b"2"]
+        with pytest.raises(StopIteration):
+            loop.sock_sendall(made[0][0], b"x").send(None)
+
+    made = pairs(3)
+    run(main())
+
+
+def test_send_that_is_cancelled_while_others_receive_was_called_before(loop, pairs, run, asyncio_since):
+    asyncio_since()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def answer(ours, question):
+        if question == b"1":
+            tasks[0].cancel()
+            return
+        await loop.sock_sendall(ours, question)
+
+    async def main():
+        made = pairs(2)
+        tasks.extend(await start(loop, made, answer))
+        await asyncio.wait(tasks)
+        assert tasks[0].cancelled()
+        assert received(made[0][1]) == b"0"
+        # Nothing waits for it.
+        assert await asyncio.gather(*await start(loop, made, answer_all)) == [None] * 2
+        assert [received(peer) for _, peer in made] == [b"0", b"1"]
+
+    async def answer_all(ours, question):
+        await loop.sock_sendall(ours, question)
+
+    run(main())
+
+
+@pytest.mark.parametrize("ends", ["closed", "thrown into"])
+def test_send_that_is_ended_while_others_receive_holds_nobody_up(loop, pairs, run, asyncio_since, ends):
+    asyncio_since()
+
+    async def answer(ours, question):
+        sending = loop.sock_sendall(ours, question)
+        if question == b"2":
+            await sending
+            return
+        assert sending.send(None) is None
+        if ends == "closed":
+            sending.close()
+        else:
+            with pytest.raises(ZeroDivisionError):
+                sending.throw(ZeroDivisionError())
+
+    async def main():
+        for _ in range(3):
+            await asyncio.gather(*await start(loop, made, answer))
+            assert [received(peer) for _, peer in made] == [b"0", b"1", b"2"]
+        with pytest.raises(StopIteration):
+            loop.sock_sendall(made[0][0], b"x").send(None)
+
+    made = pairs(3)
+    run(main())
+
+
+def test_socket_that_is_closed_before_its_turn_to_send_is_told(loop, pairs, run, asyncio_since):
+    asyncio_since()
+
+    async def answer(ours, question):
+        if question == b"1":
+            made[0][0].close()
+        await loop.sock_sendall(ours, question)
+
+    async def main():
+        first, second = await asyncio.gather(*await start(loop, made, answer), return_exceptions=True)
+        assert isinstance(first, OSError)
+        assert second is None
+        assert received(made[1][1]) == b"1"
+
+    made = pairs(2)
+    run(main())
+
+
+def test_large_send_goes_on_when_the_socket_is_full(loop, pairs, run):
+    async def answer(ours, question):
+        await loop.sock_sendall(ours, question + BIG)
+
+    async def receive(peer):
+        parts = bytearray()
+        while len(parts) <= len(BIG):
+            parts += await loop.sock_recv(peer, 1 << 20)
+        return parts
+
+    async def main():
+        tasks = await start(loop, made, answer)
+        answers = await asyncio.gather(*[receive(peer) for _, peer in made])
+        assert answers == [b"%d" % number + BIG for number in range(3)]
+        await asyncio.gather(*tasks)
+
+    made = pairs(3)
+    run(main())
+
+
+@pytest.mark.parametrize("into", [True, False])
+def test_no_more_is_received_while_much_waits_to_be_sent(loop, pairs, run, asyncio_since, into):
+    """Not more than 4 MiB, and what one more adds to it."""
+    asyncio_since()
+    answer = bytes(100_000)
+    most = waiting = 0
+
+    async def serve(ours):
+        nonlocal most, waiting
+        if into:
+            assert await loop.sock_recv_into(ours, bytearray(10)) == 1
+        else:
+            assert await loop.sock_recv(ours, 10) == b"x"
+        waiting += len(answer)
+        most = max(most, waiting)
+        await loop.sock_sendall(ours, answer)
+        waiting -= len(answer)
+
+    async def main():
+        tasks = [loop.create_task(serve(ours)) for ours, _ in made]
+        await asyncio.sleep(0.001)
+        for _, peer in made:
+            peer.send(b"x")
+        await asyncio.gather(*tasks)
+        assert {len(received(peer)) for _, peer in made} == {len(answer)}
+
+    made = pairs(100)
+    run(main())
+    assert 4 << 20 < most <= (4 << 20) + len(answer)
+
+
+def test_receive_that_waits_for_sends_can_be_cancelled(loop, pairs, run, asyncio_since):
+    asyncio_since()
+    answer = bytes(100_000)
+    cancelled: list[int] = []
+
+    async def serve(number, ours):
+        try:
+            assert await loop.sock_recv(ours, 10) == b"x"
+        except asyncio.CancelledError:
+            cancelled.append(number)
+            raise
+        if number == 0:
+            tasks[-1].cancel()
+        await loop.sock_sendall(ours, answer)
+
+    async def main():
+        tasks.extend(loop.create_task(serve(number, ours)) for number, (ours, _) in enumerate(made))
+        await asyncio.sleep(0.001)
+        for _, peer in made:
+            peer.send(b"x")
+        await asyncio.wait(tasks)
+        # It has taken nothing.
+        assert await loop.sock_recv(made[-1][0], 10) == b"x"
+        assert {len(received(peer)) for _, peer in made[:-1]} == {len(answer)}
+
+    tasks: list[asyncio.Task[None]] = []
+    made = pairs(100)
+    run(main())
+    assert cancelled == [99]
