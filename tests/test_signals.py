@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
+import socket
 import threading
 
 import pytest
@@ -147,6 +149,134 @@ def test_keyboard_interrupt_leaves_run_forever(loop):
         loop.run_forever()
     timer.join()
     assert not loop.is_running()
+
+
+@pytest.fixture
+def handle():
+    """Handle a signal by Python's means, for the time of the test."""
+    before = {}
+
+    def handle(signum, handler):
+        before[signum] = signal.signal(signum, handler)
+
+    yield handle
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+@pytest.fixture
+def elsewhere():
+    """Have SIGUSR1 delivered to another thread, as if it came right before the loop goes to sleep."""
+    may_end = threading.Event()
+    thread = threading.Thread(target=may_end.wait)
+    thread.start()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    may_end.set()
+    thread.join()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_signal_that_interrupts_no_wait_ends_it(loop, run, handle, asyncio_since):
+    asyncio_since()
+
+    async def main():
+        seen = loop.create_future()
+        handle(signal.SIGUSR1, lambda *_: seen.done() or seen.set_result(None))
+        threading.Timer(0.01, send).start()
+        # Its own timer would wake the loop: there is none.
+        await seen
+
+    def wake():
+        too_late.append(True)
+        loop.call_soon_threadsafe(int)
+
+    too_late: list[bool] = []
+    guard = threading.Timer(10, wake)
+    guard.start()
+    run(main())
+    guard.cancel()
+    assert not too_late
+
+
+def test_wakeup_descriptor_of_the_program_stays(loop, run):
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        writing.setblocking(False)
+        before = signal.set_wakeup_fd(writing.fileno())
+        try:
+            run(asyncio.sleep(0))
+            run(asyncio.sleep(0))
+        finally:
+            assert signal.set_wakeup_fd(before) == writing.fileno()
+
+
+def test_wakeup_descriptor_that_a_program_sets_meanwhile_stays(loop, run):
+    reading, writing = socket.socketpair()
+
+    async def main():
+        writing.setblocking(False)
+        signal.set_wakeup_fd(writing.fileno())
+
+    with reading, writing:
+        run(main())
+        assert signal.set_wakeup_fd(-1) == writing.fileno()
+
+
+def test_nothing_is_written_for_a_loop_that_has_run(loop, run):
+    run(asyncio.sleep(0))
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_signals_end_the_wait_also_after_a_handler_was_removed(loop, run, asyncio_since):
+    asyncio_since()
+
+    async def main():
+        loop.add_signal_handler(signal.SIGUSR1, int)
+        loop.remove_signal_handler(signal.SIGUSR1)
+        ours = signal.set_wakeup_fd(-1)
+        assert ours != -1
+        signal.set_wakeup_fd(ours)
+
+    run(main())
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_loop_that_runs_in_another_thread_hears_no_signals(loop):
+    def body():
+        loop.run_until_complete(asyncio.sleep(0))
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_loop_runs_without_descriptors_for_signals(loop, run, asyncio_since):
+    asyncio_since()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        run(asyncio.sleep(0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_child_that_is_forked_while_the_loop_runs_writes_nothing(loop, run, handle, asyncio_since):
+    asyncio_since()
+    handle(signal.SIGUSR1, lambda *_: None)
+
+    async def main():
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if signal.set_wakeup_fd(-1) == -1 else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        ours = signal.set_wakeup_fd(-1)
+        assert ours != -1
+        signal.set_wakeup_fd(ours)
+
+    run(main())
 
 
 def test_forked_child_has_the_default_handlers_and_the_parent_keeps_its_own(loop, run, asyncio_since):

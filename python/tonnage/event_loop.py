@@ -105,6 +105,7 @@ class EventLoop(
         self._obey(policy or of_program())
         if os.environ.get("TONNAGE_IO_URING") == "0":
             self._send_apart()
+        self._prepare_for_signals()
         live_loops.add(self)
 
     def _obey(self, policy: Policy) -> None:
@@ -148,6 +149,7 @@ class EventLoop(
                 watch.stop()
             self._acceptors.clear()
             self._close()
+            self._close_signal_pipe()
             self._internal_fds = 0
             self._selector = None
             self._executor_shutdown_called = True
@@ -172,6 +174,7 @@ class EventLoop(
         # The same order as asyncio's: CPython 3.15, Lib/asyncio/base_events.py, _run_forever_setup.
         self._check_closed()
         self._check_running()
+        self._begin_hearing_signals()
         self._set_coroutine_origin_tracking(self._debug)
         self._old_agen_hooks = sys.get_asyncgen_hooks()
         self._thread_id = threading.get_ident()
@@ -188,6 +191,7 @@ class EventLoop(
         if self._old_agen_hooks is not None:
             sys.set_asyncgen_hooks(*self._old_agen_hooks)
             self._old_agen_hooks = None
+        self._end_hearing_signals()
 
     if sys.version_info < (3, 12):
 
@@ -211,6 +215,8 @@ class EventLoop(
         self._child_watches.clear()
         self._default_executor = None
         self._leave_parent_after_fork()
+        # The parent's; not before, as the child would tell the parent's reactor.
+        self._close_signal_pipe()
 
 
 watch_forks()

@@ -1,17 +1,23 @@
-"""Signal handlers of the loop: asyncio's, through Python's own wakeup descriptor.
+"""Signals: asyncio's handlers, and the end of the loop's wait, through Python's own wakeup descriptor.
 
 Python's C handler writes the signal's number into a pipe, which the loop watches like any descriptor; the
-callback then runs as an ordinary callback of the loop. The pipe is made with the first handler. It holds
-65,536 signals, where asyncio's pair of sockets holds some hundreds. Only the main thread may call this.
+callback then runs as an ordinary callback of the loop. The pipe holds 65,536 signals, where asyncio's pair of
+sockets holds some hundreds. Only the main thread may add handlers.
+
+A loop that runs in the main thread has the pipe in any case, unless the program has a wakeup descriptor of
+its own: a handler of `signal.signal()` runs at once also if its signal comes right before the loop goes to
+sleep, or to another thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
 import sys
+import threading
 import warnings
 from asyncio import coroutines
 from asyncio.log import logger
@@ -44,7 +50,7 @@ class Signalling(InheritedLoop):
     """The part of the event loop that handles signals."""
 
     _signal_handlers: dict[int, asyncio.Handle]
-    # The reading and the writing end; None until the first handler is added.
+    # The reading and the writing end; None until one is needed.
     _signal_pipe: tuple[int, int] | None
 
     def add_signal_handler(  # type: ignore[override]
@@ -94,14 +100,44 @@ class Signalling(InheritedLoop):
         if sig not in signal.valid_signals():
             raise ValueError(f"invalid signal number {sig}")
 
+    def _prepare_for_signals(self) -> None:
+        """Have the pipe; part of making the loop. If there are no descriptors, a run is the next chance."""
+        if threading.current_thread() is threading.main_thread():
+            with contextlib.suppress(OSError):
+                self._open_signal_pipe()
+
+    def _begin_hearing_signals(self) -> None:
+        """Let signals end the loop's wait; part of running it."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        # ValueError: Python's "main" thread is another one, as in an embedding program.
+        with contextlib.suppress(ValueError, OSError):
+            ours = self._open_signal_pipe()
+            others = signal.set_wakeup_fd(ours)
+            if others not in (-1, ours):
+                signal.set_wakeup_fd(others)
+
+    def _end_hearing_signals(self) -> None:
+        if self._signal_pipe is None or self._signal_handlers:
+            return
+        with contextlib.suppress(ValueError, OSError):
+            others = signal.set_wakeup_fd(-1)
+            if others not in (-1, self._signal_pipe[1]):
+                signal.set_wakeup_fd(others)
+
     def _open_signal_pipe(self) -> int:
         """Return the writing end."""
         if self._signal_pipe is None:
             reading, writing = os.pipe()
             os.set_blocking(reading, False)
             os.set_blocking(writing, False)
+            try:
+                self._add_reader(reading, self._read_signals)
+            except OSError:
+                os.close(reading)
+                os.close(writing)
+                raise
             self._signal_pipe = (reading, writing)
-            self._add_reader(reading, self._read_signals)
         return self._signal_pipe[1]
 
     def _read_signals(self) -> None:
@@ -131,7 +167,7 @@ class Signalling(InheritedLoop):
         self.call_soon(handle._callback, *handle._args, context=handle._context)  # type: ignore[attr-defined]
 
     def _release_wakeup_fd(self) -> None:
-        if self._signal_handlers:
+        if self._signal_handlers or self.is_running():
             return
         try:
             signal.set_wakeup_fd(-1)
@@ -153,27 +189,20 @@ class Signalling(InheritedLoop):
         else:
             for sig in list(self._signal_handlers):
                 self.remove_signal_handler(sig)
-        self._close_signal_pipe()
 
     def _close_signal_pipe(self) -> None:
-        if self._signal_pipe is None:
-            return
-        reading, writing = self._signal_pipe
-        self._signal_pipe = None
-        self._remove_reader(reading)
-        os.close(reading)
-        os.close(writing)
-
-    def _forget_signals_after_fork(self) -> None:
-        """Give a forked child the default handlers: the loop that would run ours is not there."""
-        if self._signal_handlers:
-            signal.set_wakeup_fd(-1)
-        for sig in self._signal_handlers:
-            if signal.getsignal(sig) is _do_nothing:
-                signal.signal(sig, _default_handler(sig))
-        self._signal_handlers.clear()
+        """Close it; for a loop that is open, or that watches nothing any more."""
         if self._signal_pipe is not None:
             reading, writing = self._signal_pipe
             self._signal_pipe = None
+            self._remove_reader(reading)
             os.close(reading)
             os.close(writing)
+
+    def _forget_signals_after_fork(self) -> None:
+        """Give a forked child the default handlers: the loop that would run ours is not there."""
+        handlers, self._signal_handlers = self._signal_handlers, {}
+        self._end_hearing_signals()
+        for sig in handlers:
+            if signal.getsignal(sig) is _do_nothing:
+                signal.signal(sig, _default_handler(sig))
