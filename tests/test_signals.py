@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import threading
 
 import pytest
@@ -241,6 +242,88 @@ def test_signals_end_the_wait_also_after_a_handler_was_removed(loop, run, asynci
 
     run(main())
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_handler_hears_no_signal_that_came_before_it(loop, run, handle):
+    seen = []
+
+    async def main():
+        handle(signal.SIGUSR1, lambda *_: seen.append("before"))
+        send()
+        # The number is in the pipe.
+        loop.add_signal_handler(signal.SIGUSR1, seen.append, "handler")
+        await asyncio.sleep(0.005)
+        assert seen == ["before"]
+        send()
+        await asyncio.sleep(0.005)
+
+    run(main())
+    assert seen == ["before", "handler"]
+
+
+def test_handler_between_two_runs_hears_no_signal_that_came_before_it(loop, run, handle):
+    seen = []
+
+    async def main():
+        send()
+
+    handle(signal.SIGUSR1, lambda *_: seen.append("before"))
+    run(main())
+    loop.add_signal_handler(signal.SIGUSR1, seen.append, "handler")
+    run(asyncio.sleep(0.005))
+    assert seen == ["before"]
+
+
+def test_flood_of_signals_is_reported_to_nobody(loop, run, handle, capfd, asyncio_since):
+    """The pipe is full, and that wakes the loop as well."""
+    asyncio_since()
+    seen = []
+
+    async def main():
+        for _ in range(70_000):
+            signal.raise_signal(signal.SIGUSR1)
+
+    handle(signal.SIGUSR1, lambda *_: seen.append(None))
+    run(main())
+    run(asyncio.sleep(0))
+    assert len(seen) == 70_000
+    assert capfd.readouterr().err == ""
+
+
+def test_exception_at_any_line_leaves_no_descriptor_to_write_into(loop, asyncio_since):
+    """That of a signal handler, which may come anywhere."""
+    asyncio_since()
+    ran_to_the_end = False
+    count = 0
+    while not ran_to_the_end:
+        count += 1
+        loop = tonnage.new_event_loop()
+        left = count
+
+        def trace(frame, event, _arg):
+            nonlocal left
+            if frame.f_code.co_filename.endswith(("signals.py", "event_loop.py")) and event == "line":
+                left -= 1
+                if left == 0:
+                    sys.settrace(None)
+                    raise ZeroDivisionError
+            return trace
+
+        coro = asyncio.sleep(0)
+        sys.settrace(trace)
+        try:
+            loop.run_until_complete(coro)
+            ran_to_the_end = True
+        except ZeroDivisionError:
+            coro.close()
+        finally:
+            sys.settrace(None)
+        # The exception may have come before the end of the run was noted, as in asyncio.
+        loop._thread_id = None
+        asyncio._set_running_loop(None)
+        loop.close()
+        assert signal.set_wakeup_fd(-1) == -1, f"at line {count}"
+    assert count > 20
 
 
 def test_loop_that_runs_in_another_thread_hears_no_signals(loop):

@@ -71,6 +71,8 @@ class EventLoop(
         "_exception_handler",
         "_executor_shutdown_called",
         "_internal_fds",
+        "_is_hearing",
+        "_is_overruled",
         "_old_agen_hooks",
         "_ready",
         "_resolver",
@@ -99,6 +101,7 @@ class EventLoop(
         self._unix_server_sockets = {}
         self._signal_handlers = {}
         self._signal_pipe = None
+        self._is_hearing = self._is_overruled = False
         self._child_watches = set()
         self._resolver = Resolver(self)
         self._old_agen_hooks: Any = None
@@ -129,9 +132,13 @@ class EventLoop(
         """Run until `stop()` is called."""
         self._run_forever_setup()
         try:
+            self._begin_hearing_signals()
             self._run()
         finally:
-            self._run_forever_cleanup()
+            try:
+                self._end_hearing_signals()
+            finally:
+                self._run_forever_cleanup()
 
     def close(self) -> None:
         """Close the loop, which must not be running; what is still scheduled never runs."""
@@ -174,7 +181,6 @@ class EventLoop(
         # The same order as asyncio's: CPython 3.15, Lib/asyncio/base_events.py, _run_forever_setup.
         self._check_closed()
         self._check_running()
-        self._begin_hearing_signals()
         self._set_coroutine_origin_tracking(self._debug)
         self._old_agen_hooks = sys.get_asyncgen_hooks()
         self._thread_id = threading.get_ident()
@@ -191,7 +197,6 @@ class EventLoop(
         if self._old_agen_hooks is not None:
             sys.set_asyncgen_hooks(*self._old_agen_hooks)
             self._old_agen_hooks = None
-        self._end_hearing_signals()
 
     if sys.version_info < (3, 12):
 

@@ -1,8 +1,8 @@
 """What a fork does to our loops: the parent's go on, the child's copies let go.
 
 The child must not touch the reactor, the threads and the signal pipe that the parent works with. Until it
-has let go, signals that a loop handles are held back; a signal that came in between would be written into
-the parent's pipe, and the child would never hear of it.
+has let go, signals that a loop has handlers for are held back; one that came in between would be written into
+the parent's pipe, and the child would never hear of it. (Of others, it wakes the parent's loop once.)
 """
 
 from __future__ import annotations

@@ -52,6 +52,10 @@ class Signalling(InheritedLoop):
     _signal_handlers: dict[int, asyncio.Handle]
     # The reading and the writing end; None until one is needed.
     _signal_pipe: tuple[int, int] | None
+    # Whether the wakeup descriptor may be the pipe's since the loop runs.
+    _is_hearing: bool
+    # Whether the program was seen to have one of its own.
+    _is_overruled: bool
 
     def add_signal_handler(  # type: ignore[override]
         self, sig: int, callback: Callable[..., object], *args: Any
@@ -67,6 +71,8 @@ class Signalling(InheritedLoop):
             signal.set_wakeup_fd(self._open_signal_pipe())
         except (ValueError, OSError) as error:
             raise RuntimeError(str(error)) from error
+        # What has come before is not for this handler.
+        self._read_signals()
 
         self._signal_handlers[sig] = asyncio.Handle(callback, args, self, None)
         try:
@@ -108,22 +114,27 @@ class Signalling(InheritedLoop):
 
     def _begin_hearing_signals(self) -> None:
         """Let signals end the loop's wait; part of running it."""
-        if threading.current_thread() is not threading.main_thread():
+        if self._is_overruled or threading.current_thread() is not threading.main_thread():
             return
-        # ValueError: Python's "main" thread is another one, as in an embedding program.
-        with contextlib.suppress(ValueError, OSError):
+        with contextlib.suppress(OSError):
             ours = self._open_signal_pipe()
-            others = signal.set_wakeup_fd(ours)
-            if others not in (-1, ours):
-                signal.set_wakeup_fd(others)
+            self._is_hearing = True
+            self._swap_wakeup_fd(ours, keeps=(-1, ours))
 
     def _end_hearing_signals(self) -> None:
-        if self._signal_pipe is None or self._signal_handlers:
-            return
+        if self._is_hearing and self._signal_pipe is not None and not self._signal_handlers:
+            self._swap_wakeup_fd(-1, keeps=(-1, self._signal_pipe[1]))
+        self._is_hearing = False
+
+    def _swap_wakeup_fd(self, fd: int, *, keeps: tuple[int, int]) -> None:
+        """Set the wakeup descriptor, unless it is none of those: that of the program stays."""
+        # ValueError: Python's "main" thread is another one, as in an embedding program. A pipe that is full
+        # wakes the loop all the same, and is told to nobody who did not ask for its bytes.
         with contextlib.suppress(ValueError, OSError):
-            others = signal.set_wakeup_fd(-1)
-            if others not in (-1, self._signal_pipe[1]):
-                signal.set_wakeup_fd(others)
+            found = signal.set_wakeup_fd(fd, warn_on_full_buffer=bool(self._signal_handlers))
+            if found not in keeps:
+                self._is_overruled = True
+                signal.set_wakeup_fd(found, warn_on_full_buffer=False)
 
     def _open_signal_pipe(self) -> int:
         """Return the writing end."""
@@ -167,7 +178,7 @@ class Signalling(InheritedLoop):
         self.call_soon(handle._callback, *handle._args, context=handle._context)  # type: ignore[attr-defined]
 
     def _release_wakeup_fd(self) -> None:
-        if self._signal_handlers or self.is_running():
+        if self._signal_handlers or self._is_hearing:
             return
         try:
             signal.set_wakeup_fd(-1)
@@ -192,6 +203,8 @@ class Signalling(InheritedLoop):
 
     def _close_signal_pipe(self) -> None:
         """Close it; for a loop that is open, or that watches nothing any more."""
+        # An exception may have kept the end of a run from doing so.
+        self._end_hearing_signals()
         if self._signal_pipe is not None:
             reading, writing = self._signal_pipe
             self._signal_pipe = None
@@ -202,6 +215,7 @@ class Signalling(InheritedLoop):
     def _forget_signals_after_fork(self) -> None:
         """Give a forked child the default handlers: the loop that would run ours is not there."""
         handlers, self._signal_handlers = self._signal_handlers, {}
+        self._is_hearing = self._is_hearing or bool(handlers)
         self._end_hearing_signals()
         for sig in handlers:
             if signal.getsignal(sig) is _do_nothing:
