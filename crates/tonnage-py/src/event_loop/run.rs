@@ -217,7 +217,7 @@ impl EventLoop {
                 self.ready.with(py, |queue| queue.push_back(ready));
             }
         }
-        self.begin_receives(py, receivers);
+        self.expect_receives(py, receivers);
         cancelled
     }
 

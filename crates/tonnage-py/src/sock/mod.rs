@@ -1,10 +1,10 @@
 //! The loop's `sock_recv`, `sock_recv_into` and `sock_sendall`: single operations on the user's own sockets.
 //!
 //! Each is tried at once; if the socket is not ready, the coroutine waits for that only, and tries again when it
-//! runs, so that a cancelled wait has taken nothing from the socket. A send lets those receive first who are about to
-//! (`event_loop/turn_order.rs`). A plain socket is used by its descriptor, any other object by its methods. The rarer
-//! operations are in `python/tonnage/sock.py`. The meaning is that of CPython 3.15, Lib/asyncio/selector_events.py, on
-//! every version.
+//! runs, so that a cancelled wait has taken nothing from the socket. A large send lets those receive first who are
+//! about to (`event_loop/turn_order.rs`). A plain socket is used by its descriptor, any other object by its methods.
+//! The rarer operations are in `python/tonnage/sock.py`. The meaning is that of CPython 3.15,
+//! Lib/asyncio/selector_events.py, on every version.
 
 mod readiness;
 mod receive;

@@ -33,6 +33,8 @@ pub(crate) struct Receive<const INTO: bool> {
     readiness: Readiness,
     /// How many bytes, or the memory.
     argument: Owned,
+    /// Has it waited for a pass, although there was something to receive?
+    was_delayed: bool,
 }
 
 pub(super) fn to_bytes<'py>(
@@ -40,7 +42,8 @@ pub(super) fn to_bytes<'py>(
     sock: &Object<'py>,
     n: &Object<'py>,
 ) -> PyResult<Object<'py>> {
-    let body = Receive::<false> { readiness: Readiness::of(event_loop, sock), argument: n.into() };
+    let readiness = Readiness::of(event_loop, sock);
+    let body = Receive::<false> { readiness, argument: n.into(), was_delayed: false };
     Coroutine::create(event_loop.py(), body)
 }
 
@@ -49,7 +52,8 @@ pub(super) fn into_buffer<'py>(
     sock: &Object<'py>,
     buffer: &Object<'py>,
 ) -> PyResult<Object<'py>> {
-    let body = Receive::<true> { readiness: Readiness::of(event_loop, sock), argument: buffer.into() };
+    let readiness = Readiness::of(event_loop, sock);
+    let body = Receive::<true> { readiness, argument: buffer.into(), was_delayed: false };
     Coroutine::create(event_loop.py(), body)
 }
 
@@ -62,12 +66,15 @@ impl<const INTO: bool> Body for Receive<INTO> {
     }
 
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
+        // For one pass at most, whatever the others do.
         if awaited.is_ok()
             && self.readiness.is_waiting()
-            && self.readiness.event_loop().sends_before_receives(py)
+            && self.readiness.event_loop().has_much_to_send(py)
+            && !std::mem::replace(&mut self.was_delayed, true)
         {
             return Ok(Next::Yield);
         }
+        self.was_delayed = false;
         if self.readiness.has_waited(py, awaited)?
             && let Some(received) = self.attempt(py)?
         {

@@ -4,7 +4,7 @@ use std::io;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice};
-use tonnage_core::reactor::socket;
+use tonnage_core::reactor::{Fd, socket};
 
 use super::readiness::Readiness;
 use super::{descriptor, unless_not_ready};
@@ -21,15 +21,15 @@ pub(crate) struct SendAll {
     /// What the user gave; once a part is sent, a view of its bytes, so that nobody changes its size.
     data: Owned,
     sent: usize,
-    waits: Waits,
+    delay: Option<Delay>,
 }
 
-/// The pass for which a send waits while others receive.
-enum Waits {
-    No,
-    /// It begins with the next await. The number is that of the bytes.
-    Soon(usize),
-    Now(usize),
+/// A wait for a pass of the loop, in which others receive (`event_loop/turn_order.rs`).
+struct Delay {
+    fd: Fd,
+    len: usize,
+    /// The first attempt cannot wait; the wait begins right after it.
+    has_begun: bool,
 }
 
 pub(super) fn all<'py>(
@@ -37,8 +37,8 @@ pub(super) fn all<'py>(
     sock: &Object<'py>,
     data: &Object<'py>,
 ) -> PyResult<Object<'py>> {
-    let body =
-        SendAll { readiness: Readiness::of(event_loop, sock), data: data.into(), sent: 0, waits: Waits::No };
+    let readiness = Readiness::of(event_loop, sock);
+    let body = SendAll { readiness, data: data.into(), sent: 0, delay: None };
     Coroutine::create(event_loop.py(), body)
 }
 
@@ -47,27 +47,23 @@ impl Body for SendAll {
 
     fn at_once<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Object<'py>>> {
         self.readiness.check(py)?;
-        if self.waits(py)? || !self.attempt(py)? {
+        if self.is_delayed(py)? || !self.attempt(py)? {
             return Ok(None);
         }
         Ok(Some(py.None().into_bound(py)))
     }
 
     fn resume<'py>(&mut self, py: Python<'py>, awaited: PyResult<Object<'py>>) -> PyResult<Next<'py>> {
-        match self.waits {
-            Waits::No => {}
-            Waits::Soon(len) => {
-                self.waits = Waits::Now(len);
-                return Ok(Next::Yield);
-            }
-            Waits::Now(len) => {
-                self.waits = Waits::No;
-                self.readiness.event_loop().end_send(py, len);
-                // Also if it was cancelled meanwhile: it was called before that.
-                let is_all = self.attempt(py);
-                awaited?;
-                return if is_all? { Ok(Next::none(py)) } else { self.readiness.wait(py, Direction::Write) };
-            }
+        if let Some(delay) = self.delay.as_mut().filter(|delay| !delay.has_begun) {
+            delay.has_begun = true;
+            return Ok(Next::Yield);
+        }
+        if let Some(Delay { fd, len, .. }) = self.delay.take() {
+            self.readiness.event_loop().end_delay(py, fd, len);
+            // Also if it was cancelled meanwhile: it was called before that.
+            let is_all = self.attempt(py);
+            awaited?;
+            return if is_all? { Ok(Next::none(py)) } else { self.readiness.wait(py, Direction::Write) };
         }
         if !self.readiness.has_waited(py, awaited)? {
             self.view(py)?;
@@ -84,21 +80,25 @@ impl Body for SendAll {
 }
 
 impl SendAll {
-    /// Does it wait, since others are to receive first?
-    fn waits(&mut self, py: Python<'_>) -> PyResult<bool> {
+    /// Is it to wait, since others receive first? Then it is noted to do so.
+    fn is_delayed(&mut self, py: Python<'_>) -> PyResult<bool> {
         let event_loop = self.readiness.event_loop();
-        let is_bytes = self.data.bind(py).is_exact_instance_of::<PyBytes>();
-        if !event_loop.receives_before_send(py, is_bytes) {
+        if !event_loop.may_delay_sends(py) {
             return Ok(false);
         }
-        if !is_bytes {
-            // It may be changed meanwhile.
-            let copy = Shown::by(self.data.bind(py))?.with(|bytes| PyBytes::new(py, bytes));
+        let Some(fd) = descriptor(self.readiness.sock(py))? else { return Ok(false) };
+        let data = self.data.bind(py);
+        let bytes = data.cast_exact::<PyBytes>();
+        let len = bytes.as_ref().map_or(0, |bytes| bytes.as_bytes().len());
+        if !event_loop.delays_send(py, fd, len, bytes.is_err()) {
+            return Ok(false);
+        }
+        if bytes.is_err() {
+            let copy = Shown::by(data)?.with(|bytes| PyBytes::new(py, bytes));
             drop(std::mem::replace(&mut self.data, copy.into_any().into()));
         }
-        let len = self.data.bind(py).len()?;
-        event_loop.begin_send(py, len);
-        self.waits = Waits::Soon(len);
+        self.readiness.event_loop().begin_delay(py, fd, len);
+        self.delay = Some(Delay { fd, len, has_begun: false });
         Ok(true)
     }
 

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use pyo3::exceptions::{PyBrokenPipeError, PyRuntimeError};
+use pyo3::exceptions::{PyBrokenPipeError, PyBufferError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -135,7 +135,7 @@ impl StreamTransport {
                 );
             }
         };
-        let received = Lent::by(&buffer).and_then(|mut lent| {
+        let received = Lent::by(&buffer).map_err(|error| not_lent(&buffer, error)).and_then(|mut lent| {
             // After the calls of Python code above, which may have done anything.
             let from = transport.value().descriptor(py)?;
             Ok(lent.fill(|memory| from.read(memory).map(|bytes| bytes.len())))
@@ -320,6 +320,20 @@ impl StreamTransport {
         });
         drop(old);
         Ok(())
+    }
+}
+
+/// What `recv_into` says of memory that cannot be written to.
+#[cold]
+fn not_lent(buffer: &Object<'_>, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyBufferError>(buffer.py()) {
+        return error;
+    }
+    match buffer.get_type().name() {
+        Ok(name) => PyTypeError::new_err(format!(
+            "recv_into() argument 1 must be read-write bytes-like object, not {name}"
+        )),
+        Err(error) => error,
     }
 }
 
