@@ -70,11 +70,6 @@ impl MemoryBio {
         Ok(Self { object: object.into(), direct })
     }
 
-    #[inline]
-    pub(crate) fn share(&self, py: Python<'_>) -> Self {
-        Self { object: self.object.share(py), direct: self.direct }
-    }
-
     pub(crate) fn object<'py>(&self, py: Python<'py>) -> Object<'py> {
         self.object.get_bound(py)
     }
@@ -210,6 +205,8 @@ struct Direct {
 
 // SAFETY: it is used under the interpreter lock only, as the object that it belongs to.
 unsafe impl Send for Direct {}
+// SAFETY: as above.
+unsafe impl Sync for Direct {}
 
 impl Direct {
     fn of(object: &Object<'_>, functions: &'static Functions) -> Option<Self> {

@@ -45,6 +45,8 @@ pub(crate) struct SslSession {
 
 // SAFETY: it is used under the interpreter lock only, as the object that it belongs to.
 unsafe impl Send for SslSession {}
+// SAFETY: as above.
+unsafe impl Sync for SslSession {}
 
 impl SslSession {
     /// That of the C object, which `context` made to read from `incoming`.
@@ -70,11 +72,6 @@ impl SslSession {
         // SAFETY: between the two fields that are what they should be is the `SSL`.
         let bio = unsafe { (functions.ssl_get_rbio)(ssl.as_ptr()) };
         Ok(incoming.is(bio).then(|| Self { _object: object.into(), ssl, functions }))
-    }
-
-    #[inline]
-    pub(crate) fn share(&self, py: Python<'_>) -> Self {
-        Self { _object: self._object.share(py), ssl: self.ssl, functions: self.functions }
     }
 
     /// Decrypts one record, or what is left of one.

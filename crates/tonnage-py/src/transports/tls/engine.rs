@@ -85,18 +85,6 @@ impl Engine {
         Ok(Self { object: object.into(), worker: worker.into(), is_direct, session, incoming, outgoing })
     }
 
-    #[inline]
-    pub(super) fn share(&self, py: Python<'_>) -> Self {
-        Self {
-            object: self.object.share(py),
-            worker: self.worker.share(py),
-            is_direct: self.is_direct,
-            session: self.session.as_ref().map(|session| session.share(py)),
-            incoming: self.incoming.share(py),
-            outgoing: self.outgoing.share(py),
-        }
-    }
-
     /// Are the standard library's C objects called? They keep nothing of what they are given.
     #[inline]
     pub(super) fn is_direct(&self) -> bool {

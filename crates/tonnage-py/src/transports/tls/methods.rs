@@ -1,5 +1,7 @@
 //! The methods of the protocol that the transport below calls, its constructor, and asyncio's attributes.
 
+use std::sync::Arc;
+
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyString};
@@ -65,7 +67,7 @@ pub(super) fn init(protocol: &Bound<'_, TLSProtocol>, args: Args<'_, '_>) -> PyR
     let calls_made = is_true(calls_made.as_ref(), true)?;
     protocol.value().state.with(py, |state| {
         state.event_loop = Some(event_loop.into());
-        state.engine = Some(engine);
+        state.engine = Some(Arc::new(engine));
         state.app.transport = Some(transport.into());
         state.app.stage = if calls_made { Stage::Before } else { Stage::Made };
         state.extra = Some(extra.into());

@@ -6,6 +6,7 @@
 //! left; no Python code runs inside the guard.
 
 use std::ffi::CStr;
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::prelude::*;
@@ -31,7 +32,7 @@ pub(crate) struct TLSProtocol {
 pub(super) struct State {
     /// `None` before `__init__`, as the engine.
     pub(super) event_loop: Option<Owned<EventLoop>>,
-    pub(super) engine: Option<Engine>,
+    pub(super) engine: Option<Arc<Engine>>,
     pub(super) phase: Phase,
     /// `None` before `connection_made` and after `connection_lost`.
     pub(super) lower: Option<Lower>,
@@ -211,9 +212,12 @@ impl Writing {
     }
 }
 
+/// What outlives a connection while somebody may ask for it.
+type Rest = (Option<Arc<Engine>>, Option<Owned<PyDict>>);
+
 impl State {
     /// What is of no use to anybody once the connection is lost and the transport was closed for good.
-    pub(super) fn take_rest(&mut self) -> Option<(Option<Engine>, Option<Owned<PyDict>>)> {
+    pub(super) fn take_rest(&mut self) -> Option<Rest> {
         let is_lost = self.app.stage == Stage::Lost && self.lower.is_none();
         (is_lost && self.app.is_done).then(|| (self.engine.take(), self.extra.take()))
     }
@@ -287,12 +291,12 @@ impl TLSProtocol {
 
     /// `None` before `__init__`, and when nobody needs it any more.
     #[inline]
-    pub(super) fn open_engine(&self, py: Python<'_>) -> Option<Engine> {
-        self.state.with(py, |state| state.engine.as_ref().map(|engine| engine.share(py)))
+    pub(super) fn open_engine(&self, py: Python<'_>) -> Option<Arc<Engine>> {
+        self.state.with(py, |state| state.engine.clone())
     }
 
     #[inline]
-    pub(super) fn engine(&self, py: Python<'_>) -> PyResult<Engine> {
+    pub(super) fn engine(&self, py: Python<'_>) -> PyResult<Arc<Engine>> {
         self.open_engine(py).ok_or_else(|| errors::not_initialised("TLSProtocol"))
     }
 

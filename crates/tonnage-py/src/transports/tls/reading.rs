@@ -59,7 +59,7 @@ impl TLSProtocol {
     /// Is memory as good as an object, and better?
     pub(crate) fn reads_in_place(protocol: &Bound<'_, Self>) -> bool {
         let state = &protocol.value().state;
-        state.with(protocol.py(), |state| state.engine.as_ref().is_some_and(Engine::reads_in_place))
+        state.with(protocol.py(), |state| state.engine.as_ref().is_some_and(|engine| engine.reads_in_place()))
     }
 
     fn arrived(protocol: &Bound<'_, Self>, arrived: Arrived<'_, '_>) -> PyResult<()> {

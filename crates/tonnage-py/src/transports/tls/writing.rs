@@ -250,7 +250,8 @@ impl TLSProtocol {
     }
 
     pub(super) fn send_outgoing(protocol: &Bound<'_, Self>) -> PyResult<()> {
-        Self::send_outgoing_of(protocol, &protocol.value().engine(protocol.py())?)
+        let engine = protocol.value().engine(protocol.py())?;
+        Self::send_outgoing_of(protocol, &engine)
     }
 
     /// Hands what is encrypted to the transport below, unless that has paused us.
