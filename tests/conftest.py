@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -100,3 +101,20 @@ def asyncio_since(loop: asyncio.AbstractEventLoop) -> Callable[..., None]:
             pytest.skip("asyncio does not have this behaviour")
 
     return skip_if_older
+
+
+@pytest.fixture
+def pairs() -> Iterator[Callable[[], tuple[socket.socket, socket.socket]]]:
+    """Make pairs of connected non-blocking stream sockets, which are closed in the end."""
+    made: list[socket.socket] = []
+
+    def make() -> tuple[socket.socket, socket.socket]:
+        pair = socket.socketpair()
+        for sock in pair:
+            sock.setblocking(False)
+        made.extend(pair)
+        return pair
+
+    yield make
+    for sock in made:
+        sock.close()

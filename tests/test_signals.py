@@ -7,15 +7,22 @@ import os
 import resource
 import signal
 import socket
-import sys
 import threading
 
 import pytest
 import tonnage
+from interrupts import Interrupt
 
 
 def send(signum=signal.SIGUSR1):
     os.kill(os.getpid(), signum)
+
+
+def wakeup_fd():
+    """Return the wakeup descriptor, which nobody tells who does not set it."""
+    fd = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(fd)
+    return fd
 
 
 def test_handler_runs_in_the_loop(loop, run):
@@ -236,9 +243,7 @@ def test_signals_end_the_wait_also_after_a_handler_was_removed(loop, run, asynci
     async def main():
         loop.add_signal_handler(signal.SIGUSR1, int)
         loop.remove_signal_handler(signal.SIGUSR1)
-        ours = signal.set_wakeup_fd(-1)
-        assert ours != -1
-        signal.set_wakeup_fd(ours)
+        assert wakeup_fd() != -1
 
     run(main())
     assert signal.set_wakeup_fd(-1) == -1
@@ -298,26 +303,13 @@ def test_exception_at_any_line_leaves_no_descriptor_to_write_into(loop, asyncio_
     while not ran_to_the_end:
         count += 1
         loop = tonnage.new_event_loop()
-        left = count
-
-        def trace(frame, event, _arg):
-            nonlocal left
-            if frame.f_code.co_filename.endswith(("signals.py", "event_loop.py")) and event == "line":
-                left -= 1
-                if left == 0:
-                    sys.settrace(None)
-                    raise ZeroDivisionError
-            return trace
-
         coro = asyncio.sleep(0)
-        sys.settrace(trace)
         try:
-            loop.run_until_complete(coro)
+            with Interrupt(count, ("signals.py", "event_loop.py")):
+                loop.run_until_complete(coro)
             ran_to_the_end = True
-        except ZeroDivisionError:
+        except KeyboardInterrupt:
             coro.close()
-        finally:
-            sys.settrace(None)
         # The exception may have come before the end of the run was noted, as in asyncio.
         loop._thread_id = None
         asyncio._set_running_loop(None)
@@ -355,9 +347,7 @@ def test_child_that_is_forked_while_the_loop_runs_writes_nothing(loop, run, hand
         if pid == 0:
             os._exit(0 if signal.set_wakeup_fd(-1) == -1 else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-        ours = signal.set_wakeup_fd(-1)
-        assert ours != -1
-        signal.set_wakeup_fd(ours)
+        assert wakeup_fd() != -1
 
     run(main())
 

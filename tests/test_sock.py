@@ -16,14 +16,9 @@ BIG = b"0123456789abcdef" * (1024 * 1024 // 16)
 
 
 @pytest.fixture
-def pair():
+def pair(pairs):
     """Two connected non-blocking stream sockets."""
-    ours, peer = socket.socketpair()
-    for sock in (ours, peer):
-        sock.setblocking(False)
-    yield ours, peer
-    ours.close()
-    peer.close()
+    return pairs()
 
 
 @pytest.fixture

@@ -13,23 +13,6 @@ import pytest
 import tonnage
 
 
-@pytest.fixture
-def pairs():
-    """Make pairs of connected non-blocking stream sockets, which are closed in the end."""
-    made: list[socket.socket] = []
-
-    def make() -> tuple[socket.socket, socket.socket]:
-        pair = socket.socketpair()
-        for sock in pair:
-            sock.setblocking(False)
-        made.extend(pair)
-        return pair
-
-    yield make
-    for sock in made:
-        sock.close()
-
-
 async def hear(ours, peer, text=b"x"):
     """Have `sock_recv` wait for what the peer sends."""
     loop = asyncio.get_running_loop()

@@ -4,30 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 
 import pytest
 
 BIG = bytes(1 << 20)
 LARGE = bytes(40_000)
-
-
-@pytest.fixture
-def pairs():
-    """Make pairs of connected non-blocking stream sockets, which are closed in the end."""
-    made: list[socket.socket] = []
-
-    def make(count):
-        pairs = [socket.socketpair() for _ in range(count)]
-        for pair in pairs:
-            for sock in pair:
-                sock.setblocking(False)
-            made.extend(pair)
-        return pairs
-
-    yield make
-    for sock in made:
-        sock.close()
 
 
 def received(sock):
@@ -63,7 +44,7 @@ def test_all_are_received_from_before_much_is_sent(loop, pairs, run, asyncio_sin
         seen.append(("sent", int(question)))
 
     async def main():
-        made = pairs(count)
+        made = [pairs() for _ in range(count)]
         await asyncio.wait(await start(loop, made, answer))
         assert [int(received(peer)) for _, peer in made] == list(range(count))
 
@@ -83,7 +64,7 @@ def test_little_is_sent_at_once(loop, pairs, run):
         await asyncio.gather(*await start(loop, made, answer))
         assert [received(peer) for _, peer in made] == [b"0", b"1", b"2"]
 
-    made = pairs(3)
+    made = [pairs() for _ in range(3)]
     run(main())
 
 
@@ -96,7 +77,7 @@ def test_send_that_is_alone_does_not_wait(loop, pairs, run):
         await asyncio.gather(*await start(loop, made, answer))
         assert received(made[0][1]) == b"0"
 
-    made = pairs(1)
+    made = [pairs() for _ in range(1)]
     run(main())
 
 
@@ -112,7 +93,8 @@ def test_sends_to_a_socket_leave_in_the_order_of_the_calls(loop, pairs, run, asy
         await loop.sock_sendall(common, b"end")
         assert received(peer) == b"0a1a2a0b1b2bend"
 
-    *made, (common, peer) = pairs(4)
+    made = [pairs() for _ in range(3)]
+    common, peer = pairs()
     run(main())
 
 
@@ -140,7 +122,8 @@ def test_send_waits_behind_those_to_its_socket(loop, pairs, run, asyncio_since, 
         assert received(peer) == b"012later"
 
     later: list[asyncio.Task[None]] = []
-    *made, (common, peer) = pairs(4)
+    made = [pairs() for _ in range(3)]
+    common, peer = pairs()
     run(main())
 
 
@@ -155,7 +138,8 @@ def test_sends_to_other_sockets_wait_for_nobody_who_sends(loop, pairs, run):
     async def main():
         await asyncio.gather(*await start(loop, made, answer))
 
-    *made, (free, _) = pairs(3)
+    made = [pairs() for _ in range(2)]
+    free, _ = pairs()
     run(main())
 
 
@@ -170,7 +154,7 @@ def test_what_may_be_changed_meanwhile_is_sent_as_it_is(loop, pairs, run):
         await asyncio.gather(*await start(loop, made, answer))
         assert [received(peer) for _, peer in made] == [b"0", b"1", b"2"]
 
-    made = pairs(3)
+    made = [pairs() for _ in range(3)]
     run(main())
 
 
@@ -189,7 +173,8 @@ def test_wrong_data_is_refused_while_others_receive(loop, pairs, run, wrong):
         with pytest.raises(StopIteration):
             loop.sock_sendall(common, b"x").send(None)
 
-    *made, (common, _) = pairs(4)
+    made = [pairs() for _ in range(3)]
+    common, _ = pairs()
     run(main())
 
 
@@ -207,7 +192,7 @@ def test_send_that_is_cancelled_while_others_receive_was_called_before(loop, pai
         await loop.sock_sendall(ours, question + LARGE)
 
     async def main():
-        made = pairs(2)
+        made = [pairs() for _ in range(2)]
         tasks.extend(await start(loop, made, answer))
         await asyncio.wait(tasks)
         assert tasks[0].cancelled()
@@ -242,7 +227,7 @@ def test_send_that_is_ended_while_others_receive_holds_nobody_up(loop, pairs, ru
         with pytest.raises(StopIteration):
             loop.sock_sendall(made[0][0], b"x").send(None)
 
-    made = pairs(3)
+    made = [pairs() for _ in range(3)]
     run(main())
 
 
@@ -260,7 +245,7 @@ def test_socket_that_is_closed_before_its_turn_to_send_is_told(loop, pairs, run,
         assert second is None
         assert received(made[1][1]) == b"1"
 
-    made = pairs(2)
+    made = [pairs() for _ in range(2)]
     run(main())
 
 
@@ -280,7 +265,7 @@ def test_large_send_goes_on_when_the_socket_is_full(loop, pairs, run):
         assert answers == [b"%d" % number + BIG for number in range(3)]
         await asyncio.gather(*tasks)
 
-    made = pairs(3)
+    made = [pairs() for _ in range(3)]
     run(main())
 
 
@@ -310,7 +295,7 @@ def test_no_more_is_received_while_much_waits_to_be_sent(loop, pairs, run, async
         await asyncio.gather(*tasks)
         assert {len(peer.recv(1 << 20)) for _, peer in made} == {len(answer)}
 
-    made = pairs(80)
+    made = [pairs() for _ in range(80)]
     run(main())
     assert 4 << 20 < most <= (4 << 20) + len(answer)
 
@@ -341,7 +326,7 @@ def test_receive_that_waits_for_sends_can_be_cancelled(loop, pairs, run, asyncio
         assert {len(peer.recv(1 << 20)) for _, peer in made[:-1]} == {len(answer)}
 
     tasks: list[asyncio.Task[None]] = []
-    made = pairs(100)
+    made = [pairs() for _ in range(100)]
     run(main())
     assert cancelled == [99]
 
@@ -366,5 +351,5 @@ def test_send_that_nobody_drives_keeps_nobody_from_receiving(loop, pairs, run, a
     async def answer_all(ours, question):
         await loop.sock_sendall(ours, question + LARGE)
 
-    made = pairs(4)
+    made = [pairs() for _ in range(4)]
     run(asyncio.wait_for(main(), 30))

@@ -4,47 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import linecache
-import signal
 import sys
 import threading
 import time
 
 import pytest
 import tonnage
+from interrupts import Interrupt
 
 FILES = ("workers.py", "worker_threads.py", "worker_call.py", "to_thread.py", "executor.py")
 LINES_MAX = 400
 """More than a call executes: the sweep ends before."""
-
-
-class Interrupt:
-    """Raises KeyboardInterrupt in this thread, before the line of ours of that number."""
-
-    def __init__(self, number):
-        self.left = number
-        self.thread = threading.get_ident()
-
-    def __enter__(self):
-        sys.settrace(self.trace)
-
-    def __exit__(self, *exc_info):
-        sys.settrace(None)
-
-    def trace(self, frame, event, _argument):
-        if threading.get_ident() != self.thread or not frame.f_code.co_filename.endswith(FILES):
-            return None
-        if frame.f_code.co_name in {"settle", "release_permits"}:
-            # By then the call has ended. Who interrupts it leaves the wait as it is, as in asyncio.
-            return None
-        # The end of a `with` is traced at its line, between the block and the call that a signal cannot part.
-        source = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-        if event == "line" and not source.lstrip().startswith("with "):
-            self.left -= 1
-            if self.left == 0:
-                sys.settrace(None)
-                signal.raise_signal(signal.SIGINT)
-        return self.trace
+ENDED = ("settle", "release_permits")
+"""By then the call has ended. Who interrupts it leaves the wait as it is, as in asyncio."""
 
 
 async def in_executor(_workers):
@@ -86,7 +58,7 @@ def sweep(make, call, check):
         loop, workers = make()
         task = loop.create_task(call(workers))
         try:
-            with Interrupt(number):
+            with Interrupt(number, FILES, but=ENDED):
                 loop.run_until_complete(task)
         except KeyboardInterrupt:
             interrupts += 1

@@ -119,20 +119,21 @@ class Signalling(InheritedLoop):
         with contextlib.suppress(OSError):
             ours = self._open_signal_pipe()
             self._is_hearing = True
-            self._swap_wakeup_fd(ours, keeps=(-1, ours))
+            self._set_wakeup_fd(ours)
 
     def _end_hearing_signals(self) -> None:
-        if self._is_hearing and self._signal_pipe is not None and not self._signal_handlers:
-            self._swap_wakeup_fd(-1, keeps=(-1, self._signal_pipe[1]))
+        if self._is_hearing and not self._signal_handlers:
+            self._set_wakeup_fd(-1)
         self._is_hearing = False
 
-    def _swap_wakeup_fd(self, fd: int, *, keeps: tuple[int, int]) -> None:
-        """Set the wakeup descriptor, unless it is none of those: that of the program stays."""
+    def _set_wakeup_fd(self, fd: int) -> None:
+        """Set the wakeup descriptor, where it is ours or there is none: that of the program stays."""
+        assert self._signal_pipe is not None
         # ValueError: Python's "main" thread is another one, as in an embedding program. A pipe that is full
         # wakes the loop all the same, and is told to nobody who did not ask for its bytes.
         with contextlib.suppress(ValueError, OSError):
             found = signal.set_wakeup_fd(fd, warn_on_full_buffer=bool(self._signal_handlers))
-            if found not in keeps:
+            if found not in (-1, self._signal_pipe[1]):
                 self._is_overruled = True
                 signal.set_wakeup_fd(found, warn_on_full_buffer=False)
 

@@ -54,11 +54,10 @@ impl EventLoop {
         self.turn_order.with(py, |order| order.receivers > 0 || !order.senders.is_empty())
     }
 
-    /// Is a send of so many bytes to wait for a pass? What can be `changed` meanwhile waits behind others only.
-    pub(crate) fn delays_send(&self, py: Python<'_>, fd: Fd, len: usize, changed: bool) -> bool {
-        self.turn_order.with(py, |order| {
-            order.senders.contains_key(&fd) || (len >= LARGE && !changed && order.receivers > 0)
-        })
+    /// Is a send of so many bytes to wait for a pass?
+    pub(crate) fn delays_send(&self, py: Python<'_>, fd: Fd, len: usize) -> bool {
+        self.turn_order
+            .with(py, |order| order.senders.contains_key(&fd) || (len >= LARGE && order.receivers > 0))
     }
 
     /// A send waits; `end_delay` follows.

@@ -89,15 +89,16 @@ impl SendAll {
         let Some(fd) = descriptor(self.readiness.sock(py))? else { return Ok(false) };
         let data = self.data.bind(py);
         let bytes = data.cast_exact::<PyBytes>();
+        // What can be changed meanwhile is not large enough to wait, but behind others.
         let len = bytes.as_ref().map_or(0, |bytes| bytes.as_bytes().len());
-        if !event_loop.delays_send(py, fd, len, bytes.is_err()) {
+        if !event_loop.delays_send(py, fd, len) {
             return Ok(false);
         }
         if bytes.is_err() {
             let copy = Shown::by(data)?.with(|bytes| PyBytes::new(py, bytes));
             drop(std::mem::replace(&mut self.data, copy.into_any().into()));
         }
-        self.readiness.event_loop().begin_delay(py, fd, len);
+        event_loop.begin_delay(py, fd, len);
         self.delay = Some(Delay { fd, len, has_begun: false });
         Ok(true)
     }
